@@ -1,0 +1,53 @@
+// Bit operations on sizes and on the 32-bit masks that stand for a region's units.
+#pragma once
+
+#include <bit>
+#include <concepts>
+#include <cstdint>
+
+#include "base/units.hpp"
+
+namespace nebula {
+
+template <std::unsigned_integral T>
+[[nodiscard]] constexpr T round_up(T value, T power_of_two) {
+  return (value + power_of_two - 1) & ~(power_of_two - 1);
+}
+
+[[nodiscard]] constexpr bool is_power_of_two(std::size_t value) { return std::has_single_bit(value); }
+
+// `count` ones from bit `first`; count 0 to 32, first + count at most 32.
+[[nodiscard]] constexpr std::uint32_t mask_of(unsigned first, unsigned count) {
+  return count == 0 ? 0 : (~std::uint32_t{0} >> (32 - count)) << first;
+}
+
+// The length of the longest run of ones. Each step shortens every run by one.
+[[nodiscard]] constexpr unsigned longest_run(std::uint32_t mask) {
+  if (mask == ~std::uint32_t{0}) return 32;
+  unsigned length = 0;
+  for (; mask != 0; ++length) mask &= mask << 1;
+  return length;
+}
+
+inline constexpr unsigned kNoRun = 32;
+
+// The first bit of the shortest run of ones that holds `count` ones starting at a multiple of `alignment` (a power of
+// two); the lowest of equals; kNoRun when there is none.
+[[nodiscard]] constexpr unsigned best_run(std::uint32_t mask, unsigned count, unsigned alignment) {
+  unsigned best = kNoRun;
+  unsigned best_length = kNoRun + 1;
+  while (mask != 0) {
+    const auto first = static_cast<unsigned>(std::countr_zero(mask));
+    const auto length = static_cast<unsigned>(std::countr_one(mask >> first));
+    const unsigned start = round_up(first, alignment);
+    if (start + count <= first + length && length < best_length) {
+      best = start;
+      best_length = length;
+    }
+    if (first + length >= 32) break;
+    mask &= ~std::uint32_t{0} << (first + length);
+  }
+  return best;
+}
+
+}  // namespace nebula

@@ -1,0 +1,59 @@
+// The grains of memory, as types, so that pages are not mistaken for units or bytes.
+//
+//   page     4 KiB   what the kernel backs, what is committed, charged and purged
+//   unit    64 KiB   what the class map describes, what spans are made of
+//   region   2 MiB   what has one record: 32 units, 512 pages
+#pragma once
+
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+
+namespace nebula {
+
+using Address = std::uintptr_t;
+using UnitIndex = std::uint32_t;    // of a unit, counted from the heap's base
+using RegionIndex = std::uint32_t;  // of a region, likewise
+using PageIndex = std::uint64_t;    // of a page, likewise
+
+inline constexpr std::size_t kKiB = 1024;
+inline constexpr std::size_t kMiB = 1024 * kKiB;
+inline constexpr std::size_t kGiB = 1024 * kMiB;
+
+inline constexpr unsigned kPageShift = 12;
+inline constexpr unsigned kUnitShift = 16;
+inline constexpr unsigned kRegionShift = 21;
+inline constexpr std::size_t kPageSize = std::size_t{1} << kPageShift;
+inline constexpr std::size_t kUnitSize = std::size_t{1} << kUnitShift;
+inline constexpr std::size_t kRegionSize = std::size_t{1} << kRegionShift;
+inline constexpr unsigned kPagesPerUnit = kUnitSize / kPageSize;
+inline constexpr unsigned kUnitsPerRegion = kRegionSize / kUnitSize;
+inline constexpr unsigned kPagesPerRegion = kRegionSize / kPageSize;
+inline constexpr std::size_t kCacheLine = 64;
+
+inline constexpr UnitIndex kNoUnit = ~UnitIndex{0};
+inline constexpr RegionIndex kNoRegion = ~RegionIndex{0};
+
+struct Pages {
+  std::size_t count = 0;
+  [[nodiscard]] constexpr std::size_t bytes() const { return count << kPageShift; }
+  constexpr auto operator<=>(const Pages&) const = default;
+  constexpr Pages operator+(Pages other) const { return {count + other.count}; }
+  constexpr Pages operator-(Pages other) const { return {count - other.count}; }
+};
+
+struct Units {
+  std::size_t count = 0;
+  [[nodiscard]] constexpr std::size_t bytes() const { return count << kUnitShift; }
+  constexpr auto operator<=>(const Units&) const = default;
+};
+
+[[nodiscard]] constexpr Pages pages_for(std::size_t bytes) { return {(bytes + kPageSize - 1) >> kPageShift}; }
+[[nodiscard]] constexpr Units units_for(Pages pages) {
+  return {(pages.count + kPagesPerUnit - 1) / kPagesPerUnit};
+}
+[[nodiscard]] constexpr PageIndex first_page_of(UnitIndex unit) { return PageIndex{unit} * kPagesPerUnit; }
+[[nodiscard]] constexpr RegionIndex region_of(UnitIndex unit) { return unit / kUnitsPerRegion; }
+[[nodiscard]] constexpr UnitIndex first_unit_of(RegionIndex region) { return region * kUnitsPerRegion; }
+
+}  // namespace nebula

@@ -1,0 +1,27 @@
+// A value that goes up and down, and the highest it has been. Relaxed atomics: totals for the report.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace nebula {
+
+class Gauge {
+ public:
+  void add(std::uint64_t amount) {
+    const std::uint64_t value = value_.fetch_add(amount, std::memory_order_relaxed) + amount;
+    std::uint64_t peak = peak_.load(std::memory_order_relaxed);
+    while (value > peak && !peak_.compare_exchange_weak(peak, value, std::memory_order_relaxed)) {
+    }
+  }
+  void subtract(std::uint64_t amount) { value_.fetch_sub(amount, std::memory_order_relaxed); }
+
+  [[nodiscard]] std::uint64_t value() const { return value_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t peak() const { return peak_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+  std::atomic<std::uint64_t> peak_{0};
+};
+
+}  // namespace nebula

@@ -1,0 +1,7 @@
+#include "budget/usage.hpp"
+
+namespace nebula {
+
+constinit Gauge bytes_in_use;
+
+}  // namespace nebula

@@ -1,0 +1,59 @@
+// What the environment asks for. One table (config.cpp) has each variable's name, accepted form, default and
+// description; parsing, NEBULA_HELP=1, the error messages and the test of README.md's table all read it.
+//
+// Read once, before main, by one thread. Values are copied: a program may overwrite its environment later (it does
+// when it sets its process title).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "diag/text.hpp"
+
+namespace nebula::config {
+
+enum class BudgetAction : std::uint8_t { kFail, kAbort };
+enum class MisuseAction : std::uint8_t { kAbort, kWarn };
+
+struct Config {
+  bool stats = false;
+  std::string_view stats_file;  // empty: standard error
+  std::uint64_t budget = ~std::uint64_t{0};
+  std::uint64_t budget_soft = ~std::uint64_t{0};
+  BudgetAction budget_action = BudgetAction::kFail;
+  MisuseAction on_misuse = MisuseAction::kAbort;
+  bool abort_on_bad_limit = true;
+  bool help = false;
+};
+
+struct Option {
+  const char* name;
+  const char* form;           // what is accepted
+  const char* default_value;  // as a person would write it
+  const char* description;    // one line
+  enum class Kind : std::uint8_t { kSetting, kLimit } kind;  // a limit that cannot be read stops the program
+  bool (*parse)(std::string_view value, Config& config);     // false: not of that form, config unchanged
+};
+
+[[nodiscard]] std::span<const Option> options();
+
+enum class Outcome { kGood, kBadLimit };
+// Reads NEBULA_* from a null-terminated list of NAME=value; says on standard error what it does not understand.
+[[nodiscard]] Outcome read(const char* const* environment, Config& config);
+
+// The accepted value of options()[index] as it was written, empty where it was not set.
+[[nodiscard]] std::string_view written_value(std::size_t index);
+
+void print_help();
+
+// 4096, 64K, 512M, 2G, 1.5GiB: a number, decimal point allowed, and K, M, G or T (powers of 1,024; "B", "i" or "iB" may
+// follow, either case). False for anything else, negative or above 2^63: result unchanged.
+[[nodiscard]] bool parse_size(std::string_view text, std::uint64_t& result);
+
+// `pattern` with %p (process id), %e (program name), %n (sequence number) and %% replaced, null-terminated.
+void expand_path(std::string_view pattern, int process_id, std::string_view program, std::uint64_t sequence,
+                 Text& result);
+
+}  // namespace nebula::config

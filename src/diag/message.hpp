@@ -1,0 +1,26 @@
+// Words to the person at the terminal, and the ends that a process can come to inside the allocator. write(2) only:
+// nothing here allocates, takes a lock or touches errno, so all of it works in signal handlers and half-dead processes.
+#pragma once
+
+#include <string_view>
+
+#include "diag/text.hpp"
+#include "os/process.hpp"
+
+namespace nebula {
+
+// The identity of fd 2 when the library started. A program that closes it and opens a file of its own under that
+// number must not find our words in its file, so nothing is said once it has changed.
+void remember_standard_error();
+[[nodiscard]] bool standard_error_is_ours();
+
+// One line to standard error, "nebula: " before it.
+void say(std::string_view line);
+
+namespace fatal {
+// What cannot happen has happened: says where, then aborts.
+[[noreturn]] void broken(const char* what);
+[[noreturn]] void abort_process();
+}  // namespace fatal
+
+}  // namespace nebula

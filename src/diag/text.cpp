@@ -1,0 +1,87 @@
+#include "diag/text.hpp"
+
+#include <cstring>
+
+namespace nebula {
+namespace {
+
+constexpr std::size_t kDigitsMax = 26;  // 20 digits and 6 commas
+
+// Writes the digits so that they end at `end`; returns where they start.
+char* write_digits(char* end, std::uint64_t value, bool grouped) {
+  unsigned digits = 0;
+  do {
+    if (grouped && digits != 0 && digits % 3 == 0) *--end = ',';
+    *--end = static_cast<char>('0' + value % 10);
+    value /= 10;
+    ++digits;
+  } while (value != 0);
+  return end;
+}
+
+}  // namespace
+
+Text& Text::operator<<(std::string_view words) {
+  std::size_t length = words.size();
+  if (length > capacity_ - length_) {
+    length = capacity_ - length_;
+    full_ = true;
+  }
+  std::memcpy(buffer_ + length_, words.data(), length);
+  length_ += length;
+  return *this;
+}
+
+Text& Text::operator<<(const char* words) { return *this << std::string_view(words); }
+
+Text& Text::operator<<(char letter) { return *this << std::string_view(&letter, 1); }
+
+Text& Text::operator<<(std::uint64_t value) { return right(value, 0); }
+
+Text& Text::plain(std::uint64_t value) {
+  char digits[kDigitsMax];
+  char* const end = digits + kDigitsMax;
+  const char* const start = write_digits(end, value, false);
+  return *this << std::string_view(start, static_cast<std::size_t>(end - start));
+}
+
+Text& Text::address(const void* pointer) {
+  char digits[18];
+  char* start = digits + sizeof digits;
+  auto value = reinterpret_cast<std::uintptr_t>(pointer);
+  do {
+    *--start = "0123456789abcdef"[value & 15];
+    value >>= 4;
+  } while (value != 0);
+  *--start = 'x';
+  *--start = '0';
+  return *this << std::string_view(start, static_cast<std::size_t>(digits + sizeof digits - start));
+}
+
+Text& Text::right(std::uint64_t value, unsigned width) {
+  char digits[kDigitsMax];
+  char* const end = digits + kDigitsMax;
+  const char* const start = write_digits(end, value, true);
+  return right(std::string_view(start, static_cast<std::size_t>(end - start)), width);
+}
+
+Text& Text::right(std::string_view words, unsigned width) {
+  for (std::size_t i = words.size(); i < width; ++i) *this << ' ';
+  return *this << words;
+}
+
+Text& Text::left(std::string_view words, unsigned width) {
+  *this << words;
+  for (std::size_t i = words.size(); i < width; ++i) *this << ' ';
+  return *this;
+}
+
+Text& Text::seconds(std::uint64_t milliseconds) {
+  *this << milliseconds / 1000 << '.';
+  const std::uint64_t rest = milliseconds % 1000;
+  if (rest < 100) *this << '0';
+  if (rest < 10) *this << '0';
+  return plain(rest) << " s";
+}
+
+}  // namespace nebula

@@ -1,0 +1,49 @@
+// Text without allocation: a buffer of fixed size that stops, and says so, where it is full.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace nebula {
+
+class Text {
+ public:
+  Text(char* buffer, std::size_t capacity) : buffer_(buffer), capacity_(capacity) {}
+
+  Text& operator<<(std::string_view words);
+  Text& operator<<(const char* words);
+  Text& operator<<(char letter);
+  Text& operator<<(std::uint64_t value);  // grouped: 1,234,567
+
+  Text& plain(std::uint64_t value);              // 1234567
+  Text& address(const void* pointer);            // 0x18c0ffee0040
+  Text& right(std::uint64_t value, unsigned width);  // grouped, padded on the left
+  Text& left(std::string_view words, unsigned width);
+  Text& right(std::string_view words, unsigned width);
+  Text& seconds(std::uint64_t milliseconds);     // 1.234 s
+
+  [[nodiscard]] std::string_view view() const { return {buffer_, length_}; }
+  [[nodiscard]] std::size_t length() const { return length_; }
+  [[nodiscard]] bool is_full() const { return full_; }
+
+ private:
+  char* buffer_;
+  std::size_t capacity_;
+  std::size_t length_ = 0;
+  bool full_ = false;
+};
+
+// A Text with its room on the stack.
+template <std::size_t kCapacity>
+class TextOf : public Text {
+ public:
+  TextOf() : Text(room_, kCapacity) {}
+  TextOf(const TextOf&) = delete;
+  TextOf& operator=(const TextOf&) = delete;
+
+ private:
+  char room_[kCapacity];
+};
+
+}  // namespace nebula

@@ -1,0 +1,335 @@
+#include "heap/heap.hpp"
+
+#include <pthread.h>
+
+#include <cstdint>
+#include <cstring>
+
+#include "budget/account.hpp"
+#include "diag/message.hpp"
+#include "diag/misuse.hpp"
+#include "heap/foreign.hpp"
+#include "heap/signal_arena.hpp"
+#include "os/process.hpp"
+#include "spans/large.hpp"
+
+namespace nebula::heap {
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+
+constinit Lock start_lock{LockRank::kRegistry};
+enum class State : std::uint8_t { kNotStarted, kStarted, kImpossible };
+constinit std::atomic<State> state{State::kNotStarted};
+constinit std::atomic<RefusalHandler> refusal_handler{nullptr};
+
+constinit pthread_key_t exit_key = 0;
+constinit std::atomic<bool> exits_watched{false};
+
+constinit std::atomic<std::uint64_t> soft_crossings{0};
+constinit std::atomic<std::uint64_t> soft_let_go{0};
+constinit std::atomic<std::uint64_t> soft_busy_until{0};  // nanoseconds
+constinit std::atomic<std::uint64_t> node_ticked_at{0};   // coarse milliseconds
+
+// The share of time that reclaiming under the soft limit may take: a quarter.
+constexpr std::uint64_t kSoftRest = 3;
+constexpr std::uint32_t kSlowCallsPerTick = 64;
+constexpr std::uint64_t kNodeTickMilliseconds = 100;
+
+bool is_started() {
+  // acquire: pairs with the release in start().
+  const State now = state.load(std::memory_order_acquire);
+  if (now == State::kNotStarted) return start();
+  return now == State::kStarted;
+}
+
+// Outside the slow path, because pthread_setspecific may allocate.
+void attend_thread() {
+  if (current_heap != no_heap_yet || in_slow_path || !is_started()) return;
+  {
+    const SlowPath slow;
+    thread_heap::ensure();
+  }
+  if (!thread_heap::is_none(current_heap) && exits_watched.load(kRelaxed)) pthread_setspecific(exit_key, current_heap);
+}
+
+// glibc frees a thread's last things after these destructors, and other libraries' destructors run in any order: so this
+// one comes back as often as it may and acts the last time.
+void at_thread_exit(void* heap) {
+  constexpr std::uint8_t kRounds = 3;  // of the four that POSIX grants
+  auto* const mine = static_cast<ThreadHeap*>(heap);
+  if (mine != current_heap) return;
+  if (++mine->exit_rounds < kRounds) {
+    pthread_setspecific(exit_key, heap);
+    return;
+  }
+  const SlowPath slow;
+  thread_heap::release_current();
+}
+
+// Memory that became idle goes back, beside the program's work.
+void node_tick() {
+  const std::uint64_t now = os::coarse_milliseconds();
+  std::uint64_t last = node_ticked_at.load(kRelaxed);
+  if (now - last < kNodeTickMilliseconds || !node_ticked_at.compare_exchange_strong(last, now, kRelaxed)) return;
+  node_heap.drain_depots(NodeHeap::Depots::kIdle);
+  node_heap.spans().purge(SpanHeap::Purge::kByAge);
+}
+
+// The order of reclaim: cheapest and nearest first.
+enum class Step { kOwnPools, kDepots, kOtherThreads, kEmptySlabs, kDirtyPages, kEnd };
+
+std::size_t reclaim(Step step) {
+  switch (step) {
+    case Step::kOwnPools:
+      if (!thread_heap::is_none(current_heap)) thread_heap::flush_all(*current_heap);
+      return 0;
+    case Step::kDepots: node_heap.drain_depots(NodeHeap::Depots::kAll); return 0;
+    case Step::kOtherThreads: thread_heap::ask_others_to_flush(); return 0;
+    case Step::kEmptySlabs: node_heap.release_empty_slabs(); return 0;
+    case Step::kDirtyPages: return node_heap.spans().purge(SpanHeap::Purge::kEverything) + node_heap.purge_slab_tails();
+    case Step::kEnd: break;
+  }
+  return 0;
+}
+
+// Tries, and after each step of reclaim again; null when all was in vain.
+template <class Attempt>
+void* with_reclaim(std::size_t size, Attempt attempt) {
+  if (void* const object = attempt()) return object;
+  const bool has_budget = process_account.hard_limit() != kNoLimit;
+  if (has_budget) process_account.count_hit();
+  for (Step step = Step::kOwnPools; step != Step::kEnd; step = static_cast<Step>(static_cast<int>(step) + 1)) {
+    process_account.count_reclaimed(reclaim(step));
+    if (void* const object = attempt()) return object;
+  }
+  if (has_budget) {
+    process_account.count_refusal(size);
+    if (const RefusalHandler handler = refusal_handler.load(kRelaxed)) handler(size);
+  }
+  return nullptr;
+}
+
+void reclaim_for_soft_limit() {
+  const std::uint64_t started = os::nanoseconds();
+  if (started < soft_busy_until.load(kRelaxed)) {
+    soft_let_go.fetch_add(1, kRelaxed);
+    return;
+  }
+  soft_busy_until.store(~std::uint64_t{0}, kRelaxed);
+  if (soft_crossings.fetch_add(1, kRelaxed) == 0) {
+    TextOf<128> line;
+    line << "committed memory is above NEBULA_BUDGET_SOFT, " << process_account.soft_limit() << " bytes; reclaiming";
+    say(line.view());
+  }
+  for (Step step = Step::kOwnPools; step != Step::kEnd && process_account.is_over_soft_limit();
+       step = static_cast<Step>(static_cast<int>(step) + 1))
+    process_account.count_reclaimed(reclaim(step));
+  const std::uint64_t ended = os::nanoseconds();
+  soft_busy_until.store(ended + kSoftRest * (ended - started), kRelaxed);
+}
+
+// At the end of a slow path, without locks.
+void after_slow_path() {
+  while (void* const pointer = signal_arena::take_deferred()) {
+    const unsigned use = unit_use(unit_of(pointer)).load(kRelaxed);
+    if (is_size_class(use)) thread_heap::free_direct(size_class(use), pointer, "free");
+    else if (!large::deallocate(node_heap.spans(), pointer)) misuse::no_object(pointer, "free");
+  }
+  if (process_account.is_over_soft_limit()) reclaim_for_soft_limit();
+  ThreadHeap* const heap = current_heap;
+  if (thread_heap::is_none(heap) || ++heap->slow_calls % kSlowCallsPerTick != 0) return;
+  thread_heap::tick(*heap);
+  node_tick();
+}
+
+void* allocate_from_class(SizeClass c) {
+  ThreadHeap* const heap = current_heap;
+  return thread_heap::is_none(heap) ? thread_heap::allocate_direct(c) : thread_heap::refill_and_pop(*heap, c);
+}
+
+void* allocate_class(SizeClass c) {
+  if (void* const slot = try_pop(current_heap, index_of(c))) return slot;
+  attend_thread();
+  const SlowPath slow;
+  if (!slow.entered()) return signal_arena::allocate(slot_size(c));
+  if (!is_started()) return nullptr;
+  void* const slot = with_reclaim(slot_size(c), [c] { return allocate_from_class(c); });
+  after_slow_path();
+  return slot;
+}
+
+void* allocate_large(std::size_t size, std::size_t alignment, large::Contents contents) {
+  if (size > PTRDIFF_MAX - alignment) return nullptr;
+  attend_thread();
+  const SlowPath slow;
+  if (!slow.entered()) return alignment <= kGranule ? signal_arena::allocate(size) : nullptr;
+  if (!is_started()) return nullptr;
+  if (size < kPageSize) size = kPageSize;
+  void* const object = with_reclaim(size, [=] {
+    return reinterpret_cast<void*>(large::allocate(node_heap.spans(), size, alignment, contents));
+  });
+  after_slow_path();
+  return object;
+}
+
+bool is_ours(const void* pointer) { return unit_of(pointer) < heap_map.mapped_units.load(kRelaxed); }
+
+unsigned use_of(const void* pointer) { return unit_use(unit_of(pointer)).load(kRelaxed); }
+
+constexpr bool is(unsigned use, UnitUse what) { return use == static_cast<unsigned>(what); }
+
+void refuse_large(const void* pointer, unsigned use, const char* call) {
+  if (!is(use, UnitUse::kLargeHead) && !is(use, UnitUse::kLargeInside)) return misuse::no_object(pointer, call);
+  const UnitIndex head = large::head_of(static_cast<UnitIndex>(unit_of(pointer)));
+  misuse::interior_of_large(pointer, large::size_of(head),
+                            reinterpret_cast<Address>(pointer) - address_of_unit(head), call);
+}
+
+void* move_to_new(void* pointer, std::size_t old_size, std::size_t size) {
+  void* const target = allocate(size);
+  if (target == nullptr) return nullptr;
+  std::memcpy(target, pointer, old_size < size ? old_size : size);
+  deallocate(pointer, "realloc");
+  return target;
+}
+
+// Null: it cannot be done without copying.
+void* resize_large(void* pointer, std::size_t old_size, std::size_t size) {
+  // Below this, copying is cheaper than the calls to the kernel and the faults that follow.
+  constexpr std::size_t kMoveByPageTable = kMiB;
+  if (size <= kSmallMax || size > PTRDIFF_MAX) return nullptr;
+  const auto head = static_cast<UnitIndex>(unit_of(pointer));
+  if (pages_for(size).bytes() == old_size) return pointer;
+  const SlowPath slow;
+  if (!slow.entered()) return nullptr;
+  if (large::resize_in_place(node_heap.spans(), head, size)) return pointer;
+  if (size < old_size || old_size < kMoveByPageTable) return nullptr;
+  return reinterpret_cast<void*>(large::grow_by_moving_pages(node_heap.spans(), head, size));
+}
+
+}  // namespace
+
+bool start() {
+  if (state.load(std::memory_order_acquire) == State::kNotStarted) {
+    LockGuard guard(start_lock);
+    if (state.load(kRelaxed) == State::kNotStarted) {
+      const bool claimed = os::kernel_page_size() == kPageSize && pages::claim();
+      if (claimed) {
+        const UnitIndex unit = node_heap.spans().take({1}, {1});
+        if (unit != kNoUnit) {
+          unit_use(unit).store(static_cast<std::uint8_t>(UnitUse::kSignalArena), kRelaxed);
+          signal_arena::begin(unit);
+        }
+      }
+      // release: pairs with the acquire in is_started().
+      state.store(claimed ? State::kStarted : State::kImpossible, std::memory_order_release);
+    }
+  }
+  return state.load(std::memory_order_acquire) == State::kStarted;
+}
+
+void watch_thread_exits() {
+  if (exits_watched.load(kRelaxed) || pthread_key_create(&exit_key, at_thread_exit) != 0) return;
+  exits_watched.store(true, kRelaxed);
+  if (!thread_heap::is_none(current_heap)) pthread_setspecific(exit_key, current_heap);
+}
+
+void set_refusal_handler(RefusalHandler handler) { refusal_handler.store(handler, kRelaxed); }
+
+void* allocate_slow(std::size_t size) {
+  if (size > kSmallMax) return allocate_large(size, 1, large::Contents::kAny);
+  return allocate_class(size_class(class_index_for(size == 0 ? 1 : size)));
+}
+
+void* allocate_zeroed(std::size_t size) {
+  if (size > kSmallMax) return allocate_large(size, 1, large::Contents::kZero);
+  void* const object = allocate(size);
+  return object == nullptr ? nullptr : std::memset(object, 0, size);
+}
+
+void* allocate_aligned(std::size_t size, std::size_t alignment) {
+  if (alignment <= kGranule) return allocate(size);
+  if (const unsigned c = class_index_for_aligned(size, alignment)) return allocate_class(size_class(c));
+  return allocate_large(size, alignment, large::Contents::kAny);
+}
+
+void deallocate_slow(void* pointer, const char* call) {
+  if (pointer == nullptr) return;
+  if (!is_ours(pointer)) return foreign::deallocate(pointer);
+  attend_thread();
+  const SlowPath slow;
+  if (!slow.entered()) {
+    if (!is(use_of(pointer), UnitUse::kSignalArena)) signal_arena::defer_free(pointer);
+    return;
+  }
+  const unsigned use = use_of(pointer);
+  if (is_size_class(use)) {
+    const SizeClass c = size_class(use);
+    ThreadHeap* const heap = current_heap;
+    if (thread_heap::is_none(heap)) {
+      thread_heap::free_direct(c, pointer, call);
+    } else if (heap->slots()[heap->word[use].load(kRelaxed) & 0xffff] == pointer) {
+      const UnitIndex unit = slab::first_unit(static_cast<UnitIndex>(unit_of(pointer)), c);
+      const std::size_t offset = reinterpret_cast<Address>(pointer) - address_of_unit(unit);
+      misuse::double_free_of_slot(pointer, slot_at(c, offset), slot_size(c), call);
+    } else {
+      thread_heap::make_room_and_push(*heap, c, pointer, call);
+    }
+  } else if (!is(use, UnitUse::kSignalArena) && !large::deallocate(node_heap.spans(), pointer)) {
+    refuse_large(pointer, use, call);
+  }
+  after_slow_path();
+}
+
+void* reallocate(void* pointer, std::size_t size) {
+  if (!is_ours(pointer)) {
+    const std::size_t old_size = foreign::usable_size(pointer);
+    return old_size == 0 ? nullptr : move_to_new(pointer, old_size, size);
+  }
+  const unsigned use = use_of(pointer);
+  if (is_size_class(use)) {
+    const std::size_t old_size = slot_size(size_class(use));
+    if (size <= old_size && (size > old_size / 2 || old_size == kGranule)) return pointer;
+    void* const moved = move_to_new(pointer, old_size, size);
+    return moved == nullptr && size <= old_size ? pointer : moved;  // shrinking never fails
+  }
+  if (is(use, UnitUse::kSignalArena)) return move_to_new(pointer, signal_arena::size_of(pointer), size);
+  if (!is(use, UnitUse::kLargeHead) || reinterpret_cast<Address>(pointer) % kUnitSize != 0) {
+    refuse_large(pointer, use, "realloc");
+    return nullptr;
+  }
+  const std::size_t old_size = large::size_of(static_cast<UnitIndex>(unit_of(pointer)));
+  if (void* const resized = resize_large(pointer, old_size, size)) return resized;
+  void* const moved = move_to_new(pointer, old_size, size);
+  return moved == nullptr && size <= old_size ? pointer : moved;
+}
+
+std::size_t usable_size(const void* pointer) {
+  if (pointer == nullptr) return 0;
+  if (!is_ours(pointer)) return foreign::usable_size(pointer);
+  const unsigned use = use_of(pointer);
+  if (is_size_class(use)) return slot_size(size_class(use));
+  if (is(use, UnitUse::kLargeHead)) return large::size_of(static_cast<UnitIndex>(unit_of(pointer)));
+  if (is(use, UnitUse::kSignalArena)) return signal_arena::size_of(pointer);
+  refuse_large(pointer, use, "malloc_usable_size");
+  return 0;
+}
+
+bool trim() {
+  attend_thread();
+  const SlowPath slow;
+  if (!slow.entered() || !is_started()) return false;
+  std::size_t given_back = 0;
+  for (Step step = Step::kOwnPools; step != Step::kEnd; step = static_cast<Step>(static_cast<int>(step) + 1))
+    given_back += reclaim(step);
+  return given_back != 0;
+}
+
+Facts facts() {
+  const signal_arena::Counts arena = signal_arena::counts();
+  return {arena.allocations, arena.bytes, arena.deferred, arena.lost, soft_crossings.load(kRelaxed),
+          soft_let_go.load(kRelaxed)};
+}
+
+}  // namespace nebula::heap

@@ -1,0 +1,91 @@
+#include "lifecycle/lifecycle.hpp"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "budget/account.hpp"
+#include "config/config.hpp"
+#include "diag/message.hpp"
+#include "diag/misuse.hpp"
+#include "heap/heap.hpp"
+#include "os/process.hpp"
+#include "report/report.hpp"
+
+namespace nebula::lifecycle {
+namespace {
+
+constexpr int kExitConfiguration = 78;  // EX_CONFIG of sysexits.h
+
+constinit config::Config configuration;
+constinit bool locks_taken = false;  // by the thread that forks; one forks at a time while they are held
+
+void die_of_memory(std::size_t requested_bytes) {
+  TextOf<256> line;
+  line << "NEBULA_BUDGET is exhausted: " << std::uint64_t{requested_bytes} << " bytes were asked for, "
+       << process_account.committed() << " of " << process_account.hard_limit() << " are committed; aborting";
+  say(line.view());
+  report::write_before_abort();
+  fatal::abort_process();
+}
+
+// Every lock, in rank order, so that the child finds all structures whole. A signal handler that forks while its own
+// thread is in a slow path cannot wait for locks that the thread itself may hold: it takes none, and the child opens
+// those whose holders are gone.
+void before_fork() {
+  if (in_slow_path || !heap::start()) return;
+  in_slow_path = true;  // handlers of others that run between these two must not wait for our locks
+  thread_heap::lock_all();
+  node_heap.lock_all();
+  locks_taken = true;
+}
+
+void release_after_fork() {
+  locks_taken = false;
+  node_heap.unlock_all();
+  thread_heap::unlock_all();
+  in_slow_path = false;
+}
+
+void in_parent() {
+  if (locks_taken) release_after_fork();
+}
+
+void in_child() {
+  report::note_fork();
+  if (locks_taken) {
+    release_after_fork();
+    const SlowPath slow;
+    thread_heap::adopt_after_fork();
+  } else {
+    thread_heap::reset_locks_in_child();
+    node_heap.reset_locks_in_child();
+  }
+}
+
+}  // namespace
+
+void start(const char* const* environment) {
+  remember_standard_error();
+  report::begin();
+  if (!os::is_secure_execution()) {
+    const config::Outcome outcome = config::read(environment, configuration);
+    if (configuration.help) config::print_help();
+    if (outcome == config::Outcome::kBadLimit && configuration.abort_on_bad_limit) {
+      say("a limit was asked for that cannot be understood; not running without it (NEBULA_ABORT_CONF=0 runs anyway)");
+      os::exit_immediately(kExitConfiguration);
+    }
+  }
+  misuse::set_action(configuration.on_misuse == config::MisuseAction::kWarn ? misuse::Action::kWarn
+                                                                            : misuse::Action::kAbort);
+  process_account.set_limits(configuration.budget, configuration.budget_soft);
+  if (configuration.budget_action == config::BudgetAction::kAbort) heap::set_refusal_handler(die_of_memory);
+  report::set_destination({configuration.stats, configuration.stats_file});
+  heap::start();
+  heap::watch_thread_exits();
+  pthread_atfork(before_fork, in_parent, in_child);
+  if (configuration.stats) at_quick_exit(at_exit);
+}
+
+void at_exit() { report::write_at_exit(); }
+
+}  // namespace nebula::lifecycle

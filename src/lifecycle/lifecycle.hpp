@@ -1,0 +1,11 @@
+// Start, fork and exit of the process.
+#pragma once
+
+namespace nebula::lifecycle {
+
+// Reads the configuration, sets the limits, registers for fork and exit. Called by the loader before main, once; a
+// limit that cannot be understood ends the process with status 78 here.
+void start(const char* const* environment);
+void at_exit();
+
+}  // namespace nebula::lifecycle

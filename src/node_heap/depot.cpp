@@ -1,0 +1,92 @@
+#include "node_heap/depot.hpp"
+
+#include <cstring>
+
+#include "pages/address_space.hpp"
+
+namespace nebula {
+namespace {
+
+constexpr std::size_t kDepotBytes = 256 * kKiB;  // of slots, in each class
+constexpr unsigned kBatchesLeast = 2;
+constexpr std::uint32_t kRecordsPerPage = kPageSize / sizeof(BatchRecord);
+
+constinit BatchStack spare_records;
+constinit std::atomic<bool> making_records{false};
+constinit std::uint32_t records_made = 0;  // by whoever has making_records
+
+BatchRecord& record_at(std::uint32_t index) {
+  return reinterpret_cast<BatchRecord*>(record_map.batch_records)[index];
+}
+
+// A page of new records. One thread at a time, the others do without: a depot is an optimisation.
+std::uint32_t make_records() {
+  // acquire / release: what the last maker did to records_made and the area is seen by the next.
+  if (making_records.exchange(true, std::memory_order_acquire)) return BatchStack::kNone;
+  std::uint32_t first = BatchStack::kNone;
+  const std::size_t end = (records_made + kRecordsPerPage) * sizeof(BatchRecord);
+  if (pages::map_metadata(pages::Area::kBatchRecords, end) && pages::commit_metadata(kPageSize)) {
+    first = records_made;
+    records_made += kRecordsPerPage;
+  }
+  making_records.store(false, std::memory_order_release);
+  if (first == BatchStack::kNone) return first;
+  for (std::uint32_t i = 1; i < kRecordsPerPage; ++i) spare_records.push(first + i);
+  return first;
+}
+
+}  // namespace
+
+void BatchStack::push(std::uint32_t record) {
+  std::uint64_t head = head_.load(std::memory_order_relaxed);
+  std::uint64_t next = 0;
+  do {
+    record_at(record).next.store(static_cast<std::uint32_t>(head), std::memory_order_relaxed);
+    next = ((head >> 32) + 1) << 32 | (record + 1);
+    // release: the record's slots and its next are seen by the pop whose acquire reads this head.
+  } while (!head_.compare_exchange_weak(head, next, std::memory_order_release, std::memory_order_relaxed));
+}
+
+std::uint32_t BatchStack::pop() {
+  // acquire: pairs with the release in push.
+  std::uint64_t head = head_.load(std::memory_order_acquire);
+  for (;;) {
+    const auto top = static_cast<std::uint32_t>(head);
+    if (top == 0) return kNone;
+    const std::uint32_t below = record_at(top - 1).next.load(std::memory_order_relaxed);
+    const std::uint64_t next = ((head >> 32) + 1) << 32 | below;
+    // acquire on success too: it is this read of the head that makes the record ours.
+    if (head_.compare_exchange_weak(head, next, std::memory_order_acquire, std::memory_order_acquire)) return top - 1;
+  }
+}
+
+bool Depot::deposit(SizeClass c, void* const* slots, unsigned count) {
+  const std::size_t batch_bytes = std::size_t{kSizeClasses.batch[index_of(c)]} * slot_size(c);
+  const std::size_t most = kDepotBytes / batch_bytes > kBatchesLeast ? kDepotBytes / batch_bytes : kBatchesLeast;
+  if (slots_.load(std::memory_order_relaxed) + count > most * kSizeClasses.batch[index_of(c)]) return false;
+  std::uint32_t index = spare_records.pop();
+  if (index == BatchStack::kNone) index = make_records();
+  if (index == BatchStack::kNone) return false;
+  BatchRecord& record = record_at(index);
+  record.count = count;
+  std::memcpy(record.slots, slots, count * sizeof slots[0]);
+  slots_.fetch_add(count, std::memory_order_relaxed);  // before the push: never less than there is
+  deposits_.fetch_add(1, std::memory_order_relaxed);
+  stack_.push(index);
+  return true;
+}
+
+unsigned Depot::withdraw(SizeClass c, void** end, unsigned room) {
+  if (room < kSizeClasses.batch[index_of(c)]) return 0;
+  const std::uint32_t index = stack_.pop();
+  if (index == BatchStack::kNone) return 0;
+  const BatchRecord& record = record_at(index);
+  const unsigned count = record.count;
+  std::memcpy(end - count, record.slots, count * sizeof record.slots[0]);
+  spare_records.push(index);
+  slots_.fetch_sub(count, std::memory_order_relaxed);
+  withdrawals_.fetch_add(1, std::memory_order_relaxed);
+  return count;
+}
+
+}  // namespace nebula

@@ -1,0 +1,56 @@
+// A depot: full batches of one class waiting between threads, one compare-and-swap for up to 62 slots.
+//
+// A stack of records (Treiber 1986) whose head is (tag, index + 1) in one word. Why a thread that slept between reading
+// the head and swapping it cannot be fooled (ABA): every successful swap raises the 32-bit tag, and records are never
+// unmapped nor used for anything else, so what it read of a record popped meanwhile is a value that is thrown away. The
+// argument in full is in src/README.md.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "base/units.hpp"
+#include "size_class/size_class.hpp"
+
+namespace nebula {
+
+struct alignas(kCacheLine) BatchRecord {
+  std::atomic<std::uint32_t> next;  // index + 1 of the record below
+  std::uint32_t count;
+  void* slots[kBatchMost];
+};
+static_assert(sizeof(BatchRecord) == 512);
+
+class BatchStack {
+ public:
+  void push(std::uint32_t record);
+  // The index of a record, which is now the caller's alone; kNone when the stack is empty.
+  [[nodiscard]] std::uint32_t pop();
+  static constexpr std::uint32_t kNone = ~std::uint32_t{0};
+
+ private:
+  std::atomic<std::uint64_t> head_{0};
+};
+
+class alignas(kCacheLine) Depot {
+ public:
+  // False when the depot is full or no record is to be had: the slots stay the caller's. count at most the class's
+  // batch.
+  [[nodiscard]] bool deposit(SizeClass c, void* const* slots, unsigned count);
+  // Copies a batch to `end - n … end` and returns n; 0 when there is none or `room` is less than a batch.
+  [[nodiscard]] unsigned withdraw(SizeClass c, void** end, unsigned room);
+
+  [[nodiscard]] std::uint64_t slots() const { return slots_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t deposits() const { return deposits_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t withdrawals() const { return withdrawals_.load(std::memory_order_relaxed); }
+
+ private:
+  BatchStack stack_;
+  // Relaxed: totals; exact whenever nobody is in between.
+  std::atomic<std::uint64_t> slots_{0};
+  std::atomic<std::uint64_t> deposits_{0};
+  std::atomic<std::uint64_t> withdrawals_{0};
+};
+
+}  // namespace nebula

@@ -1,0 +1,66 @@
+#include "os/memory.hpp"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "os/system_call.hpp"
+
+namespace nebula::os {
+namespace {
+
+// Kernels before 4.17 take MAP_FIXED_NOREPLACE for a hint and may answer with another place.
+constexpr int kMapFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+
+long as_long(Address value) { return static_cast<long>(value); }
+
+}  // namespace
+
+MapResult map_at(Address where, std::size_t bytes) {
+  const long result =
+      system_call(SYS_mmap, as_long(where), as_long(bytes), PROT_READ | PROT_WRITE, kMapFlags, -1, 0);
+  if (result == as_long(where)) return MapResult::kMapped;
+  if (result == -EEXIST) return MapResult::kTaken;
+  constexpr long kErrorsLeast = -4095;
+  if (result < 0 && result >= kErrorsLeast) return MapResult::kRefused;
+  system_call(SYS_munmap, result, as_long(bytes));
+  return MapResult::kTaken;
+}
+
+bool discard(Address where, std::size_t bytes) {
+  return system_call(SYS_madvise, as_long(where), as_long(bytes), MADV_DONTNEED) == 0;
+}
+
+bool advise_huge_pages(Address where, std::size_t bytes, HugePages wish) {
+  const int advice = wish == HugePages::kWanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE;
+  return system_call(SYS_madvise, as_long(where), as_long(bytes), advice) == 0;
+}
+
+bool move_pages(Address from, Address to, std::size_t bytes) {
+  constexpr long kFlags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
+  return system_call(SYS_mremap, as_long(from), as_long(bytes), as_long(bytes), kFlags, as_long(to)) == as_long(to);
+}
+
+const char* huge_page_mode() {
+  static constinit const char* mode = nullptr;
+  const char* known = __atomic_load_n(&mode, __ATOMIC_RELAXED);  // relaxed: points at constants, any winner is right
+  if (known != nullptr) return known;
+  known = "unknown";
+  const long file = system_call(SYS_openat, AT_FDCWD,
+                                reinterpret_cast<long>("/sys/kernel/mm/transparent_hugepage/enabled"),
+                                O_RDONLY | O_CLOEXEC);
+  if (file >= 0) {
+    char text[64] = {};
+    const long length = system_call(SYS_read, file, reinterpret_cast<long>(text), sizeof text - 1);
+    system_call(SYS_close, file);
+    for (long i = 0; i + 1 < length; ++i) {
+      if (text[i] != '[') continue;
+      known = text[i + 1] == 'a' ? "always" : text[i + 1] == 'm' ? "madvise" : "never";
+    }
+  }
+  __atomic_store_n(&mode, known, __ATOMIC_RELAXED);
+  return known;
+}
+
+}  // namespace nebula::os

@@ -1,0 +1,33 @@
+// Address space and pages, each kernel call with its errors sorted into the few answers that matter.
+#pragma once
+
+#include <cstddef>
+
+#include "base/units.hpp"
+
+namespace nebula::os {
+
+enum class MapResult {
+  kMapped,
+  kTaken,    // something else lives there: try another place
+  kRefused,  // no memory, no address space, or a limit: try less
+};
+
+// Maps private, zeroed, readable and writable memory at exactly `where`, never over something else.
+[[nodiscard]] MapResult map_at(Address where, std::size_t bytes);
+
+// Gives the pages back; they read as zero afterwards. False when the kernel refuses (locked memory): nothing changed.
+[[nodiscard]] bool discard(Address where, std::size_t bytes);
+
+enum class HugePages { kWanted, kUnwanted };
+// A hint; false when the kernel has no huge pages or refuses.
+bool advise_huge_pages(Address where, std::size_t bytes, HugePages wish);
+
+// Moves the pages of [from, from + bytes) to [to, to + bytes), both mapped by map_at; whatever was at `to` is dropped,
+// `from` stays mapped and reads as zero. False when the kernel cannot (before 5.7, or refused): nothing changed.
+[[nodiscard]] bool move_pages(Address from, Address to, std::size_t bytes);
+
+// "always", "madvise" or "never", read once from /sys; "unknown" where that cannot be read.
+[[nodiscard]] const char* huge_page_mode();
+
+}  // namespace nebula::os

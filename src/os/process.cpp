@@ -1,0 +1,125 @@
+#include "os/process.hpp"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <sys/auxv.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "os/system_call.hpp"
+
+extern "C" char* program_invocation_short_name __attribute__((weak));  // glibc
+
+namespace nebula::os {
+namespace {
+
+long as_long(const void* pointer) { return reinterpret_cast<long>(pointer); }
+
+std::uint64_t microseconds(const timeval& value) {
+  return static_cast<std::uint64_t>(value.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(value.tv_usec);
+}
+
+}  // namespace
+
+// clock_gettime is libc's entry to the vDSO: no system call, no allocation, safe in signal handlers. It keeps errno
+// for valid clocks.
+std::uint64_t coarse_milliseconds() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1000 + static_cast<std::uint64_t>(now.tv_nsec) / 1'000'000;
+}
+
+std::uint64_t nanoseconds() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+Usage usage() {
+  rusage raw = {};
+  if (system_call(SYS_getrusage, RUSAGE_SELF, as_long(&raw)) != 0) return {};
+  return {microseconds(raw.ru_utime), microseconds(raw.ru_stime), static_cast<std::uint64_t>(raw.ru_minflt),
+          static_cast<std::uint64_t>(raw.ru_majflt), static_cast<std::uint64_t>(raw.ru_maxrss) * 1024};
+}
+
+int process_id() { return static_cast<int>(system_call(SYS_getpid)); }
+
+bool is_secure_execution() { return getauxval(AT_SECURE) != 0; }
+
+std::uint64_t random_start_value() {
+  const auto* bytes = reinterpret_cast<const unsigned char*>(getauxval(AT_RANDOM));
+  std::uint64_t value = 0;
+  if (bytes != nullptr) __builtin_memcpy(&value, bytes + 8, sizeof value);  // the first 8 are libc's stack guard
+  return value;
+}
+
+std::size_t kernel_page_size() { return getauxval(AT_PAGESZ); }
+
+const char* program_name() {
+  const char* name = &program_invocation_short_name != nullptr ? program_invocation_short_name : nullptr;
+  return name != nullptr && *name != '\0' ? name : "unknown";
+}
+
+FileIdentity identity_of(int descriptor) {
+  struct stat facts;
+  if (system_call(SYS_fstat, descriptor, as_long(&facts)) != 0) return {};
+  return {facts.st_dev, facts.st_ino, true};
+}
+
+bool write_all(int descriptor, std::string_view text) {
+  constexpr int kPatience = 10'000;  // a full non-blocking pipe whose reader is gone must not hold the process
+  int refusals = 0;
+  while (!text.empty()) {
+    const long written = system_call(SYS_write, descriptor, as_long(text.data()), static_cast<long>(text.size()));
+    if ((written == -EINTR || written == -EAGAIN) && ++refusals < kPatience) {
+      yield_processor();
+      continue;
+    }
+    if (written <= 0) return false;
+    text.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return true;
+}
+
+int create_file(const char* path) {
+  constexpr int kFlags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY;
+  return static_cast<int>(system_call(SYS_openat, AT_FDCWD, as_long(path), kFlags, 0666));
+}
+
+void close_file(int descriptor) { system_call(SYS_close, descriptor); }
+
+std::size_t read_file(const char* path, std::span<char> buffer) {
+  const long file = system_call(SYS_openat, AT_FDCWD, as_long(path), O_RDONLY | O_CLOEXEC);
+  if (file < 0) return 0;
+  std::size_t length = 0;
+  while (length < buffer.size()) {
+    const long got = system_call(SYS_read, file, as_long(buffer.data() + length),
+                                 static_cast<long>(buffer.size() - length));
+    if (got == -EINTR) continue;
+    if (got <= 0) break;
+    length += static_cast<std::size_t>(got);
+  }
+  system_call(SYS_close, file);
+  return length;
+}
+
+void exit_immediately(int status) {
+  for (;;) system_call(SYS_exit_group, status);
+}
+
+void wait_while(std::atomic<std::uint32_t>& word, std::uint32_t expected) {
+  system_call(SYS_futex, as_long(&word), FUTEX_WAIT_PRIVATE, static_cast<long>(expected), 0);
+}
+
+void wake_one(std::atomic<std::uint32_t>& word) { system_call(SYS_futex, as_long(&word), FUTEX_WAKE_PRIVATE, 1); }
+
+void wake_all(std::atomic<std::uint32_t>& word) {
+  system_call(SYS_futex, as_long(&word), FUTEX_WAKE_PRIVATE, 0x7fffffff);
+}
+
+void yield_processor() { system_call(SYS_sched_yield); }
+
+}  // namespace nebula::os

@@ -1,0 +1,56 @@
+// Facts about the process, its clock, its files; waiting and waking.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace nebula::os {
+
+// Milliseconds of a clock that never goes back; the coarse one costs a few nanoseconds and steps by 1 to 10 ms.
+[[nodiscard]] std::uint64_t coarse_milliseconds();
+[[nodiscard]] std::uint64_t nanoseconds();
+
+struct Usage {
+  std::uint64_t user_microseconds = 0;
+  std::uint64_t system_microseconds = 0;
+  std::uint64_t minor_faults = 0;
+  std::uint64_t major_faults = 0;
+  std::uint64_t peak_resident_bytes = 0;
+};
+[[nodiscard]] Usage usage();
+
+[[nodiscard]] int process_id();
+[[nodiscard]] bool is_secure_execution();        // AT_SECURE: set-user-id, file capabilities
+[[nodiscard]] std::uint64_t random_start_value();  // 8 of the bytes the kernel gives each process, no system call
+[[nodiscard]] std::size_t kernel_page_size();
+[[nodiscard]] const char* program_name();  // the last part of argv[0]; never null
+
+// What an open file is, so that a descriptor that was closed and reused is recognised.
+struct FileIdentity {
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  bool is_open = false;
+  bool operator==(const FileIdentity&) const = default;
+};
+[[nodiscard]] FileIdentity identity_of(int descriptor);
+
+// Writes all of it, past interruptions and short writes; false on any other error.
+bool write_all(int descriptor, std::string_view text);
+// Creates or truncates; close-on-exec. The descriptor, or a negative error number.
+[[nodiscard]] int create_file(const char* path);
+void close_file(int descriptor);
+// Up to the size of `buffer`; the number of bytes read, 0 when the file cannot be read.
+[[nodiscard]] std::size_t read_file(const char* path, std::span<char> buffer);
+
+[[noreturn]] void exit_immediately(int status);
+
+// Sleeps while `word` holds `expected`, or until woken; may wake for no reason.
+void wait_while(std::atomic<std::uint32_t>& word, std::uint32_t expected);
+void wake_one(std::atomic<std::uint32_t>& word);
+void wake_all(std::atomic<std::uint32_t>& word);
+void yield_processor();
+
+}  // namespace nebula::os

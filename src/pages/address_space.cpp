@@ -1,0 +1,152 @@
+#include "pages/address_space.hpp"
+
+#include "base/bits.hpp"
+#include "budget/account.hpp"
+#include "os/process.hpp"
+
+namespace nebula {
+
+constinit HeapMap heap_map;
+constinit RecordMap record_map;
+
+namespace pages {
+namespace {
+
+struct AreaState {
+  Address start = 0;
+  std::size_t capacity = 0;
+  std::size_t mapped = 0;
+  std::size_t step = 0;
+};
+constinit AreaState areas[static_cast<unsigned>(Area::kEnd)];
+constinit RegionIndex regions_capacity = 0;
+constinit std::atomic<std::uint64_t> mapped{0};    // relaxed: totals
+constinit std::atomic<std::uint64_t> metadata{0};
+
+AreaState& state_of(Area area) { return areas[static_cast<unsigned>(area)]; }
+
+// A stretch of addresses in which bases are drawn, and how large a heap may become there.
+struct Window {
+  Address first;
+  Address last;
+  RegionIndex regions;
+};
+
+#if defined(__SANITIZE_THREAD__)
+#define NEBULA_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define NEBULA_THREAD_SANITIZER 1
+#endif
+#endif
+
+#if defined(NEBULA_THREAD_SANITIZER)
+// ThreadSanitizer keeps its shadow everywhere but in a few stretches; this one is left to the program.
+constexpr Window kWindows[] = {{0x7e90'0000'0000, 0x7eb0'0000'0000, 32 * 1024}};
+#else
+// The first lies above the top that unlimited stacks give to mappings (0x1555'…), below the start of the legacy
+// bottom-up layout (0x2aaa'…) and far from AddressSanitizer's shadow. The others are for smaller address spaces
+// (39 bits on some machines, some sandboxes).
+constexpr Window kWindows[] = {
+    {0x1800'0000'0000, 0x2700'0000'0000, kRegionsMost},
+    {0x0020'0000'0000, 0x0030'0000'0000, 64 * 1024},
+    {0x0004'0000'0000, 0x0008'0000'0000, 4 * 1024},
+};
+#endif
+
+constexpr std::size_t kBatchAreaBytes = 128 * kMiB;
+constexpr Address kBaseAlignment = kGiB;
+
+void lay_out(Address metadata_base, RegionIndex regions) {
+  const std::size_t thread_heaps = regions >= 32 * 1024 ? 32 * 1024 : 2 * 1024;
+  Address at = metadata_base;
+  const auto place = [&at](Area area, std::size_t capacity, std::size_t step) {
+    state_of(area) = {at, capacity, 0, step};
+    at += round_up(capacity, kRegionSize);
+  };
+  place(Area::kRegionRecords, regions * kRegionRecordBytes, 16 * kPageSize);
+  place(Area::kUnitRecords, regions * kUnitsPerRegion * kUnitRecordBytes, 20 * kPageSize);
+  place(Area::kBatchRecords, kBatchAreaBytes, 16 * kPageSize);
+  place(Area::kThreadHeaps, thread_heaps * kThreadHeapBytes, kThreadHeapBytes);
+  const Address base = round_up(at + kClassMapBytes, kBaseAlignment);
+  state_of(Area::kClassMap) = {base - kClassMapBytes, regions * kUnitsPerRegion, 0, 16 * kPageSize};
+  record_map = {state_of(Area::kRegionRecords).start, state_of(Area::kUnitRecords).start,
+                state_of(Area::kBatchRecords).start, state_of(Area::kThreadHeaps).start};
+  regions_capacity = regions;
+  heap_map.base = base;
+}
+
+}  // namespace
+
+bool claim() {
+  constexpr int kTries = 4;
+  std::uint64_t random = os::random_start_value();
+  for (const Window& window : kWindows) {
+    for (int i = 0; i < kTries; ++i) {
+      random = random * 6364136223846793005u + 1442695040888963407u;  // Knuth's MMIX generator
+      const Address places = (window.last - window.first) / kBaseAlignment;
+      lay_out(window.first + (random >> 20) % places * kBaseAlignment, window.regions);
+      if (map_metadata(Area::kClassMap, 1) && map_metadata(Area::kRegionRecords, 1)) return true;
+    }
+  }
+  heap_map.base = 0;
+  return false;
+}
+
+std::size_t capacity_of(Area area) { return state_of(area).capacity; }
+RegionIndex region_capacity() { return regions_capacity; }
+
+bool map_metadata(Area area, std::size_t bytes) {
+  AreaState& state = state_of(area);
+  if (bytes <= state.mapped) return true;
+  if (bytes > state.capacity) return false;
+  // In large steps where the system allows it, in small ones where it does not.
+  for (std::size_t step = state.step;; step = kPageSize) {
+    std::size_t wanted = round_up(bytes, kPageSize);
+    if (wanted < state.mapped + step) wanted = state.mapped + step;
+    if (wanted > round_up(state.capacity, kPageSize)) wanted = round_up(state.capacity, kPageSize);
+    if (os::map_at(state.start + state.mapped, wanted - state.mapped) == os::MapResult::kMapped) {
+      mapped.fetch_add(wanted - state.mapped, std::memory_order_relaxed);
+      state.mapped = wanted;
+      return true;
+    }
+    if (step == kPageSize) return false;
+  }
+}
+
+bool map_piece(Area area, std::size_t offset, std::size_t bytes) {
+  if (os::map_at(state_of(area).start + offset, bytes) != os::MapResult::kMapped) return false;
+  mapped.fetch_add(bytes, std::memory_order_relaxed);
+  return true;
+}
+
+bool purge_metadata(Address where, std::size_t bytes, std::size_t charged) {
+  if (!os::discard(where, bytes)) return false;
+  uncommit_metadata(charged);
+  return true;
+}
+
+bool commit_metadata(std::size_t bytes) {
+  if (!process_account.try_charge(bytes)) return false;
+  metadata.fetch_add(bytes, std::memory_order_relaxed);
+  return true;
+}
+
+void uncommit_metadata(std::size_t bytes) {
+  metadata.fetch_sub(bytes, std::memory_order_relaxed);
+  process_account.credit(bytes);
+}
+
+os::MapResult map_regions(RegionIndex first, std::size_t count) {
+  const std::size_t skipped = first == 0 ? kUnitSize : 0;
+  const std::size_t bytes = count * kRegionSize - skipped;
+  const os::MapResult result = os::map_at(address_of_unit(first_unit_of(first)) + skipped, bytes);
+  if (result == os::MapResult::kMapped) mapped.fetch_add(bytes, std::memory_order_relaxed);
+  return result;
+}
+
+std::uint64_t mapped_bytes() { return mapped.load(std::memory_order_relaxed); }
+std::uint64_t metadata_bytes() { return metadata.load(std::memory_order_relaxed); }
+
+}  // namespace pages
+}  // namespace nebula

@@ -1,0 +1,93 @@
+// The claimed address range: where the heap and its metadata live.
+//
+// Claimed, not reserved: a base is picked where the kernel puts nothing by itself, and pieces are mapped there when
+// they are needed, so the process's virtual size is what it uses, `ulimit -v` works, and mlockall has nothing to fill.
+//
+//   metadata_base                                                                        base
+//   │ region records │ unit records │ batch records │ thread heaps │  …  │ class map ─────│ heap, regions of 2 MiB →
+//     128 B a region   640 B a unit   512 B each      128 KiB each         1 B a unit, 16 MiB before base
+//
+// Each area is mapped from its start, in steps, never unmapped. The callers serialise the growth of an area.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "base/units.hpp"
+#include "os/memory.hpp"
+
+namespace nebula {
+
+// What the fast path of free reads: one cache line, written when the heap grows.
+struct alignas(kCacheLine) HeapMap {
+  Address base = 0;                            // of unit 0; 0 before the range is claimed
+  std::atomic<std::uint64_t> mapped_units{0};  // the class map answers for units below
+};
+extern constinit HeapMap heap_map;
+
+inline constexpr std::size_t kClassMapBytes = 16 * kMiB;  // one byte for each unit of 1 TiB
+inline constexpr UnitIndex kUnitsMost = kClassMapBytes;
+inline constexpr RegionIndex kRegionsMost = kUnitsMost / kUnitsPerRegion;
+
+// Where the records start; set once with the base.
+struct RecordMap {
+  Address region_records = 0;
+  Address unit_records = 0;
+  Address batch_records = 0;
+  Address thread_heaps = 0;
+};
+extern constinit RecordMap record_map;
+
+inline constexpr std::size_t kRegionRecordBytes = 128;
+inline constexpr std::size_t kUnitRecordBytes = 640;  // 32 of them fill five pages exactly
+inline constexpr std::size_t kBatchRecordBytes = 512;
+inline constexpr std::size_t kThreadHeapBytes = 128 * kKiB;
+static_assert(kUnitsPerRegion * kUnitRecordBytes % kPageSize == 0);
+
+// The class map's byte of a unit. Relaxed: a unit's use is set before any pointer into it is handed out, and whoever
+// frees that pointer got it from a thread that knew. A stale answer is possible only for pointers that are no objects.
+[[nodiscard]] inline std::atomic<std::uint8_t>& unit_use(std::uint64_t unit) {
+  return *reinterpret_cast<std::atomic<std::uint8_t>*>(heap_map.base - kClassMapBytes + unit);
+}
+
+[[nodiscard]] inline Address address_of_unit(UnitIndex unit) {
+  return heap_map.base + (std::size_t{unit} << kUnitShift);
+}
+[[nodiscard]] inline Address address_of_page(PageIndex page) { return heap_map.base + (page << kPageShift); }
+// At or above mapped_units for every address that is not of the heap.
+[[nodiscard]] inline std::uint64_t unit_of(const void* pointer) {
+  return (reinterpret_cast<Address>(pointer) - heap_map.base) >> kUnitShift;
+}
+
+namespace pages {
+
+enum class Area : std::uint8_t { kRegionRecords, kUnitRecords, kBatchRecords, kThreadHeaps, kClassMap, kEnd };
+
+// Picks the range; until it has succeeded nothing else here may be called. Called by one thread at a time.
+[[nodiscard]] bool claim();
+
+[[nodiscard]] std::size_t capacity_of(Area area);
+[[nodiscard]] RegionIndex region_capacity();
+
+// Makes the first `bytes` of an area addressable. Commits nothing.
+[[nodiscard]] bool map_metadata(Area area, std::size_t bytes);
+// The same for a piece of an area that does not grow from its start; each piece once.
+[[nodiscard]] bool map_piece(Area area, std::size_t offset, std::size_t bytes);
+// Gives back a stretch of metadata of which `charged` bytes are committed; it stays mapped and reads as zero. False when
+// the kernel refuses.
+[[nodiscard]] bool purge_metadata(Address where, std::size_t bytes, std::size_t charged);
+// Charges metadata that is about to be touched / was given back.
+[[nodiscard]] bool commit_metadata(std::size_t bytes);
+void uncommit_metadata(std::size_t bytes);
+
+// Unit 0 is never mapped: no object starts at the base, and the kernel cannot put a huge page under the first region,
+// so that a program with a small heap stays small even where huge pages are "always".
+[[nodiscard]] os::MapResult map_regions(RegionIndex first, std::size_t count);
+
+// For the report: everything addressable, and the committed part of the metadata.
+[[nodiscard]] std::uint64_t mapped_bytes();
+[[nodiscard]] std::uint64_t metadata_bytes();
+
+}  // namespace pages
+}  // namespace nebula

@@ -1,0 +1,113 @@
+#include "pages/region.hpp"
+
+#include <bit>
+#include <cstring>
+
+#include "budget/account.hpp"
+#include "os/memory.hpp"
+
+namespace nebula::pages {
+namespace {
+
+constinit std::atomic<std::uint64_t> purges{0};  // all relaxed: totals for the report
+constinit std::atomic<std::uint64_t> purged_bytes{0};
+constinit std::atomic<std::uint64_t> purge_refusals{0};
+constinit std::atomic<std::uint64_t> moves{0};
+constinit std::atomic<std::uint64_t> moved_bytes{0};
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+
+// Calls visit(word, mask, first page of the word) for each word of page bits that the range touches.
+template <class Visitor>
+void for_each_word(Range range, Visitor visit) {
+  PageIndex page = range.first;
+  const PageIndex end = range.first + range.count.count;
+  while (page < end) {
+    const PageIndex word_start = page & ~PageIndex{63};
+    const PageIndex stop = end < word_start + 64 ? end : word_start + 64;
+    const std::uint64_t upper = stop == word_start + 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << (stop & 63)) - 1;
+    const std::uint64_t mask = upper & (~std::uint64_t{0} << (page & 63));
+    auto& region = region_at(static_cast<RegionIndex>(page / kPagesPerRegion));
+    visit(region.committed[page % kPagesPerRegion / 64], mask, word_start);
+    page = stop;
+  }
+}
+
+std::size_t count_ones(std::uint64_t bits) { return static_cast<std::size_t>(std::popcount(bits)); }
+
+}  // namespace
+
+Pages committed_in(Range range) {
+  std::size_t count = 0;
+  for_each_word(range, [&](auto& word, std::uint64_t mask, PageIndex) { count += count_ones(word.load(kRelaxed) & mask); });
+  return {count};
+}
+
+bool commit(Range range) {
+  const Pages missing = range.count - committed_in(range);
+  if (missing.count == 0) return true;
+  if (!process_account.try_charge(missing.bytes())) return false;
+  for_each_word(range, [](auto& word, std::uint64_t mask, PageIndex) { word.fetch_or(mask, kRelaxed); });
+  return true;
+}
+
+void clear_committed(Range range) {
+  for_each_word(range, [](auto& word, std::uint64_t mask, PageIndex first) {
+    std::uint64_t bits = word.load(kRelaxed) & mask;
+    while (bits != 0) {
+      const auto start = static_cast<unsigned>(std::countr_zero(bits));
+      const auto length = static_cast<unsigned>(std::countr_one(bits >> start));
+      std::memset(reinterpret_cast<void*>(address_of_page(first + start)), 0, std::size_t{length} * kPageSize);
+      if (start + length >= 64) break;
+      bits &= ~std::uint64_t{0} << (start + length);
+    }
+  });
+}
+
+bool purge(Range range) {
+  PageIndex first = ~PageIndex{0};
+  PageIndex last = 0;
+  std::size_t count = 0;
+  for_each_word(range, [&](auto& word, std::uint64_t mask, PageIndex start) {
+    const std::uint64_t bits = word.load(kRelaxed) & mask;
+    if (bits == 0) return;
+    count += count_ones(bits);
+    if (first == ~PageIndex{0}) first = start + static_cast<unsigned>(std::countr_zero(bits));
+    last = start + 63 - static_cast<unsigned>(std::countl_zero(bits));
+  });
+  if (count == 0) return true;
+  if (!os::discard(address_of_page(first), (last - first + 1) * kPageSize)) {
+    purge_refusals.fetch_add(1, kRelaxed);
+    return false;
+  }
+  for_each_word(range, [](auto& word, std::uint64_t mask, PageIndex) { word.fetch_and(~mask, kRelaxed); });
+  process_account.credit(count * kPageSize);
+  purges.fetch_add(1, kRelaxed);
+  purged_bytes.fetch_add(count * kPageSize, kRelaxed);
+  return true;
+}
+
+bool move(Range from, Range to) {
+  if (!os::move_pages(address_of_page(from.first), address_of_page(to.first), from.count.bytes())) return false;
+  // What was committed at `to` was dropped by the kernel; what was at `from` is now at `to`.
+  const Pages dropped = committed_in(to);
+  for_each_word(to, [](auto& word, std::uint64_t mask, PageIndex) { word.fetch_and(~mask, kRelaxed); });
+  PageIndex target = to.first;
+  for (std::size_t i = 0; i < from.count.count; ++i, ++target) {
+    const Range source_page = {from.first + i, {1}};
+    if (committed_in(source_page).count == 0) continue;
+    for_each_word({target, {1}}, [](auto& word, std::uint64_t mask, PageIndex) { word.fetch_or(mask, kRelaxed); });
+  }
+  for_each_word(from, [](auto& word, std::uint64_t mask, PageIndex) { word.fetch_and(~mask, kRelaxed); });
+  process_account.credit(dropped.bytes());
+  moves.fetch_add(1, kRelaxed);
+  moved_bytes.fetch_add(from.count.bytes(), kRelaxed);
+  return true;
+}
+
+PurgeCounts purge_counts() {
+  return {purges.load(kRelaxed), purged_bytes.load(kRelaxed), purge_refusals.load(kRelaxed), moves.load(kRelaxed),
+          moved_bytes.load(kRelaxed)};
+}
+
+}  // namespace nebula::pages

@@ -1,0 +1,69 @@
+// A region's record, and commit and purge: nothing else makes a page usable or gives it back, so neither the budget nor
+// the statistics can be passed by.
+//
+// A page is committed (charged, possibly backed) or clean (untouched or purged: not charged, reads as zero). The bits
+// of a page are changed only by whoever owns the span it lies in, or by the purge that took it out of circulation, so
+// a range needs no lock; atomic operations are used because one word holds the pages of four units with several owners.
+// Relaxed: ownership passes from thread to thread through the span lock or a class lock, which order these accesses.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "base/units.hpp"
+#include "pages/address_space.hpp"
+
+namespace nebula {
+
+struct alignas(kCacheLine) Region {
+  std::atomic<std::uint64_t> committed[kPagesPerRegion / 64];
+
+  // The rest belongs to the span heap, under its lock.
+  std::uint32_t free_units;    // a bit for each unit that no span holds; 0 for a hole or what is not mapped
+  std::uint32_t dirty_pages;   // committed pages in free units
+  RegionIndex next;            // in the list of its longest free run
+  RegionIndex previous;
+  RegionIndex dirty_next;      // in the list by age of last free
+  RegionIndex dirty_previous;
+  std::uint64_t freed_at;      // coarse milliseconds of the last free into it
+  bool is_listed;
+  bool is_dirty_listed;
+  std::uint8_t list;           // which of the lists by longest run
+  bool wants_huge_pages;
+  bool has_unit_records;       // the unit records of this region are committed
+};
+static_assert(sizeof(Region) == kRegionRecordBytes);
+
+[[nodiscard]] inline Region& region_at(RegionIndex index) {
+  return reinterpret_cast<Region*>(record_map.region_records)[index];
+}
+
+namespace pages {
+
+struct Range {
+  PageIndex first = 0;
+  Pages count;
+};
+
+[[nodiscard]] Pages committed_in(Range range);
+// Charges the pages of the range that are not committed. False when the budget refuses: nothing changed.
+[[nodiscard]] bool commit(Range range);
+// Writes zeros over the committed pages; the others read as zero anyway. Touches no clean page.
+void clear_committed(Range range);
+// Gives back the committed pages of a range with one call to the kernel; false when it refuses: nothing changed.
+bool purge(Range range);
+// Moves the pages of one range to another of the same size with the contents; `to` need not be clean. False: nothing
+// changed. The charges of pages committed in `from` move along.
+[[nodiscard]] bool move(Range from, Range to);
+
+struct PurgeCounts {
+  std::uint64_t purges;
+  std::uint64_t purged_bytes;
+  std::uint64_t refusals;
+  std::uint64_t moves;
+  std::uint64_t moved_bytes;
+};
+[[nodiscard]] PurgeCounts purge_counts();
+
+}  // namespace pages
+}  // namespace nebula

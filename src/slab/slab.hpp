@@ -1,0 +1,64 @@
+// One slab: 64 or 256 KiB cut into equal slots, its state out of line in the unit record of its first unit.
+//
+//   record   │ links, class, bump, free, … │ bitmap: a bit set = this slot was handed out and has come back │
+//   memory   │ slot 0 │ slot 1 │ … │ slot bump-1 │ never used: clean unless the span was dirty              │
+//
+//   slots outside the slab = bump − free;   slots to be had = free + (capacity − bump)
+//
+// Everything here runs under the lock of the slab's class. No word of ours lies in a slot, so a use after free cannot
+// corrupt the allocator, and a bit already set when a slot comes back is a double free found for nothing.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/units.hpp"
+#include "pages/region.hpp"
+#include "size_class/size_class.hpp"
+
+namespace nebula {
+
+struct alignas(kCacheLine) Slab {
+  UnitIndex next;  // in its list, by fill
+  UnitIndex previous;
+  std::uint16_t capacity;
+  std::uint16_t bump;       // slots below have been handed out at least once
+  std::uint16_t free;       // of these, the ones that are back
+  std::uint16_t first_word; // no bit is set in the words of the bitmap below
+  SizeClass size_class;
+  std::uint8_t list;        // which list it hangs in
+  bool tail_is_busy;        // the pages behind the mark are being purged: it must not move
+  std::uint64_t padding[13];
+  std::uint64_t bitmap[kUnitSize / kGranule / 64];
+
+  [[nodiscard]] unsigned available() const { return free + static_cast<unsigned>(capacity - bump); }
+  [[nodiscard]] bool is_empty() const { return free == bump; }
+  [[nodiscard]] unsigned outside() const { return static_cast<unsigned>(bump - free); }
+};
+static_assert(sizeof(Slab) == kUnitRecordBytes);
+
+namespace slab {
+
+[[nodiscard]] inline Slab& at(UnitIndex unit) {
+  return *reinterpret_cast<Slab*>(record_map.unit_records + std::size_t{unit} * kUnitRecordBytes);
+}
+// Slabs start at multiples of their size.
+[[nodiscard]] inline UnitIndex first_unit(UnitIndex unit, SizeClass c) {
+  return unit & ~(static_cast<UnitIndex>(units_per_slab(c)) - 1);
+}
+
+void begin(UnitIndex unit, SizeClass c);
+
+// The pages up to the mark: what a slab holds committed.
+[[nodiscard]] pages::Range committed_range(UnitIndex unit);
+
+// Takes up to `wanted` slots, returned ones first and by rising address; writes their addresses downward from
+// before `end`, so that the lowest is popped first. May give a few more, at most `room`, to end on a cache line: one line
+// must not be split between threads. Returns how many; 0 when the slab is full or the budget refuses the next page.
+[[nodiscard]] unsigned take(UnitIndex unit, void** end, unsigned wanted, unsigned room);
+
+enum class Returned { kBack, kDoubleFree, kInterior, kNeverAllocated };
+[[nodiscard]] Returned put_back(UnitIndex unit, const void* pointer);
+
+}  // namespace slab
+}  // namespace nebula

@@ -1,0 +1,151 @@
+#include "spans/large.hpp"
+
+#include <cstring>
+
+#include "base/bits.hpp"
+#include "budget/usage.hpp"
+#include "size_class/size_class.hpp"
+
+namespace nebula::large {
+namespace {
+
+struct Record {
+  std::uint64_t pages;
+  std::uint64_t units;
+};
+static_assert(sizeof(Record) <= kUnitRecordBytes);
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr auto kHead = static_cast<std::uint8_t>(UnitUse::kLargeHead);
+constexpr auto kInside = static_cast<std::uint8_t>(UnitUse::kLargeInside);
+constexpr auto kNothing = static_cast<std::uint8_t>(UnitUse::kNothing);
+
+constinit std::atomic<std::uint64_t> allocations{0};  // relaxed: totals for the report
+constinit std::atomic<std::uint64_t> frees{0};
+constinit std::atomic<std::uint64_t> live_bytes{0};
+constinit std::atomic<std::uint64_t> grown_in_place{0};
+
+Record& record_at(UnitIndex head) {
+  return *reinterpret_cast<Record*>(record_map.unit_records + std::size_t{head} * kUnitRecordBytes);
+}
+
+void set_use(UnitIndex first, std::size_t count, std::uint8_t use) {
+  for (std::size_t i = 0; i < count; ++i) unit_use(first + i).store(use, kRelaxed);
+}
+
+void count_live(std::size_t pages) {
+  live_bytes.fetch_add(pages * kPageSize, kRelaxed);
+  bytes_in_use.add(pages * kPageSize);
+}
+
+void count_dead(std::size_t pages) {
+  live_bytes.fetch_sub(pages * kPageSize, kRelaxed);
+  bytes_in_use.subtract(pages * kPageSize);
+}
+
+void begin_object(UnitIndex head, Pages pages, Units units) {
+  record_at(head) = {pages.count, units.count};
+  set_use(head + 1, units.count - 1, kInside);
+  unit_use(head).store(kHead, kRelaxed);
+  allocations.fetch_add(1, kRelaxed);
+  count_live(pages.count);
+}
+
+}  // namespace
+
+Address allocate(SpanHeap& spans, std::size_t size, std::size_t alignment, Contents contents) {
+  const Pages pages = pages_for(size);
+  const Units units = units_for(pages);
+  const Units unit_alignment = {alignment > kUnitSize ? alignment / kUnitSize : 1};
+  const UnitIndex head = spans.take(units, unit_alignment);
+  if (head == kNoUnit) return 0;
+  const pages::Range range = {first_page_of(head), pages};
+  if (contents == Contents::kZero) pages::clear_committed(range);
+  if (!pages::commit(range)) {
+    spans.give_back(head, units);
+    return 0;
+  }
+  begin_object(head, pages, units);
+  return address_of_unit(head);
+}
+
+bool deallocate(SpanHeap& spans, void* pointer) {
+  const auto head = static_cast<UnitIndex>(unit_of(pointer));
+  if (reinterpret_cast<Address>(pointer) != address_of_unit(head)) return false;
+  // Of two threads that free the same object, one wins here; the other finds no object.
+  std::uint8_t use = kHead;
+  if (!unit_use(head).compare_exchange_strong(use, kNothing, kRelaxed)) return false;
+  const Record record = record_at(head);
+  set_use(head + 1, record.units - 1, kNothing);
+  frees.fetch_add(1, kRelaxed);
+  count_dead(record.pages);
+  spans.give_back(head, {record.units});
+  return true;
+}
+
+std::size_t size_of(UnitIndex head) { return record_at(head).pages * kPageSize; }
+
+UnitIndex head_of(UnitIndex inside) {
+  while (unit_use(inside).load(kRelaxed) == kInside && inside > 0) --inside;
+  return inside;
+}
+
+bool resize_in_place(SpanHeap& spans, UnitIndex head, std::size_t size) {
+  Record& record = record_at(head);
+  const Pages before = {record.pages};
+  const Units units_before = {record.units};
+  const Pages after = pages_for(size);
+  const Units units_after = units_for(after);
+
+  if (units_after > units_before && !spans.extend(head, units_before, units_after)) return false;
+  if (after > before && !pages::commit({first_page_of(head) + before.count, after - before})) {
+    if (units_after > units_before)
+      spans.give_back(head + static_cast<UnitIndex>(units_before.count), {units_after.count - units_before.count});
+    return false;
+  }
+  record = {after.count, units_after.count};
+  if (units_after > units_before)
+    set_use(head + static_cast<UnitIndex>(units_before.count), units_after.count - units_before.count, kInside);
+  if (after > before) {
+    count_live(after.count - before.count);
+    grown_in_place.fetch_add(1, kRelaxed);
+  } else {
+    count_dead(before.count - after.count);
+  }
+  if (units_after < units_before) {
+    const auto tail = head + static_cast<UnitIndex>(units_after.count);
+    const Units tail_units = {units_before.count - units_after.count};
+    set_use(tail, tail_units.count, kNothing);
+    spans.give_back(tail, tail_units);
+  }
+  return true;
+}
+
+Address grow_by_moving_pages(SpanHeap& spans, UnitIndex head, std::size_t size) {
+  const Record old = record_at(head);
+  const Pages before = {old.pages};
+  const Pages after = pages_for(size);
+  const Units units = units_for(after);
+  const UnitIndex target = spans.take(units, {1});
+  if (target == kNoUnit) return 0;
+  // The growth is charged first: once the pages have moved there is no way back.
+  const pages::Range growth = {first_page_of(target) + before.count, after - before};
+  if (!pages::commit(growth) ||
+      !pages::move({first_page_of(head), before}, {first_page_of(target), before})) {
+    spans.give_back(target, units);
+    return 0;
+  }
+  begin_object(target, after, units);
+  unit_use(head).store(kNothing, kRelaxed);
+  set_use(head + 1, old.units - 1, kNothing);
+  frees.fetch_add(1, kRelaxed);
+  count_dead(old.pages);
+  spans.give_back(head, {old.units});
+  return address_of_unit(target);
+}
+
+Counts counts() {
+  return {allocations.load(kRelaxed), frees.load(kRelaxed), live_bytes.load(kRelaxed), grown_in_place.load(kRelaxed)};
+}
+
+}  // namespace nebula::large

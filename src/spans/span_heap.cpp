@@ -1,0 +1,433 @@
+#include "spans/span_heap.hpp"
+
+#include <bit>
+#include <cstring>
+
+#include "base/bits.hpp"
+#include "budget/account.hpp"
+#include "diag/message.hpp"
+#include "os/memory.hpp"
+#include "os/process.hpp"
+
+namespace nebula {
+namespace {
+
+constexpr std::uint32_t kAllUnits = ~std::uint32_t{0};
+constexpr std::size_t kRecordBytesPerRegion = kUnitsPerRegion * kUnitRecordBytes;
+
+constexpr std::size_t kGrowthLeast = 2;   // regions
+constexpr std::size_t kGrowthMost = 32;
+
+// Below this much heap, pages stay small: a small program must not pay for huge ones.
+constexpr std::size_t kSmallPagesBytes = 16 * kMiB;
+
+constexpr std::uint64_t kIdleMilliseconds = 1000;
+constexpr std::uint64_t kKeptDirtyBytes = 4 * kMiB;
+constexpr unsigned kRegionsPerPurge = 4;  // keeps the longest call under about a millisecond
+
+pages::Range pages_of(UnitIndex first, Units count) {
+  return {first_page_of(first), {count.count * kPagesPerUnit}};
+}
+
+}  // namespace
+
+UnitIndex SpanHeap::take(Units count, Units alignment) {
+  if (count.count > pages::region_capacity() * std::size_t{kUnitsPerRegion}) return kNoUnit;
+  LockGuard guard(lock_);
+  for (;;) {
+    const UnitIndex first = find(count, alignment);
+    if (first != kNoUnit) {
+      if (!commit_unit_records(region_of(first))) return kNoUnit;
+      mark_used(first, count);
+      return first;
+    }
+    if (growing_) {
+      wait_for_change();
+    } else if (!grow(count, alignment)) {
+      if (purging_ == 0) return kNoUnit;
+      wait_for_change();
+    }
+  }
+}
+
+void SpanHeap::give_back(UnitIndex first, Units count) {
+  LockGuard guard(lock_);
+  mark_free(first, count);
+}
+
+bool SpanHeap::extend(UnitIndex first, Units from, Units to) {
+  LockGuard guard(lock_);
+  const std::size_t end = first + to.count;
+  if (end > std::size_t{regions_} * kUnitsPerRegion) return false;
+  for (std::size_t unit = first + from.count; unit < end; ++unit) {
+    const Region& region = region_at(region_of(static_cast<UnitIndex>(unit)));
+    if (unit % kUnitsPerRegion == 0 && unit + kUnitsPerRegion <= end) {
+      if (region.free_units != kAllUnits) return false;
+      unit += kUnitsPerRegion - 1;
+    } else if ((region.free_units >> (unit % kUnitsPerRegion) & 1) == 0) {
+      return false;
+    }
+  }
+  mark_used(static_cast<UnitIndex>(first + from.count), {to.count - from.count});
+  return true;
+}
+
+UnitIndex SpanHeap::find(Units count, Units alignment) const {
+  if (count.count > kUnitsPerRegion || alignment.count > kUnitsPerRegion) {
+    const std::size_t regions = (count.count + kUnitsPerRegion - 1) / kUnitsPerRegion;
+    const std::size_t step = alignment.count > kUnitsPerRegion ? alignment.count / kUnitsPerRegion : 1;
+    const RegionIndex region = find_regions(regions, step);
+    return region == kNoRegion ? kNoUnit : first_unit_of(region);
+  }
+  constexpr int kLooks = 8;  // a run may be long enough but start off alignment; the next longer list will do
+  std::uint64_t lists = lists_used_ & (~std::uint64_t{0} << count.count);
+  while (lists != 0) {
+    const auto length = static_cast<unsigned>(std::countr_zero(lists));
+    lists &= lists - 1;
+    int looks = 0;
+    for (RegionIndex i = lists_[length].first; i != kNoRegion && looks < kLooks; i = region_at(i).next, ++looks) {
+      const unsigned start = best_run(region_at(i).free_units, static_cast<unsigned>(count.count),
+                                      static_cast<unsigned>(alignment.count));
+      if (start != kNoRun) return first_unit_of(i) + start;
+    }
+  }
+  return kNoUnit;
+}
+
+RegionIndex SpanHeap::find_regions(std::size_t count, std::size_t alignment) const {
+  std::size_t start = 0;
+  std::size_t i = 0;
+  while (i < regions_) {
+    const std::uint64_t word = free_regions_[i / 64] >> (i % 64);
+    if ((word & 1) == 0) {
+      i = word == 0 ? (i / 64 + 1) * 64 : i + static_cast<std::size_t>(std::countr_zero(word));
+      start = round_up(i, alignment);
+      i = start;
+      continue;
+    }
+    ++i;
+    if (i - start >= count) return static_cast<RegionIndex>(start);
+  }
+  return kNoRegion;
+}
+
+bool SpanHeap::commit_unit_records(RegionIndex index) {
+  Region& region = region_at(index);
+  if (region.has_unit_records) return true;
+  if (!pages::commit_metadata(kRecordBytesPerRegion)) return false;
+  region.has_unit_records = true;
+  return true;
+}
+
+// True when something was mapped, so that another look is worth it.
+bool SpanHeap::grow(Units count, Units alignment) {
+  const std::size_t capacity = pages::region_capacity();
+  const std::size_t step = alignment.count > kUnitsPerRegion ? alignment.count / kUnitsPerRegion : 1;
+  const std::size_t needed = (count.count + kUnitsPerRegion - 1) / kUnitsPerRegion;
+
+  // The free regions at the end need not be mapped again.
+  std::size_t start = regions_;
+  while (start > 0 && (free_regions_[(start - 1) / 64] >> ((start - 1) % 64) & 1) != 0) --start;
+  start = round_up(start, step);
+  if (regions_ == 0 && (count.count >= kUnitsPerRegion || step > 1)) start = step;  // region 0 lacks its first unit
+  if (start > capacity || needed > capacity - start) return false;
+  // A large alignment may leave a gap: it stays unmapped, for ever.
+  const auto first = static_cast<RegionIndex>(start > regions_ ? start : regions_);
+  const std::size_t least = start + needed > first ? start + needed - first : 1;
+  std::size_t wanted = regions_ / 4;
+  if (wanted < kGrowthLeast) wanted = kGrowthLeast;
+  if (wanted > kGrowthMost) wanted = kGrowthMost;
+  if (regions_ == 0) wanted = 1;
+  if (wanted < least) wanted = least;
+  if (wanted > capacity - first) wanted = capacity - first;
+  if (wanted == 0) return false;
+
+  const bool is_small_heap = first * kRegionSize < kSmallPagesBytes && wanted * kRegionSize < kSmallPagesBytes;
+  growing_ = true;
+  lock_.unlock();
+
+  os::MapResult result = os::MapResult::kRefused;
+  for (;;) {
+    const bool has_records = pages::map_metadata(pages::Area::kClassMap, (first + wanted) * kUnitsPerRegion) &&
+                             pages::map_metadata(pages::Area::kRegionRecords, (first + wanted) * kRegionRecordBytes) &&
+                             pages::map_metadata(pages::Area::kUnitRecords, (first + wanted) * kRecordBytesPerRegion);
+    result = has_records ? pages::map_regions(first, wanted) : os::MapResult::kRefused;
+    if (result != os::MapResult::kRefused || wanted == least) break;
+    wanted = wanted / 2 > least ? wanted / 2 : least;
+  }
+  bool huge = false;
+  if (result == os::MapResult::kMapped && first != 0) {
+    const char mode = os::huge_page_mode()[0];
+    const Address where = address_of_unit(first_unit_of(first));
+    if (is_small_heap && mode == 'a') os::advise_huge_pages(where, wanted * kRegionSize, os::HugePages::kUnwanted);
+    if (!is_small_heap && mode == 'm')
+      huge = os::advise_huge_pages(where, wanted * kRegionSize, os::HugePages::kWanted);
+  }
+
+  lock_.lock();
+  growing_ = false;
+  announce_change();
+  if (result == os::MapResult::kRefused) {
+    ++growth_refusals_;
+    return false;
+  }
+  // The class map and the region records are charged as the heap reaches them, page by page.
+  const std::size_t records = round_up((first + wanted) * kUnitsPerRegion, kPageSize) +
+                              round_up((first + wanted) * kRegionRecordBytes, kPageSize);
+  if (records > charged_records_) {
+    if (!pages::commit_metadata(records - charged_records_)) {
+      // What was mapped is kept as a hole: there is no way back to "never mapped" for its records.
+      regions_ = static_cast<RegionIndex>(first + wanted);
+      return false;
+    }
+    charged_records_ = records;
+  }
+  if (result == os::MapResult::kTaken) {
+    // Something else lives there: leave a hole of one region and go on behind it.
+    regions_ = first + 1;
+    return true;
+  }
+  ++growths_;
+  if (huge) huge_regions_ += wanted;
+  for (std::size_t i = 0; i < wanted; ++i) region_at(static_cast<RegionIndex>(first + i)).wants_huge_pages = huge;
+  publish(first, wanted);
+  return true;
+}
+
+void SpanHeap::publish(RegionIndex first, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto index = static_cast<RegionIndex>(first + i);
+    set_free_units(index, index == 0 ? kAllUnits & ~std::uint32_t{1} : kAllUnits, End::kBack);
+  }
+  regions_ = static_cast<RegionIndex>(first + count);
+  // release: whoever sees the new bound (acquire is not needed: a pointer into the new regions reaches a thread only
+  // after this store, by whatever handed it over) finds the class map mapped up to it.
+  heap_map.mapped_units.store(std::uint64_t{regions_} * kUnitsPerRegion, std::memory_order_release);
+}
+
+void SpanHeap::wait_for_change() {
+  const std::uint32_t seen = changes_.load(std::memory_order_relaxed);  // changes only under the lock
+  ++waiting_;
+  lock_.unlock();
+  os::wait_while(changes_, seen);
+  lock_.lock();
+  --waiting_;
+}
+
+void SpanHeap::announce_change() {
+  changes_.fetch_add(1, std::memory_order_relaxed);
+  if (waiting_ != 0) os::wake_all(changes_);
+}
+
+void SpanHeap::lock_quiet() {
+  lock_.lock();
+  while (growing_ || purging_ != 0) wait_for_change();
+}
+
+void SpanHeap::mark_used(UnitIndex first, Units count) {
+  std::size_t unit = first;
+  const std::size_t end = first + count.count;
+  while (unit < end) {
+    const RegionIndex index = region_of(static_cast<UnitIndex>(unit));
+    const std::size_t stop = first_unit_of(index) + kUnitsPerRegion < end ? first_unit_of(index) + kUnitsPerRegion : end;
+    const auto taken = static_cast<unsigned>(stop - unit);
+    Region& region = region_at(index);
+    if (region.dirty_pages != 0) {
+      const Pages dirty = pages::committed_in(pages_of(static_cast<UnitIndex>(unit), {taken}));
+      region.dirty_pages -= static_cast<std::uint32_t>(dirty.count);
+      dirty_pages_ -= dirty.count;
+      if (region.dirty_pages == 0) dirty_unlink(index);
+    }
+    set_free_units(index, region.free_units & ~mask_of(static_cast<unsigned>(unit % kUnitsPerRegion), taken),
+                   End::kFront);
+    unit = stop;
+  }
+}
+
+void SpanHeap::mark_free(UnitIndex first, Units count) {
+  const std::uint64_t now = os::coarse_milliseconds();
+  std::size_t unit = first;
+  const std::size_t end = first + count.count;
+  while (unit < end) {
+    const RegionIndex index = region_of(static_cast<UnitIndex>(unit));
+    const std::size_t stop = first_unit_of(index) + kUnitsPerRegion < end ? first_unit_of(index) + kUnitsPerRegion : end;
+    const auto freed = static_cast<unsigned>(stop - unit);
+    const std::uint32_t mask = mask_of(static_cast<unsigned>(unit % kUnitsPerRegion), freed);
+    Region& region = region_at(index);
+    if ((region.free_units & mask) != 0) fatal::broken("a span given back twice");
+    const Pages dirty = pages::committed_in(pages_of(static_cast<UnitIndex>(unit), {freed}));
+    region.dirty_pages += static_cast<std::uint32_t>(dirty.count);
+    dirty_pages_ += dirty.count;
+    region.freed_at = now;
+    dirty_unlink(index);
+    if (region.dirty_pages != 0) dirty_append(index);
+    set_free_units(index, region.free_units | mask, End::kFront);
+    unit = stop;
+  }
+}
+
+void SpanHeap::set_free_units(RegionIndex index, std::uint32_t units, End end) {
+  Region& region = region_at(index);
+  region.free_units = units;
+  const std::uint64_t bit = std::uint64_t{1} << (index % 64);
+  if (units == kAllUnits) free_regions_[index / 64] |= bit;
+  else free_regions_[index / 64] &= ~bit;
+
+  const unsigned length = longest_run(units);
+  if (region.is_listed && region.list == length) return;
+  if (region.is_listed) unlink(index);
+  if (length == 0) return;
+  List& list = lists_[length];
+  region.is_listed = true;
+  region.list = static_cast<std::uint8_t>(length);
+  if (end == End::kFront) {
+    region.previous = kNoRegion;
+    region.next = list.first;
+    if (list.first != kNoRegion) region_at(list.first).previous = index;
+    list.first = index;
+    if (list.last == kNoRegion) list.last = index;
+  } else {
+    region.next = kNoRegion;
+    region.previous = list.last;
+    if (list.last != kNoRegion) region_at(list.last).next = index;
+    list.last = index;
+    if (list.first == kNoRegion) list.first = index;
+  }
+  lists_used_ |= std::uint64_t{1} << length;
+}
+
+void SpanHeap::unlink(RegionIndex index) {
+  Region& region = region_at(index);
+  List& list = lists_[region.list];
+  if (region.previous != kNoRegion) region_at(region.previous).next = region.next;
+  else list.first = region.next;
+  if (region.next != kNoRegion) region_at(region.next).previous = region.previous;
+  else list.last = region.previous;
+  if (list.first == kNoRegion) lists_used_ &= ~(std::uint64_t{1} << region.list);
+  region.is_listed = false;
+}
+
+void SpanHeap::dirty_unlink(RegionIndex index) {
+  Region& region = region_at(index);
+  if (!region.is_dirty_listed) return;
+  if (region.dirty_previous != kNoRegion) region_at(region.dirty_previous).dirty_next = region.dirty_next;
+  else dirty_.first = region.dirty_next;
+  if (region.dirty_next != kNoRegion) region_at(region.dirty_next).dirty_previous = region.dirty_previous;
+  else dirty_.last = region.dirty_previous;
+  region.is_dirty_listed = false;
+}
+
+void SpanHeap::dirty_append(RegionIndex index) {
+  Region& region = region_at(index);
+  region.dirty_next = kNoRegion;
+  region.dirty_previous = dirty_.last;
+  if (dirty_.last != kNoRegion) region_at(dirty_.last).dirty_next = index;
+  else dirty_.first = index;
+  dirty_.last = index;
+  region.is_dirty_listed = true;
+}
+
+// The free units worth a call to the kernel: with dirty pages, by age in runs of at least 64 KiB of them.
+std::uint32_t SpanHeap::units_to_purge(RegionIndex index, Purge how) const {
+  const std::size_t least = how == Purge::kByAge ? kPagesPerUnit : 1;
+  std::uint32_t chosen = 0;
+  std::uint32_t run = 0;
+  std::size_t run_pages = 0;
+  for (unsigned i = 0; i <= kUnitsPerRegion; ++i) {
+    std::size_t dirty = 0;
+    if (i < kUnitsPerRegion && (region_at(index).free_units >> i & 1) != 0)
+      dirty = pages::committed_in(pages_of(first_unit_of(index) + i, {1})).count;
+    if (dirty != 0) {
+      run |= std::uint32_t{1} << i;
+      run_pages += dirty;
+      continue;
+    }
+    if (run_pages >= least) chosen |= run;
+    run = 0;
+    run_pages = 0;
+  }
+  return chosen;
+}
+
+// The oldest dirty region, when there is more dirty than is kept and it was idle for long enough.
+RegionIndex SpanHeap::next_by_age(std::uint64_t now) const {
+  if (dirty_.first == kNoRegion || region_at(dirty_.first).freed_at + kIdleMilliseconds > now) return kNoRegion;
+  const std::uint64_t dirty = dirty_pages_ * kPageSize;
+  const std::uint64_t in_use = process_account.committed() - dirty;
+  const std::uint64_t kept = in_use / 8 > kKeptDirtyBytes ? in_use / 8 : kKeptDirtyBytes;
+  return dirty > kept ? dirty_.first : kNoRegion;
+}
+
+std::size_t SpanHeap::purge(Purge how) {
+  std::size_t purged = 0;
+  const std::uint64_t now = os::coarse_milliseconds();
+  LockGuard guard(lock_);
+  if (how == Purge::kByAge) {
+    for (unsigned i = 0; i < kRegionsPerPurge; ++i) {
+      const RegionIndex index = next_by_age(now);
+      if (index == kNoRegion) break;
+      purged += purge_region(index, how);
+    }
+    return purged;
+  }
+  for (RegionIndex index = 0; index < regions_; ++index)
+    if (region_at(index).dirty_pages != 0) purged += purge_region(index, how);
+  // What other threads are purging is memory on its way back: the caller may count on it.
+  while (purging_ != 0) wait_for_change();
+  return purged;
+}
+
+std::size_t SpanHeap::purge_region(RegionIndex index, Purge how) {
+  Region& region = region_at(index);
+  const std::uint32_t chosen = units_to_purge(index, how);
+  dirty_unlink(index);  // what stays dirty (too small, or refused) is listed again by the next free here
+  if (chosen == 0) return 0;
+  const bool breaks_huge_page = region.wants_huge_pages && chosen != kAllUnits;
+  if (breaks_huge_page) {
+    region.wants_huge_pages = false;
+    --huge_regions_;
+  }
+  // Out of circulation: nobody else can take these units while the lock is released.
+  const std::size_t dirty_before = dirty_pages_in(index, chosen);
+  region.dirty_pages -= static_cast<std::uint32_t>(dirty_before);
+  dirty_pages_ -= dirty_before;
+  set_free_units(index, region.free_units & ~chosen, End::kFront);
+  ++purging_;
+  lock_.unlock();
+
+  // Else the kernel would soon put a huge page back under the whole region.
+  if (breaks_huge_page)
+    os::advise_huge_pages(address_of_unit(first_unit_of(index)), kRegionSize, os::HugePages::kUnwanted);
+  std::size_t purged = 0;
+  for (std::uint32_t rest = chosen; rest != 0;) {
+    const auto start = static_cast<unsigned>(std::countr_zero(rest));
+    const auto length = static_cast<unsigned>(std::countr_one(rest >> start));
+    const pages::Range range = pages_of(first_unit_of(index) + start, {length});
+    const std::size_t bytes = pages::committed_in(range).bytes();
+    if (pages::purge(range)) purged += bytes;
+    rest &= ~mask_of(start, length);
+  }
+
+  lock_.lock();
+  --purging_;
+  announce_change();
+  set_free_units(index, region.free_units | chosen, End::kBack);
+  const std::size_t dirty_after = dirty_pages_in(index, chosen);
+  region.dirty_pages += static_cast<std::uint32_t>(dirty_after);
+  dirty_pages_ += dirty_after;
+  return purged;
+}
+
+std::size_t SpanHeap::dirty_pages_in(RegionIndex index, std::uint32_t units) const {
+  std::size_t count = 0;
+  for (; units != 0; units &= units - 1)
+    count += pages::committed_in(
+        pages_of(first_unit_of(index) + static_cast<unsigned>(std::countr_zero(units)), {1})).count;
+  return count;
+}
+
+SpanHeap::Facts SpanHeap::facts() const NEBULA_UNCHECKED {
+  return {regions_, dirty_pages_ * kPageSize, huge_regions_, growths_, growth_refusals_};
+}
+
+}  // namespace nebula

@@ -1,0 +1,100 @@
+// Runs of 64 KiB units, for slabs and large objects alike.
+//
+// Every region of 2 MiB has a mask of its free units, and the regions hang in lists by the length of their longest free
+// run: a span of up to one region comes from the region whose longest run is the shortest that suffices, so the
+// region with the longest free range is filled last and whole regions stay whole (the order of google/tcmalloc's
+// filler). A larger span takes whole regions, found in a bitmap, lowest address first; the unused units of its last
+// region are free for others. Freeing sets bits; neighbours coalesce by being neighbours.
+//
+// Pages keep their state while free: dirty ones are used again without asking the kernel, clean ones are known to be
+// zero. Regions with dirty free pages wait in a list by the age of the last free; purge takes the oldest first.
+//
+// One lock. It is not held across the kernel's work: growth is done by one thread at a time with the lock released, and
+// a purge takes its units out of the free masks for as long as it lasts.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/units.hpp"
+#include "pages/region.hpp"
+#include "sync/lock.hpp"
+
+namespace nebula {
+
+class SpanHeap {
+ public:
+  constexpr SpanHeap() = default;
+
+  // `count` units starting at a multiple of `alignment` units (a power of two), with the unit record of the first one
+  // committed. Their pages are as the last owner left them; commit what is to be used. kNoUnit when the system or the
+  // budget refuses.
+  [[nodiscard]] UnitIndex take(Units count, Units alignment);
+  void give_back(UnitIndex first, Units count);
+  // Adds the units behind a span to it, if they are free.
+  [[nodiscard]] bool extend(UnitIndex first, Units from, Units to);
+
+  enum class Purge {
+    kByAge,       // what was idle for a second, beyond what is kept, in pieces of at least 64 KiB, a few regions
+    kEverything,  // all dirty free pages
+  };
+  // Returns the bytes given back.
+  std::size_t purge(Purge how);
+
+  struct Facts {
+    RegionIndex regions = 0;  // the first index that was never mapped
+    std::uint64_t dirty_bytes = 0;
+    std::uint64_t huge_regions = 0;  // for which huge pages were asked
+    std::uint64_t growths = 0;
+    std::uint64_t growth_refusals = 0;
+  };
+  [[nodiscard]] Facts facts() const;
+
+  // For fork and the report: nothing moves while it is held, growth and purge included.
+  Lock& lock() { return lock_; }
+  void lock_quiet() NEBULA_ACQUIRE(lock_);
+
+ private:
+  struct List {
+    RegionIndex first = kNoRegion;
+    RegionIndex last = kNoRegion;
+  };
+  enum class End { kFront, kBack };
+
+  [[nodiscard]] UnitIndex find(Units count, Units alignment) const NEBULA_REQUIRES(lock_);
+  [[nodiscard]] RegionIndex find_regions(std::size_t count, std::size_t alignment) const NEBULA_REQUIRES(lock_);
+  [[nodiscard]] bool commit_unit_records(RegionIndex region) NEBULA_REQUIRES(lock_);
+  [[nodiscard]] bool grow(Units count, Units alignment) NEBULA_REQUIRES(lock_);
+  void publish(RegionIndex first, std::size_t count) NEBULA_REQUIRES(lock_);
+  void wait_for_change() NEBULA_REQUIRES(lock_);
+  void announce_change() NEBULA_REQUIRES(lock_);
+
+  void mark_used(UnitIndex first, Units count) NEBULA_REQUIRES(lock_);
+  void mark_free(UnitIndex first, Units count) NEBULA_REQUIRES(lock_);
+  void set_free_units(RegionIndex index, std::uint32_t units, End end) NEBULA_REQUIRES(lock_);
+  void unlink(RegionIndex index) NEBULA_REQUIRES(lock_);
+  void dirty_unlink(RegionIndex index) NEBULA_REQUIRES(lock_);
+  void dirty_append(RegionIndex index) NEBULA_REQUIRES(lock_);
+  [[nodiscard]] RegionIndex next_by_age(std::uint64_t now) const NEBULA_REQUIRES(lock_);
+  std::size_t purge_region(RegionIndex index, Purge how) NEBULA_REQUIRES(lock_);
+  [[nodiscard]] std::size_t dirty_pages_in(RegionIndex index, std::uint32_t units) const NEBULA_REQUIRES(lock_);
+  [[nodiscard]] std::uint32_t units_to_purge(RegionIndex index, Purge how) const NEBULA_REQUIRES(lock_);
+
+  Lock lock_{LockRank::kSpans};
+  List lists_[kUnitsPerRegion + 1] NEBULA_GUARDED_BY(lock_) = {};  // by longest free run
+  std::uint64_t lists_used_ NEBULA_GUARDED_BY(lock_) = 0;
+  List dirty_ NEBULA_GUARDED_BY(lock_) = {};  // oldest free first
+  std::uint64_t dirty_pages_ NEBULA_GUARDED_BY(lock_) = 0;
+  RegionIndex regions_ NEBULA_GUARDED_BY(lock_) = 0;
+  std::size_t charged_records_ NEBULA_GUARDED_BY(lock_) = 0;  // bytes of class map and region records
+  bool growing_ NEBULA_GUARDED_BY(lock_) = false;
+  unsigned purging_ NEBULA_GUARDED_BY(lock_) = 0;
+  unsigned waiting_ NEBULA_GUARDED_BY(lock_) = 0;
+  std::atomic<std::uint32_t> changes_{0};  // a futex: growth or purge has ended
+  std::uint64_t huge_regions_ NEBULA_GUARDED_BY(lock_) = 0;
+  std::uint64_t growths_ NEBULA_GUARDED_BY(lock_) = 0;
+  std::uint64_t growth_refusals_ NEBULA_GUARDED_BY(lock_) = 0;
+  std::uint64_t free_regions_[kRegionsMost / 64] NEBULA_GUARDED_BY(lock_) = {};  // wholly free ones
+};
+
+}  // namespace nebula

@@ -1,0 +1,424 @@
+#include "thread_heap/thread_heap.hpp"
+
+#include <cstring>
+#include <new>
+
+#include "base/bits.hpp"
+#include "os/process.hpp"
+
+namespace nebula {
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+
+// Where each class's pool begins, packed at first and in room of its own when it has grown.
+struct Layout {
+  std::uint16_t packed[kUnitUses];
+  std::uint16_t room[kUnitUses];
+  unsigned packed_end;
+  unsigned end;
+};
+
+consteval Layout make_layout() {
+  Layout layout = {};
+  unsigned at = 1;  // index 0 is the null of what has no class
+  for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
+    layout.packed[c] = static_cast<std::uint16_t>(at);
+    at += 1u + kSizeClasses.slots_per_pool_first[c];
+  }
+  layout.packed_end = at;
+  for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
+    layout.room[c] = static_cast<std::uint16_t>(at);
+    at += 1u + kSizeClasses.slots_per_pool[c];
+  }
+  layout.end = at;
+  return layout;
+}
+
+constexpr Layout kLayout = make_layout();
+static_assert(kLayout.end < 0x10000, "an index has 16 bits");
+static_assert(sizeof(ThreadHeap) + kLayout.end * sizeof(void*) <= kThreadHeapBytes);
+static_assert(kThreadHeapBytes / kPageSize <= 32, "committed_pages has 32 bits");
+
+constexpr unsigned kRefillMost = 256;
+constexpr std::uint64_t kTickMilliseconds = 100;
+
+// A heap that gives nothing and takes nothing.
+struct NoHeap {
+  ThreadHeap heap = {};
+  void* null = nullptr;
+};
+constinit const NoHeap no_heaps[2];
+
+constexpr unsigned kHeapsMost = 32 * 1024;
+constinit Lock registry_lock{LockRank::kRegistry};
+constinit std::atomic<std::uint32_t> heaps_reserved{0};  // indices below were given out
+constinit std::atomic<std::uint64_t> heaps_ready[kHeapsMost / 64] = {};
+constinit std::uint32_t first_free NEBULA_GUARDED_BY(registry_lock) = 0;  // index + 1
+constinit std::uint32_t idle_heaps NEBULA_GUARDED_BY(registry_lock) = 0;
+constinit std::atomic<std::uint64_t> threads_started{0};
+constinit std::atomic<std::uint32_t> threads_now{0};
+constinit std::atomic<std::uint32_t> reclaim_epoch{0};
+
+ThreadHeap& heap_at(std::uint32_t index) {
+  return *reinterpret_cast<ThreadHeap*>(record_map.thread_heaps + index * kThreadHeapBytes);
+}
+
+template <class Visitor>
+void for_each_heap(Visitor visit) {
+  const std::uint32_t end = heaps_reserved.load(kRelaxed);
+  for (std::uint32_t i = 0; i < end && i < kHeapsMost; ++i) {
+    // acquire: pairs with the release in create(), so the heap's fields are seen.
+    if ((heaps_ready[i / 64].load(std::memory_order_acquire) >> (i % 64) & 1) != 0) visit(heap_at(i));
+  }
+}
+
+unsigned top_of(const ThreadHeap& heap, unsigned c) { return static_cast<unsigned>(heap.word[c].load(kRelaxed) & 0xffff); }
+
+unsigned pooled(const ThreadHeap& heap, unsigned c) { return top_of(heap, c) - heap.bottom[c]; }
+
+void set_top(ThreadHeap& heap, unsigned c, unsigned top) {
+  const std::uint64_t word = heap.word[c].load(kRelaxed);
+  heap.word[c].store((word & ~std::uint64_t{0xffff}) | top, std::memory_order_release);
+}
+
+void set_limit(ThreadHeap& heap, unsigned c, unsigned slots) {
+  heap.limit[c] = static_cast<std::uint16_t>(heap.bottom[c] + slots);
+  heap.capacity[c].store(heap.limit[c], kRelaxed);
+}
+
+unsigned limit_of(const ThreadHeap& heap, unsigned c) { return static_cast<unsigned>(heap.limit[c] - heap.bottom[c]); }
+
+void mark_active(ThreadHeap& heap, unsigned c) { heap.active[c / 64] |= std::uint64_t{1} << (c % 64); }
+
+void pack_pools(ThreadHeap& heap) {
+  for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
+    heap.bottom[c] = kLayout.packed[c];
+    set_top(heap, c, heap.bottom[c]);
+    heap.slots()[heap.bottom[c]] = nullptr;
+    set_limit(heap, c, kSizeClasses.slots_per_pool_first[c]);
+  }
+}
+
+std::uint32_t pages_under(std::size_t first_byte, std::size_t end_byte) {
+  const auto first = static_cast<unsigned>(first_byte / kPageSize);
+  const auto end = static_cast<unsigned>(pages_for(end_byte).count);
+  return mask_of(first, end - first);
+}
+
+// Charges the heap's pages under [first, end) of its slots that are not charged yet.
+bool commit_slots(ThreadHeap& heap, unsigned first, unsigned end) {
+  const std::uint32_t pages = pages_under(sizeof(ThreadHeap) + first * sizeof(void*), sizeof(ThreadHeap) + end * sizeof(void*));
+  const std::uint32_t missing = pages & ~heap.committed_pages;
+  if (!pages::commit_metadata(static_cast<std::size_t>(std::popcount(missing)) * kPageSize)) return false;
+  heap.committed_pages |= missing;
+  return true;
+}
+
+constexpr std::size_t kPackedBytes = sizeof(ThreadHeap) + kLayout.packed_end * sizeof(void*);
+
+// A heap from fresh memory; null when system or budget has no room for it.
+ThreadHeap* create() {
+  const std::uint32_t index = heaps_reserved.load(kRelaxed);
+  if (index >= kHeapsMost || (index + 1) * kThreadHeapBytes > pages::capacity_of(pages::Area::kThreadHeaps))
+    return nullptr;
+  const std::uint32_t pages = pages_under(0, kPackedBytes);
+  const std::size_t bytes = static_cast<std::size_t>(std::popcount(pages)) * kPageSize;
+  if (!pages::commit_metadata(bytes)) return nullptr;
+  const std::uint32_t mine = heaps_reserved.fetch_add(1, kRelaxed);
+  if (mine >= kHeapsMost || !pages::map_piece(pages::Area::kThreadHeaps, mine * kThreadHeapBytes, kThreadHeapBytes)) {
+    pages::uncommit_metadata(bytes);
+    return nullptr;
+  }
+  ThreadHeap& heap = heap_at(mine);
+  new (&heap.gate) Lock(LockRank::kGate);
+  heap.index = mine;
+  heap.committed_pages = pages;
+  pack_pools(heap);
+  heap.in_use.store(true, kRelaxed);
+  LockGuard guard(registry_lock);  // whoever holds all gates holds this: no gate appears under them
+  // release: pairs with the acquire in for_each_heap.
+  heaps_ready[mine / 64].fetch_or(std::uint64_t{1} << (mine % 64), std::memory_order_release);
+  return &heap;
+}
+
+ThreadHeap* take_idle() {
+  LockGuard guard(registry_lock);
+  if (first_free == 0) return nullptr;
+  ThreadHeap& heap = heap_at(first_free - 1);
+  first_free = heap.next_free;
+  --idle_heaps;
+  heap.in_use.store(true, kRelaxed);
+  return &heap;
+}
+
+void put_idle(ThreadHeap& heap) {
+  LockGuard guard(registry_lock);
+  heap.in_use.store(false, kRelaxed);
+  heap.next_free = first_free;
+  first_free = heap.index + 1;
+  ++idle_heaps;
+}
+
+NodeHeap::Source source() {
+  return threads_now.load(kRelaxed) > 1 ? NodeHeap::Source::kDepotFirst : NodeHeap::Source::kSlabsOnly;
+}
+
+// Under the gate. The oldest slots lie at the bottom; what was freed last stays.
+void flush_oldest(ThreadHeap& heap, unsigned c, unsigned count, NodeHeap::Source where, const char* call) {
+  void** const first = heap.slots() + heap.bottom[c] + 1;
+  const unsigned left = pooled(heap, c) - count;
+  node_heap.flush(size_class(c), first, count, where, call);
+  std::memmove(first, first + count, left * sizeof *first);
+  heap.flushed[c] += count;
+  ++heap.flushes;
+  set_top(heap, c, heap.bottom[c] + left);
+}
+
+// Under the gate. Twice the room, as far as the class may go and the budget allows.
+void grow_pool(ThreadHeap& heap, unsigned c) {
+  const unsigned most = kSizeClasses.slots_per_pool[c];
+  const unsigned before = limit_of(heap, c);
+  const unsigned wanted = before * 2 < most ? before * 2 : most;
+  if (wanted <= before) return;
+  if (!commit_slots(heap, kLayout.room[c], kLayout.room[c] + wanted + 1u)) return;
+  if (heap.bottom[c] != kLayout.room[c]) {
+    const unsigned count = pooled(heap, c);
+    std::memmove(heap.slots() + kLayout.room[c], heap.slots() + heap.bottom[c], (count + 1) * sizeof(void*));
+    heap.bottom[c] = kLayout.room[c];
+    set_top(heap, c, heap.bottom[c] + count);
+  }
+  set_limit(heap, c, wanted);
+}
+
+// Under the gate. A reclaim somewhere has set the capacities to 0: give everything, then be as before.
+void answer_reclaim(ThreadHeap& heap) {
+  const std::uint32_t epoch = reclaim_epoch.load(kRelaxed);
+  if (heap.reclaim_epoch == epoch) return;
+  heap.reclaim_epoch = epoch;
+  for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
+    if (const unsigned count = pooled(heap, c); count != 0)
+      flush_oldest(heap, c, count, NodeHeap::Source::kSlabsOnly, "free");
+    heap.capacity[c].store(heap.limit[c], kRelaxed);
+  }
+}
+
+}  // namespace
+
+ThreadHeap* const no_heap_yet = const_cast<ThreadHeap*>(&no_heaps[0].heap);
+ThreadHeap* const no_heap_any_more = const_cast<ThreadHeap*>(&no_heaps[1].heap);
+
+constinit thread_local ThreadHeap* current_heap = const_cast<ThreadHeap*>(&no_heaps[0].heap);
+
+namespace thread_heap {
+
+bool is_none(const ThreadHeap* heap) { return heap == no_heap_yet || heap == no_heap_any_more; }
+
+ThreadHeap* ensure() {
+  if (current_heap != no_heap_yet) return current_heap;
+  ThreadHeap* heap = take_idle();
+  if (heap == nullptr) heap = create();
+  if (heap == nullptr) return current_heap;
+  heap->exit_rounds = 0;
+  heap->reclaim_epoch = reclaim_epoch.load(kRelaxed);
+  heap->ticked_at = os::coarse_milliseconds();
+  threads_started.fetch_add(1, kRelaxed);
+  threads_now.fetch_add(1, kRelaxed);
+  current_heap = heap;
+  return heap;
+}
+
+void* refill_and_pop(ThreadHeap& heap, SizeClass c) {
+  const unsigned i = index_of(c);
+  LockGuard guard(heap.gate);
+  answer_reclaim(heap);
+  if (pooled(heap, i) == 0) {
+    if (heap.refilled[i] != 0) grow_pool(heap, i);  // empty again: it was too small
+    const unsigned room = limit_of(heap, i);
+    unsigned wanted = (room + 1) / 2;
+    if (wanted > kRefillMost) wanted = kRefillMost;
+    void** const first = heap.slots() + heap.bottom[i] + 1;
+    void** const end = first + room;
+    const unsigned got = node_heap.refill(c, end, wanted, room, source());
+    if (got == 0) return nullptr;
+    if (got != room) std::memmove(first, end - got, got * sizeof *first);
+    heap.refilled[i] += got;
+    ++heap.refills;
+    mark_active(heap, i);
+    set_top(heap, i, heap.bottom[i] + got);
+  }
+  return try_pop(&heap, i);
+}
+
+void make_room_and_push(ThreadHeap& heap, SizeClass c, void* pointer, const char* call) {
+  const unsigned i = index_of(c);
+  LockGuard guard(heap.gate);
+  answer_reclaim(heap);
+  mark_active(heap, i);
+  if (pooled(heap, i) >= limit_of(heap, i)) grow_pool(heap, i);
+  if (const unsigned count = pooled(heap, i); count >= limit_of(heap, i))
+    flush_oldest(heap, i, count - count / 2, source(), call);
+  const std::uint64_t word = heap.word[i].load(kRelaxed);
+  heap.slots()[(word & 0xffff) + 1] = pointer;
+  heap.word[i].store(word + 1, std::memory_order_release);
+}
+
+void* allocate_direct(SizeClass c) {
+  // A refill may end on a cache line and so give more than one; the rest goes straight back.
+  constexpr unsigned kRoom = kCacheLine / kGranule;
+  void* slots[kRoom];
+  const unsigned got = node_heap.refill(c, slots + kRoom, 1, kRoom, NodeHeap::Source::kSlabsOnly);
+  if (got == 0) return nullptr;
+  if (got > 1) node_heap.flush(c, slots + kRoom - got, got - 1, NodeHeap::Source::kSlabsOnly, "malloc");
+  node_heap.count_direct_allocation(c);
+  return slots[kRoom - 1];
+}
+
+void free_direct(SizeClass c, void* pointer, const char* call) {
+  node_heap.flush(c, &pointer, 1, NodeHeap::Source::kSlabsOnly, call);
+  node_heap.count_direct_free(c);
+}
+
+void flush_all(ThreadHeap& heap) {
+  LockGuard guard(heap.gate);
+  for (unsigned c = kClassFirst; c < kClassEnd; ++c)
+    if (const unsigned count = pooled(heap, c); count != 0)
+      flush_oldest(heap, c, count, NodeHeap::Source::kSlabsOnly, "free");
+}
+
+void tick(ThreadHeap& heap) {
+  const std::uint64_t now = os::coarse_milliseconds();
+  if (now - heap.ticked_at < kTickMilliseconds) return;
+  LockGuard guard(heap.gate);
+  heap.ticked_at = now;
+  for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
+    const bool active = (heap.active[c / 64] >> (c % 64) & 1) != 0;
+    if (active) continue;
+    // Not once empty or full since the last tick: half of it will do.
+    if (const unsigned count = pooled(heap, c); count != 0)
+      flush_oldest(heap, c, count - count / 2, NodeHeap::Source::kSlabsOnly, "free");
+    const unsigned first = kSizeClasses.slots_per_pool_first[c];
+    if (limit_of(heap, c) / 2 >= first && limit_of(heap, c) / 2 >= pooled(heap, c)) set_limit(heap, c, limit_of(heap, c) / 2);
+  }
+  for (std::uint64_t& bits : heap.active) bits = 0;
+}
+
+void release_current() {
+  ThreadHeap* const heap = current_heap;
+  if (is_none(heap)) return;
+  flush_all(*heap);
+  current_heap = no_heap_any_more;
+  {
+    LockGuard guard(heap->gate);
+    pack_pools(*heap);
+    // The room that grown pools had: a thousand threads that are gone must not hold a hundred megabytes.
+    const std::uint32_t grown = heap->committed_pages & ~pages_under(0, kPackedBytes);
+    if (grown != 0) {
+      const std::size_t first = static_cast<std::size_t>(std::countr_zero(grown)) * kPageSize;
+      const std::size_t bytes = static_cast<std::size_t>(std::popcount(grown)) * kPageSize;
+      if (pages::purge_metadata(reinterpret_cast<Address>(heap) + first, kThreadHeapBytes - first, bytes))
+        heap->committed_pages &= ~grown;
+    }
+  }
+  threads_now.fetch_sub(1, kRelaxed);
+  put_idle(*heap);
+}
+
+void ask_others_to_flush() {
+  reclaim_epoch.fetch_add(1, kRelaxed);
+  for_each_heap([](ThreadHeap& heap) {
+    if (&heap == current_heap) return;
+    if (heap.in_use.load(kRelaxed)) {
+      for (unsigned c = kClassFirst; c < kClassEnd; ++c) heap.capacity[c].store(0, kRelaxed);
+    }
+  });
+  // Idle heaps have empty pools, except those inherited through a fork: nobody else will flush these.
+  std::uint32_t rest = 0;
+  {
+    LockGuard guard(registry_lock);
+    rest = idle_heaps;
+  }
+  for (; rest != 0; --rest) {
+    ThreadHeap* const heap = take_idle();
+    if (heap == nullptr) return;
+    flush_all(*heap);
+    LockGuard guard(registry_lock);
+    heap->in_use.store(false, kRelaxed);
+    heap->next_free = 0;
+    ++idle_heaps;
+    // To the end of the list, so that each is seen once.
+    std::uint32_t* link = &first_free;
+    while (*link != 0) link = &heap_at(*link - 1).next_free;
+    *link = heap->index + 1;
+  }
+}
+
+void adopt_after_fork() {
+  threads_now.store(is_none(current_heap) ? 0 : 1, kRelaxed);
+  for_each_heap([](ThreadHeap& heap) {
+    if (&heap != current_heap && heap.in_use.load(kRelaxed)) put_idle(heap);
+  });
+}
+
+void lock_all() NEBULA_UNCHECKED {
+  registry_lock.lock();
+  for_each_heap([](ThreadHeap& heap) NEBULA_UNCHECKED { heap.gate.lock(); });
+}
+
+bool try_lock_all_for(unsigned milliseconds) NEBULA_UNCHECKED {
+  if (!registry_lock.try_lock_for(milliseconds)) return false;
+  bool all = true;
+  std::uint32_t locked = 0;
+  for_each_heap([&](ThreadHeap& heap) NEBULA_UNCHECKED {
+    if (!all) return;
+    if (heap.gate.try_lock_for(milliseconds)) locked = heap.index + 1;
+    else all = false;
+  });
+  if (all) return true;
+  for_each_heap([&](ThreadHeap& heap) NEBULA_UNCHECKED {
+    if (heap.index < locked) heap.gate.unlock();
+  });
+  registry_lock.unlock();
+  return false;
+}
+
+void unlock_all() NEBULA_UNCHECKED {
+  for_each_heap([](ThreadHeap& heap) NEBULA_UNCHECKED { heap.gate.unlock(); });
+  registry_lock.unlock();
+}
+
+void reset_locks_in_child() {
+  for_each_heap([](ThreadHeap& heap) {
+    if (!heap.gate.is_mine()) heap.gate.reset_in_child();
+  });
+  if (!registry_lock.is_mine()) registry_lock.reset_in_child();
+}
+
+PoolFacts pool_facts(SizeClass c) {
+  const unsigned i = index_of(c);
+  PoolFacts sum;
+  for_each_heap([&](ThreadHeap& heap) {
+    const std::uint64_t word = heap.word[i].load(kRelaxed);
+    const std::uint64_t in_pool = (word & 0xffff) - heap.bottom[i];
+    const std::uint64_t allocations = word >> kCountOne;
+    sum.allocations += allocations;
+    sum.frees += in_pool + allocations + heap.flushed[i] - heap.refilled[i];
+    sum.pooled += in_pool;
+  });
+  return sum;
+}
+
+Facts facts() {
+  Facts facts;
+  facts.threads_started = threads_started.load(kRelaxed);
+  facts.threads_now = threads_now.load(kRelaxed);
+  for_each_heap([&](ThreadHeap& heap) {
+    ++facts.heaps;
+    facts.refills += heap.refills;
+    facts.flushes += heap.flushes;
+  });
+  return facts;
+}
+
+}  // namespace thread_heap
+}  // namespace nebula

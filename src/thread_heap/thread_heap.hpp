@@ -1,0 +1,139 @@
+// A thread's pools: the fast paths of malloc and free, and what stands behind them.
+//
+// A pool is an array of pointers to free slots of one class. `word[c]` holds in its low 16 bits the index of the pool's
+// top slot, and in the other 48 the number of allocations of the class: popping adds 65,535, which moves the top down
+// by one and counts one, in one instruction and one store. Under each pool lies a null, so an empty pool answers null.
+//
+//   slots()  │ 0 │ 0 a a a … │ 0 b b b … │ …          │ 0 a a a a a a … │ 0 b b b … │ …
+//              ▲   packed: every class, its first size     room: where a pool moves when it outgrows that
+//              └ index 0: null for ever, the pool of what has no class
+//
+// Only the owner moves a word. Its slow paths run under the heap's gate; fork and the report take the gate to find the
+// counts at rest. `capacity[c]` is the one field written from outside without it: a reclaim sets it to 0, and the
+// owner's next free of that class takes the slow path and flushes.
+//
+// A thread without a heap (not yet, or no more) points at a constant one: pools empty, capacities 0, so every call
+// takes the slow path, and the fast path needs no test for it.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "node_heap/node_heap.hpp"
+#include "size_class/size_class.hpp"
+#include "sync/lock.hpp"
+
+namespace nebula {
+
+struct alignas(kCacheLine) ThreadHeap {
+  std::atomic<std::uint64_t> word[kUnitUses];
+  std::atomic<std::uint16_t> capacity[kUnitUses];  // a free goes in while the top's index is below
+
+  std::uint16_t bottom[kUnitUses];  // the index of the null under the pool
+  std::uint16_t limit[kUnitUses];   // what capacity is when nobody reclaims
+  std::uint64_t refilled[kUnitUses];
+  std::uint64_t flushed[kUnitUses];
+  std::uint64_t active[(kUnitUses + 63) / 64];  // classes refilled or flushed since the last tick
+  std::uint64_t ticked_at;                       // coarse milliseconds
+  std::uint64_t refills;
+  std::uint64_t flushes;
+  std::uint32_t slow_calls;
+  std::uint32_t index;             // in the registry
+  std::uint32_t next_free;         // index + 1 in the list of idle heaps
+  std::uint32_t reclaim_epoch;     // the last one that was answered
+  std::uint32_t committed_pages;   // a bit for each page of this heap
+  std::uint8_t exit_rounds;        // of the thread-specific destructor
+  std::atomic<bool> in_use;        // a thread has it, or had it before a fork that the thread did not survive
+  Lock gate{LockRank::kGate};
+
+  [[nodiscard]] void** slots() { return reinterpret_cast<void**>(this + 1); }
+};
+
+// This thread's heap; never null. Initial-exec, so one load from the thread pointer.
+extern constinit thread_local ThreadHeap* current_heap;
+
+// What a thread has before its first slow path, and after its end.
+extern ThreadHeap* const no_heap_yet;
+extern ThreadHeap* const no_heap_any_more;
+
+// The smallest size that is not for the fast path, and the fast path itself: a free slot of the size's class, or null.
+inline constexpr unsigned kCountOne = 16;  // the allocations of a word start at this bit
+inline constexpr std::uint64_t kPop = (std::uint64_t{1} << kCountOne) - 1;
+
+[[gnu::always_inline]] inline void* try_pop(ThreadHeap* heap, std::size_t c) {
+  const std::uint64_t word = heap->word[c].load(std::memory_order_relaxed);
+  void* const slot = heap->slots()[word & 0xffff];
+  // release: a snapshot of memory (fork) that has the new word has the slot below it.
+  if (slot != nullptr) [[likely]] heap->word[c].store(word + kPop, std::memory_order_release);
+  return slot;
+}
+
+// False when the slow path has to look at it: no unit of a class, pool full, or the very pointer freed last.
+[[gnu::always_inline]] inline bool try_push(ThreadHeap* heap, void* pointer) {
+  const Address base = heap_map.base;
+  const std::uint64_t unit = (reinterpret_cast<Address>(pointer) - base) >> kUnitShift;
+  if (unit >= heap_map.mapped_units.load(std::memory_order_relaxed)) [[unlikely]] return false;
+  const std::size_t c = unit_use(unit).load(std::memory_order_relaxed);
+  const std::uint64_t word = heap->word[c].load(std::memory_order_relaxed);
+  const std::size_t top = word & 0xffff;
+  if (top >= heap->capacity[c].load(std::memory_order_relaxed)) [[unlikely]] return false;
+  if (heap->slots()[top] == pointer) [[unlikely]] return false;
+  heap->slots()[top + 1] = pointer;
+  // release: a snapshot of memory (fork) that has the new word has the slot.
+  heap->word[c].store(word + 1, std::memory_order_release);
+  return true;
+}
+
+namespace thread_heap {
+
+// All of these run inside SlowPath and hold no lock when called.
+
+// Gives this thread a heap if it has none and may have one. Returns what it has then; possibly none still.
+ThreadHeap* ensure();
+[[nodiscard]] bool is_none(const ThreadHeap* heap);
+
+// Refills a pool and pops; null when system and budget have no more.
+[[nodiscard]] void* refill_and_pop(ThreadHeap& heap, SizeClass c);
+// Makes room and pushes. The pointer is in a unit of class c.
+void make_room_and_push(ThreadHeap& heap, SizeClass c, void* pointer, const char* call);
+// One slot, through no pool.
+[[nodiscard]] void* allocate_direct(SizeClass c);
+void free_direct(SizeClass c, void* pointer, const char* call);
+
+// All pools to the slabs.
+void flush_all(ThreadHeap& heap);
+// Every so many slow calls: pools that nobody used shrink.
+void tick(ThreadHeap& heap);
+
+// The heap goes to whoever comes next; this thread has none any more.
+void release_current();
+
+// Reclaim: makes every other thread flush a pool at its next free into it; flushes the pools of threads that are gone.
+void ask_others_to_flush();
+// After a fork: the heaps of the threads that stayed behind are free, with what lies in their pools.
+void adopt_after_fork();
+
+// Fork and report: the registry and all gates, in rank order.
+void lock_all();
+[[nodiscard]] bool try_lock_all_for(unsigned milliseconds);
+void unlock_all();
+void reset_locks_in_child();
+
+struct PoolFacts {
+  std::uint64_t allocations = 0;
+  std::uint64_t frees = 0;  // misuse included
+  std::uint64_t pooled = 0;
+};
+struct Facts {
+  std::uint64_t threads_started = 0;  // that ever had a heap
+  std::uint64_t threads_now = 0;
+  std::uint64_t heaps = 0;
+  std::uint64_t refills = 0;
+  std::uint64_t flushes = 0;
+};
+[[nodiscard]] PoolFacts pool_facts(SizeClass c);  // over all heaps
+[[nodiscard]] Facts facts();
+
+}  // namespace thread_heap
+}  // namespace nebula
