@@ -171,7 +171,7 @@ void print_help() {
     text.left(option.name, 22) << option.description << '\n';
     text.left("", 24) << "accepted: " << option.form << "   default: " << option.default_value << '\n';
   }
-  if (standard_error_is_ours()) os::write_all(2, text.view());
+  write_to_standard_error(text.view());
 }
 
 bool parse_size(std::string_view text, std::uint64_t& result) {

@@ -8,6 +8,7 @@ namespace {
 
 constinit os::FileIdentity standard_error;
 constinit std::atomic<bool> standard_error_known{false};  // relaxed: set before threads exist
+constinit int kept_descriptor = -1;
 
 }  // namespace
 
@@ -21,11 +22,21 @@ bool standard_error_is_ours() {
   return standard_error.is_open && os::identity_of(2) == standard_error;
 }
 
+void keep_standard_error() {
+  if (standard_error.is_open) kept_descriptor = os::duplicate(2);
+}
+
+bool write_to_standard_error(std::string_view words) {
+  if (standard_error_is_ours()) return os::write_all(2, words);
+  // Looked at as carefully as fd 2: a program may have closed it and opened a file under its number.
+  if (kept_descriptor < 0 || os::identity_of(kept_descriptor) != standard_error) return false;
+  return os::write_all(kept_descriptor, words);
+}
+
 void say(std::string_view line) {
-  if (!standard_error_is_ours()) return;
   TextOf<1024> text;
   text << "nebula: " << line.substr(0, 1000) << '\n';
-  os::write_all(2, text.view());
+  write_to_standard_error(text.view());
 }
 
 namespace fatal {

@@ -13,6 +13,11 @@ namespace nebula {
 // number must not find our words in its file, so nothing is said once it has changed.
 void remember_standard_error();
 [[nodiscard]] bool standard_error_is_ours();
+// Keeps a second descriptor of it, close-on-exec and out of the way, for the words at the end: every GNU tool closes its
+// standard error in an exit handler, before a report can be written.
+void keep_standard_error();
+// Writes to standard error as it was at the start, through fd 2 or the descriptor kept; false when neither is it still.
+bool write_to_standard_error(std::string_view words);
 
 // One line to standard error, "nebula: " before it.
 void say(std::string_view line);

@@ -79,6 +79,7 @@ void start(const char* const* environment) {
                                                                             : misuse::Action::kAbort);
   process_account.set_limits(configuration.budget, configuration.budget_soft);
   if (configuration.budget_action == config::BudgetAction::kAbort) heap::set_refusal_handler(die_of_memory);
+  if (configuration.stats && configuration.stats_file.empty()) keep_standard_error();
   report::set_destination({configuration.stats, configuration.stats_file});
   heap::start();
   heap::watch_thread_exits();

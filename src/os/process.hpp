@@ -42,6 +42,8 @@ bool write_all(int descriptor, std::string_view text);
 // Creates or truncates; close-on-exec. The descriptor, or a negative error number.
 [[nodiscard]] int create_file(const char* path);
 void close_file(int descriptor);
+// A close-on-exec copy with a high number, where no program expects to find one free; negative when refused.
+[[nodiscard]] int duplicate(int descriptor);
 // Up to the size of `buffer`; the number of bytes read, 0 when the file cannot be read.
 [[nodiscard]] std::size_t read_file(const char* path, std::span<char> buffer);
 

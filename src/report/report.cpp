@@ -378,14 +378,14 @@ void write_at_exit() {
   if (written.exchange(true, std::memory_order_relaxed) || !begin_writing()) return;
   const std::string_view words = compose();
   if (!destination.file.empty()) write_file(words);
-  else if (standard_error_is_ours()) os::write_all(2, words);
+  else nebula::write_to_standard_error(words);
   end_writing();
 }
 
 void write_before_abort() {
   if (written.exchange(true, std::memory_order_relaxed) || !begin_writing()) return;
   const std::string_view words = compose();
-  if (standard_error_is_ours()) os::write_all(2, words);
+  nebula::write_to_standard_error(words);
   if (!destination.file.empty()) write_file(words);
   end_writing();
 }
@@ -393,7 +393,7 @@ void write_before_abort() {
 void write_to_standard_error() {
   if (!begin_writing()) return;
   const std::string_view words = compose();
-  if (standard_error_is_ours()) os::write_all(2, words);
+  nebula::write_to_standard_error(words);
   end_writing();
 }
 

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Makes sure that the Debian packages for one purpose are there: run (build the library), bench, or test.
+# Nothing is changed unless all of it can be: where packages are missing and cannot be installed, their names
+# go to stderr and the status is 1.
+set -euo pipefail
+
+run_packages=(meson ninja-build g++ pkg-config)
+bench_packages=("${run_packages[@]}"
+  libbenchmark-dev libnuma-dev libjemalloc-dev libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 python3
+  redis-server redis-tools sqlite3 xz-utils)
+test_packages=("${bench_packages[@]}"
+  clang libclang-rt-14-dev libgtest-dev libgmock-dev librapidcheck-dev valgrind binutils util-linux
+  libpython3.11-testsuite git perl bash nodejs tar gzip coreutils openssl)
+
+case ${1:-} in
+  run) wanted=("${run_packages[@]}") ;;
+  bench) wanted=("${bench_packages[@]}") ;;
+  test) wanted=("${test_packages[@]}") ;;
+  *)
+    echo "usage: scripts/setup.sh run|bench|test" >&2
+    exit 2
+    ;;
+esac
+
+declare -A installed=()
+if type -P dpkg-query >/dev/null; then
+  while read -r package state; do
+    if [[ $state == installed ]]; then
+      installed[$package]=yes
+    fi
+  done < <(dpkg-query --show --showformat='${Package} ${db:Status-Status}\n' "${wanted[@]}" 2>/dev/null || true)
+fi
+
+missing=()
+for package in "${wanted[@]}"; do
+  if [[ -z ${installed[$package]:-} ]]; then
+    missing+=("$package")
+  fi
+done
+if ((${#missing[@]} == 0)); then
+  exit 0
+fi
+
+give_up() {
+  echo "setup: $1; these packages are missing: ${missing[*]}" >&2
+  exit 1
+}
+
+as_root=()
+if ((EUID != 0)); then
+  type -P sudo >/dev/null || give_up "installing needs root or sudo"
+  as_root=(sudo)
+  # Without a terminal nobody can type a password: fail at once instead of waiting for it.
+  [[ -t 0 ]] || as_root+=(--non-interactive)
+fi
+type -P apt-get >/dev/null || give_up "there is no apt-get to install with"
+
+apt_get() {
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq "$@" </dev/null >&2
+}
+echo "setup: installing ${missing[*]}" >&2
+apt_get update || give_up "apt-get update failed"
+apt_get install --yes --no-install-recommends "${missing[@]}" || give_up "apt-get install failed"

@@ -1,0 +1,428 @@
+#!/usr/bin/python3
+"""What has broken other preloaded allocators, one test per hazard: run a program under some limit, signal, fork or
+variable and judge how it ends. Most programs judge themselves and end with status 0."""
+
+import contextlib
+import os
+import re
+import resource
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import xml.etree.ElementTree as xml
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+import harness  # noqa: E402
+from harness import Skip  # noqa: E402
+
+BAD_LIMIT_STATUS = 78
+NOBODY = 65534
+
+# The first line of a report, which names the process.
+ANY_REPORT = r"^nebula.*\bpid \d+\b"
+
+ENTRY_POINTS = """
+    malloc free calloc realloc reallocarray aligned_alloc memalign posix_memalign valloc pvalloc malloc_usable_size cfree
+    free_sized free_aligned_sized __libc_malloc __libc_free __libc_calloc __libc_realloc __libc_memalign __libc_valloc
+    __libc_pvalloc __posix_memalign mallinfo mallinfo2 mallopt malloc_trim malloc_stats malloc_info
+""".split()
+# operator new and delete: plain, array, nothrow, aligned, sized, and what of it combines.
+OPERATORS = [
+    f"_Z{name}{size}{form}"
+    for name, size, forms in (
+        ("nw", "m", ("", "RKSt9nothrow_t", "St11align_val_t", "St11align_val_tRKSt9nothrow_t")),
+        ("na", "m", ("", "RKSt9nothrow_t", "St11align_val_t", "St11align_val_tRKSt9nothrow_t")),
+        ("dl", "Pv", ("", "m", "RKSt9nothrow_t", "St11align_val_t", "mSt11align_val_t", "St11align_val_tRKSt9nothrow_t")),
+        ("da", "Pv", ("", "m", "RKSt9nothrow_t", "St11align_val_t", "mSt11align_val_t", "St11align_val_tRKSt9nothrow_t")),
+    )
+    for form in forms
+]
+
+TESTS = {}
+
+
+def test(function):
+    TESTS[function.__name__] = function
+    return function
+
+
+def plain(name, *arguments, program=None, variables=None, output=None):
+    """A program that judges itself: ends with 0 and says nothing on stderr."""
+
+    def run(test):
+        outcome = test.run([test.program(program or name), *arguments], variables).ended(0).quiet()
+        if output is not None:
+            outcome.printed(output)
+
+    TESTS[name] = run
+
+
+def limit(which, soft, hard=None):
+    return lambda: resource.setrlimit(which, (soft, soft if hard is None else hard))
+
+
+# The letter of the API.
+
+plain("api_zero_sizes")
+plain("api_too_large")
+plain("api_alignment")
+plain("api_errno")
+plain("api_usable_size")
+plain("api_calloc_zero")
+plain("api_realloc_contents")
+plain("api_aliases")
+plain("operator_new", output="finished\n")
+plain("operator_new_budget", "budget", program="operator_new", variables={"NEBULA_BUDGET": "64M"}, output="finished\n")
+plain("malloc_trim")
+plain("mallinfo")
+plain("budget", variables={"NEBULA_BUDGET": "64M"})
+
+
+@test
+def entry_points_exported(test):
+    listing = subprocess.run(["nm", "--dynamic", "--defined-only", test.library], check=True, capture_output=True,
+                             text=True).stdout
+    exported = {fields[2] for fields in map(str.split, listing.splitlines()) if len(fields) == 3 and fields[1] in "TWi"}
+    missing = [name for name in ENTRY_POINTS + OPERATORS if name not in exported]
+    test.expect(not missing, f"not exported by {test.library}: {' '.join(missing)}")
+
+
+@test
+def entry_points_provided(test):
+    test.run([test.program("provider"), test.library, *ENTRY_POINTS, *OPERATORS]).ended(0).printed("").quiet()
+
+
+@test
+def malloc_info(test):
+    outcome = test.run([test.program("malloc_info")]).ended(0)
+    try:
+        root = xml.fromstring(outcome.output)
+    except xml.ParseError as error:
+        outcome.fail(f"malloc_info's XML: {error}")
+    test.expect(root.tag == "malloc" and len(root) > 0, f"malloc_info's XML: <{root.tag}> with {len(root)} elements")
+    if not outcome.errors.strip():
+        outcome.fail("malloc_stats wrote nothing")
+
+
+# Limits of the machine.
+
+
+def address_space(size):
+    def run(test):
+        test.run([test.program("address_space"), "850", size],
+                 before=limit(resource.RLIMIT_AS, 1_000_000 * 1024)).ended(0).quiet()
+
+    return run
+
+
+TESTS["address_space_small"] = address_space("64")
+TESTS["address_space_page"] = address_space("4096")
+TESTS["address_space_large"] = address_space("1048576")
+TESTS["address_space_odd"] = address_space("300000")
+
+
+@contextlib.contextmanager
+def system_setting(path, value):
+    """A file of /proc/sys, changed and put back whatever happens."""
+    file = Path(path)
+    try:
+        before = file.read_text()
+        file.write_text(value)
+    except OSError as error:
+        raise Skip(f"{path} cannot be set: {error}") from None
+    try:
+        yield
+    finally:
+        file.write_text(before)
+
+
+@test
+def overcommit_never(test):
+    with system_setting("/proc/sys/vm/overcommit_memory", "2"):
+        test.run([test.program("basics"), "65536"], timeout=20).ended(0).printed("finished\n").quiet()
+
+
+plain("mlockall", program="locked_memory")
+
+
+@test
+def mlockall_unprivileged(test):
+    if os.geteuid() != 0:
+        raise Skip("needs to become another user")
+    test.run([test.program("locked_memory"), "unprivileged"]).ended(0).quiet()
+
+
+plain("small_stacks")
+plain("mappings")
+plain("seccomp", output="finished\n")
+plain("rseq_unregistered", variables={"GLIBC_TUNABLES": "glibc.pthread.rseq=0"})
+
+
+@test
+def stack_unlimited(test):
+    """The legacy layout, where mappings grow upwards from a third of the address space."""
+    unlimited = limit(resource.RLIMIT_STACK, resource.RLIM_INFINITY)
+    test.run([test.program("basics"), "65536000"], before=unlimited).ended(0).printed("finished\n").quiet()
+    test.run([test.program("api_realloc_contents")], before=unlimited).ended(0).quiet()
+
+
+@test
+def addresses_not_random(test):
+    test.run(["setarch", "-R", test.program("basics"), "65536000"]).ended(0).printed("finished\n").quiet()
+
+
+@test
+def one_processor(test):
+    """More threads than processors: a lock that only spins would hang or crawl."""
+
+    def first_processor_only():
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+    test.run([test.program("basics"), "65536000"], before=first_processor_only).ended(0).printed("finished\n").quiet()
+    test.run([test.program("thread_storm")], before=first_processor_only).ended(0).quiet()
+
+
+# Descriptors that are not what they seem.
+
+
+def data_file(how):
+    def run(test):
+        def close_standard():
+            for descriptor in (0, 1, 2):
+                os.close(descriptor)
+
+        data = test.scratch / "data"
+        outcome = test.run([test.program("closed_descriptors"), data, how],
+                           {"NEBULA_STATS": "1", "NEBULA_ON_MISUSE": "warn"},
+                           before=close_standard if how == "closed" else None).ended(0).quiet().printed("")
+        if data.read_bytes() != b"the user's data\n":
+            outcome.fail(f"the data file was harmed: {data.read_bytes()!r}")
+
+    return run
+
+
+TESTS["descriptors_closed"] = data_file("closed")
+TESTS["descriptors_replaced"] = data_file("replace")
+
+
+@test
+def secure_mode(test):
+    """AT_SECURE: a report, a limit, a malformed limit and a request for help are all ignored."""
+    if os.geteuid() != 0:
+        raise Skip("needs to make a set-user-ID program")
+    program = shutil.copy(test.program("secure_mode"), test.scratch / "secure_mode")
+    os.chown(program, 0, 0)
+    os.chmod(program, 0o4755)
+    if os.statvfs(program).f_flag & os.ST_NOSUID:
+        raise Skip(f"{test.scratch} is mounted nosuid")
+    report = test.scratch / "report"
+    as_nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", program]
+    for variables in ({"NEBULA_STATS": "1", "NEBULA_STATS_FILE": str(report), "NEBULA_HELP": "1", "NEBULA_BUDGET": "16M"},
+                      {"NEBULA_BUDGET": "abc"}, {"NEBULA_BUDGTE": "1"}, {"NEBULA_STATS": "1"}):
+        # ld.so drops LD_PRELOAD here; the program is linked with the library.
+        test.run(as_nobody, variables, preload="").ended(0).printed("finished\n").quiet()
+        test.expect(not report.exists(), "a set-user-ID program wrote a file that the environment named")
+
+
+# Threads, fork, exec, signals.
+
+plain("thread_storm")
+plain("thread_keys")
+plain("fork_storm")
+plain("fork_concurrent")
+plain("fork_in_handler")
+plain("fork_handlers")
+plain("handler_allocates")
+
+
+@test
+def many_threads(test):
+    test.run([test.program("many_threads")]).ended(0).quiet()
+
+
+@test
+def fork_handlers_early(test):
+    """A library later in LD_PRELOAD starts earlier, so its handlers were registered first, unless ours see to that."""
+    preload = f"{test.library}:{test.program('libfork_handlers_early.so')}"
+    test.run([test.program("fork_handlers")], preload=preload).ended(0).quiet()
+
+
+@test
+def hooks(test):
+    for preload in ("{ours}:{hooks}", "{hooks}:{ours}"):
+        test.run([test.program("hooked")],
+                 preload=preload.format(ours=test.library, hooks=test.program("libhooks.so"))).ended(0).quiet()
+
+
+@test
+def spawn(test):
+    test.run([test.program("spawn"), test.program("spawn")]).ended(0).quiet()
+
+
+@test
+def exit_in_handler(test):
+    test.run([test.program("exit_in_handler")]).ended(0).quiet()
+    test.run([test.program("exit_in_handler")], {"NEBULA_STATS": "1"}).ended(0)
+
+
+# What happens at the end: how the process ends, whether a report is due, whether destructors run.
+def ending(how, status, reports, output):
+    def run(test):
+        outcome = test.run([test.program("exit_late"), how], {"NEBULA_STATS": "1"}).ended(status).printed(output)
+        found = len(re.findall(ANY_REPORT, outcome.errors, re.MULTILINE))
+        if found != reports or (reports == 0 and outcome.errors):
+            outcome.fail(f"expected {reports} reports, found {found}")
+        test.run([test.program("exit_late"), how]).ended(status).printed(output).quiet()
+
+    return run
+
+
+TESTS["ending_exit"] = ending("exit", 7, 1, "destructor\n")
+TESTS["ending_return"] = ending("return", 7, 1, "destructor\n")
+TESTS["ending_quick_exit"] = ending("quick_exit", 7, 0, "")
+TESTS["ending_underscore_exit"] = ending("_exit", 7, 0, "")
+TESTS["ending_abort"] = ending("abort", -signal.SIGABRT, 0, "")
+
+
+# Plugins.
+
+
+@test
+def plugin(test):
+    test.run([test.program("plugin"), test.program("libdeep_binding_plugin.so")]).ended(0).quiet()
+
+
+def deep_binding(direction):
+    def run(test):
+        test.run([test.program("deep_binding"), test.program("libdeep_binding_plugin.so"), direction]
+                 ).ended(0).printed("finished\n").quiet()
+
+    return run
+
+
+TESTS["deep_binding_theirs"] = deep_binding("theirs")
+TESTS["deep_binding_ours"] = deep_binding("ours")
+
+
+# Variables.
+
+
+@test
+def help_lists_variables(test):
+    outcome = test.run([test.program("prints_main")], {"NEBULA_HELP": "1"}).ended(0).printed("main\n")
+    for name in ("NEBULA_STATS", "NEBULA_STATS_FILE", "NEBULA_BUDGET", "NEBULA_ON_MISUSE", "NEBULA_ABORT_CONF",
+                 "NEBULA_HELP"):
+        outcome.said(rf"^\s*{name}\s+\S")
+
+
+def bad_budget(value):
+    def run(test):
+        outcome = test.run([test.program("prints_main")], {"NEBULA_BUDGET": value}).ended(BAD_LIMIT_STATUS).printed("")
+        outcome.said(rf"^nebula: NEBULA_BUDGET={re.escape(value)} .*accepted: .*\b64M\b")
+        if outcome.errors.count("\n") != 1:
+            outcome.fail("expected one line on stderr")
+
+        lenient = {"NEBULA_BUDGET": value, "NEBULA_ABORT_CONF": "0"}
+        outcome = test.run([test.program("prints_main")], lenient).ended(0).printed("main\n")
+        outcome.said(rf"^nebula: NEBULA_BUDGET={re.escape(value)} ")
+
+    return run
+
+
+for label, value in {
+    "word": "abc",
+    "negative": "-1",
+    "plus": "+1M",
+    "too_large": "99999999999999999999G",
+    "too_large_after_suffix": "99999999999T",
+    "wrong_suffix": "64X",
+    "double_suffix": "64MM",
+    "trailing": "64M ",
+    "leading": " 64M",
+    "hexadecimal": "0x4000000",
+    "zero": "0",
+    "empty": "",
+    "percent": "50%",
+    "point_only": ".",
+    "two_points": "1.5.5G",
+    "tiny": "4096",
+}.items():
+    TESTS[f"bad_budget_{label}"] = bad_budget(value)
+
+
+@test
+def good_budgets(test):
+    """The accepted forms, and that each is the limit it says: what it leaves unsaid is refused by the program `budget`."""
+    for value in ("4194304", "65536K", "512M", "2G", "1.5GiB", "64m", "64MB", "64MiB", "0.0625T", "1.5g"):
+        test.run([test.program("prints_main")], {"NEBULA_BUDGET": value}).ended(0).printed("main\n").quiet()
+    for value in ("67108864", "65536K", "65536kb", "64M", "64MiB", "0.0625G", "0.0625GiB"):
+        test.run([test.program("budget")], {"NEBULA_BUDGET": value}).ended(0).quiet()
+
+
+@test
+def bad_setting(test):
+    """A malformed value that limits nothing is told, and the default holds."""
+    for name, value in (("NEBULA_STATS", "yes"), ("NEBULA_ON_MISUSE", "ignore"), ("NEBULA_STATS", "")):
+        outcome = test.run([test.program("prints_main")], {name: value}).ended(0).printed("main\n")
+        outcome.said(rf"^nebula: {name}={value} ")
+        if outcome.errors.count("\n") != 1:
+            outcome.fail("expected one line on stderr")
+
+
+@test
+def unknown_variable(test):
+    for wrong, right in (("NEBULA_BUDGTE", "NEBULA_BUDGET"), ("NEBULA_STAT", "NEBULA_STATS"),
+                         ("NEBULA_STATSFILE", "NEBULA_STATS_FILE"), ("NEBULA_ONMISUSE", "NEBULA_ON_MISUSE")):
+        outcome = test.run([test.program("prints_main")], {wrong: "1"}).ended(0).printed("main\n")
+        outcome.said(rf"^nebula: {wrong} .*\b{right}\b")
+
+
+# The report's files.
+
+
+def report_pids(path, outcome):
+    """The processes whose reports a file holds, in order."""
+    if not path.exists():
+        outcome.fail(f"no file {path}")
+    return [int(re.search(r"\bpid (\d+)\b", line).group(1)) for line in
+            re.findall(ANY_REPORT, path.read_text(), re.MULTILINE)]
+
+
+@test
+def stats_file_names(test):
+    outcome = test.run([test.program("forked_report")],
+                       {"NEBULA_STATS": "1", "NEBULA_STATS_FILE": f"{test.scratch}/%e.%p"}).ended(0).quiet()
+    parent, child = map(int, outcome.output.split())
+    for pid in (parent, child):
+        found = report_pids(test.scratch / f"forked_report.{pid}", outcome)
+        if found != [pid]:
+            outcome.fail(f"forked_report.{pid} holds the reports of {found}")
+    test.expect(len(list(test.scratch.iterdir())) == 2, f"more files than two: {list(test.scratch.iterdir())}")
+
+
+@test
+def stats_of_forked_child(test):
+    """On stderr: the parent's report once, and no process tells another's story."""
+    outcome = test.run([test.program("forked_report")], {"NEBULA_STATS": "1"}).ended(0)
+    parent, child = map(int, outcome.output.split())
+    pids = [int(pid) for pid in re.findall(r"^nebula.*\bpid (\d+)\b", outcome.errors, re.MULTILINE)]
+    if pids.count(parent) != 1 or pids.count(child) > 1 or set(pids) - {parent, child}:
+        outcome.fail(f"expected one report of {parent} and at most one of {child}, found {pids}")
+
+
+@test
+def stats_file_mode(test):
+    """The report of a path is a file of its own; one that cannot be written is told, and the program's status stays."""
+    report = test.scratch / "report"
+    test.run([test.program("prints_main")], {"NEBULA_STATS": "1", "NEBULA_STATS_FILE": str(report)}).ended(0).quiet()
+    test.expect(stat.S_ISREG(report.stat().st_mode) and report.stat().st_size > 0, "no report in the file")
+    outcome = test.run([test.program("prints_main")],
+                       {"NEBULA_STATS": "1", "NEBULA_STATS_FILE": f"{test.scratch}/no such folder/report"}).ended(0)
+    outcome.printed("main\n").said(r"^nebula: .*no such folder")
+
+
+if __name__ == "__main__":
+    harness.main(TESTS)

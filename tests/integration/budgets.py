@@ -1,0 +1,112 @@
+"""Programs at their NEBULA_BUDGET: refused at the limit and not before, never above it, and the report says so."""
+
+import re
+import subprocess
+
+from programs import write_random_lines
+from workplace import WORKLOADS, Failure, program
+
+CASES = {}
+
+MIB = 1 << 20
+
+
+def case(function):
+    CASES[function.__name__.replace('_', '-')] = function
+    return function
+
+
+def require(condition, complaint, outcome):
+    if not condition:
+        raise Failure(f'{complaint}\n{outcome.describe()}')
+
+
+def run_at_limit(workplace, name, limit, *steps, **options):
+    """Runs the steps under the budget; the reports by `name` must all show it kept. Returns the outcome."""
+    outcome = workplace.preloaded(*steps, reports=[name], variables={'NEBULA_BUDGET': str(limit)}, **options)
+    require(not any(outcome.statuses), f'fails under a budget of {limit} bytes', outcome)
+    for report in outcome.reports:
+        require(report.budget.limit == limit, f'the report of {report.program} gives the limit as {report.budget.limit}', outcome)
+        require(report.peak_committed <= limit, f'{report.program} went above its limit', outcome)
+    return outcome
+
+
+def require_refusals(outcome, name, least):
+    for report in outcome.reports:
+        if report.program == name:
+            require(report.budget.hits >= 1, 'the report counts no time at the limit', outcome)
+            require(report.budget.refusals >= least,
+                    f'{report.budget.refusals} refusals in the report, the program saw {least}', outcome)
+
+
+def take_everything(workplace, limit, threads):
+    greedy = workplace.inputs / 'greedy'
+    if not greedy.exists():
+        subprocess.run([program('cc'), '-O2', '-pthread', '-o', greedy, WORKLOADS / 'greedy.c'], check=True)
+    outcome = run_at_limit(workplace, 'greedy', limit, [str(greedy), str(threads)])
+    said = dict(re.findall(r'(\w+) (\d+)', outcome.stdout.read_text()))
+    bytes_got, refusals = int(said['bytes']), int(said['refusals'])
+    require(bytes_got <= limit, f'the program got {bytes_got} bytes, more than its budget of {limit}', outcome)
+    # Metadata, and slots that lie ready in the pools of other threads, are the rest.
+    least = limit * 9 // 10 - MIB - threads * MIB // 8
+    require(bytes_got >= least, f'refused after {bytes_got} bytes of {limit}; {least} can be expected', outcome)
+    require_refusals(outcome, 'greedy', refusals)
+
+
+@case
+def budget_greedy(workplace):
+    for limit in (8 * MIB, 64 * MIB, 256 * MIB, 1024 * MIB):
+        take_everything(workplace, limit, threads=1)
+
+
+@case
+def budget_greedy_threads(workplace):
+    for limit in (8 * MIB, 64 * MIB, 256 * MIB, 1024 * MIB):
+        take_everything(workplace, limit, threads=8)
+
+
+PYTHON_GREEDY = '''
+kept = []
+try:
+    while True:
+        kept.append(bytearray(SIZE))
+except MemoryError:
+    got = len(kept) * SIZE
+    kept.clear()
+    print('MemoryError')
+print(got)
+# The interpreter is as good as new.
+print(len([str(number) for number in range(10000)]))
+'''
+
+
+@case
+def budget_python(workplace):
+    for limit in (64 * MIB, 256 * MIB, 1024 * MIB):
+        for size in (MIB, 5000):
+            script = workplace.inputs / f'greedy-{size}.py'
+            script.write_text(PYTHON_GREEDY.replace('SIZE', str(size)))
+            outcome = run_at_limit(workplace, 'python3', limit, ['/usr/bin/python3', script],
+                                   environment={'PYTHONMALLOC': 'malloc'})
+            first, got, again = outcome.stdout.read_text().split()
+            require((first, again) == ('MemoryError', '10000'), 'other output than expected', outcome)
+            # The interpreter itself takes some 10 MiB.
+            require(limit * 3 // 4 - 16 * MIB <= int(got) <= limit, f'got {got} bytes of {limit}', outcome)
+            require_refusals(outcome, 'python3', 1)
+
+
+@case
+def budget_sort(workplace):
+    """sort asks for a large buffer and for half as much after each refusal: its result must stay the same."""
+    lines = workplace.inputs / 'lines'
+    write_random_lines(lines, megabytes=100, seed=6)
+    expected = workplace.folder / 'expected'
+    with expected.open('wb') as output:
+        subprocess.run([program('sort'), lines], stdout=output, env={'LC_ALL': 'C'}, check=True)
+    for limit in (8 * MIB, 64 * MIB, 256 * MIB):
+        outcome = run_at_limit(workplace, 'sort', limit, ['sort', '--parallel=2', '--buffer-size=1G', lines],
+                               environment={'LC_ALL': 'C'})
+        require_refusals(outcome, 'sort', 1)
+        compared = subprocess.run([program('cmp'), expected, outcome.stdout], capture_output=True, text=True)
+        require(compared.returncode == 0, f'the sorted output differs: {compared.stdout}', outcome)
+        outcome.stdout.unlink()

@@ -1,0 +1,42 @@
+#!/usr/bin/python3
+"""Real, unmodified programs on the library: `integration.py LIBRARY CASE`, or --list for the names of the cases."""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import budgets
+import programs
+from workplace import Failure, Workplace
+
+CASES = {**programs.CASES, **budgets.CASES}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('library', type=Path, nargs='?')
+    parser.add_argument('case', choices=CASES, nargs='?')
+    parser.add_argument('--list', action='store_true', help='print the names of the cases')
+    parser.add_argument('--any-allocator', action='store_true',
+                        help='expect no reports: tells whether another library passes the same case')
+    arguments = parser.parse_args()
+    if arguments.list:
+        print(*CASES, sep='\n')
+        return 0
+    if arguments.case is None:
+        parser.error('a library and a case are needed')
+
+    with tempfile.TemporaryDirectory(prefix='nebula-') as folder:
+        workplace = Workplace(Path(folder), arguments.library.resolve(strict=True),
+                              check_reports=not arguments.any_allocator)
+        try:
+            CASES[arguments.case](workplace)
+        except Failure as failure:
+            print(f'{arguments.case}: {failure}')
+            return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

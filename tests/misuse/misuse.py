@@ -1,0 +1,107 @@
+#!/usr/bin/python3
+"""One test per heap bug: the message, the end of the process, and the count in the report.
+
+Bugs on pages of the heap end the process with SIGABRT and one line (the default), or with NEBULA_ON_MISUSE=warn are
+told in that one line, counted, and left without effect. A foreign pointer is never ours to judge: ignored and counted.
+"""
+
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+import harness  # noqa: E402
+
+# The words of the messages. {at}: where the message places the pointer; {call}: the function that was called.
+ADDRESS = r"0x[0-9a-f]+"
+DOUBLE_FREE = rf"^nebula: double free of {ADDRESS}: {{at}}, free already, in {{call}}\(\)$"
+INTERIOR = rf"^nebula: free of {ADDRESS}, an interior pointer: {{at}}, in {{call}}\(\)$"
+NO_OBJECT = rf"^nebula: free of {ADDRESS}, which is no object: {{at}}, in {{call}}\(\)$"
+
+# The lines of the report that count.
+COUNTED_MISUSE = r"misuse\D+{count}\b"
+COUNTED_FOREIGN = r"foreign\D+{count}\b"
+
+
+def slot(size):
+    return rf"slot [0-9,]+ of a {size}-byte slab"
+
+
+@dataclass
+class OurPage:
+    """A bug on a page of the heap."""
+
+    program: str
+    pattern: str
+    at: str
+    call: str = "free"
+    argument: str = ""
+
+    def __call__(self, test):
+        command = [test.program(self.program)] + ([self.argument] if self.argument else [])
+        message = self.pattern.format(at=self.at, call=self.call)
+        for variables in ({}, {"NEBULA_ON_MISUSE": "abort"}):
+            outcome = test.run(command, variables).ended(-signal.SIGABRT).printed("").said(message)
+            if outcome.errors.count("\n") != 1:
+                outcome.fail("expected one line on stderr")
+
+        outcome = test.run(command, {"NEBULA_ON_MISUSE": "warn"}).ended(0).printed("finished\n").said(message)
+        if outcome.errors.count("\n") != 1:
+            outcome.fail("expected one line on stderr")
+        counted(test, command, {"NEBULA_ON_MISUSE": "warn"}, COUNTED_MISUSE.format(count=1))
+
+
+@dataclass
+class Foreign:
+    """A pointer that is on no page of the heap; count: how many of them the program uses."""
+
+    program: str
+    count: int
+
+    def __call__(self, test):
+        command = [test.program(self.program)]
+        for variables in ({}, {"NEBULA_ON_MISUSE": "abort"}, {"NEBULA_ON_MISUSE": "warn"}):
+            test.run(command, variables).ended(0).printed("finished\n").quiet()
+            counted(test, command, variables, COUNTED_FOREIGN.format(count=self.count))
+
+
+def counted(test, command, variables, pattern):
+    report = test.scratch / "report"
+    outcome = test.run(command, {**variables, "NEBULA_STATS": "1", "NEBULA_STATS_FILE": str(report)}).ended(0)
+    outcome.said(pattern, report.read_text())
+    report.unlink()
+
+
+MEBIBYTE = "a large object of 1,048,576 bytes"
+
+TESTS = {
+    "double_free_immediate": OurPage("double_free_immediate", DOUBLE_FREE, slot(64)),
+    "double_free_same_flush": OurPage("double_free_same_flush", DOUBLE_FREE, slot(64)),
+    "double_free_later_flush": OurPage("double_free_later_flush", DOUBLE_FREE, slot(64)),
+    "double_free_two_threads": OurPage("double_free_two_threads", DOUBLE_FREE, slot(64)),
+    "double_free_depot": OurPage("double_free_depot", DOUBLE_FREE, slot(64), call="\\w+"),
+    "double_free_large": OurPage("double_free_large", NO_OBJECT, "free memory of the heap", argument="1048576"),
+    "double_free_just_large": OurPage("double_free_large", NO_OBJECT, "free memory of the heap", argument="32769"),
+    "double_delete": OurPage("double_delete", DOUBLE_FREE, slot(64)),
+    "interior_small_8": OurPage("interior_small", INTERIOR, f"8 bytes into {slot(64)}", argument="8"),
+    "interior_small_16": OurPage("interior_small", INTERIOR, f"16 bytes into {slot(64)}", argument="16"),
+    "interior_small_thread": OurPage("interior_small_thread", INTERIOR, f"8 bytes into {slot(64)}"),
+    "interior_large_page": OurPage("interior_large", INTERIOR, f"4,096 bytes into {MEBIBYTE}", argument="4096"),
+    "interior_large_first": OurPage("interior_large", INTERIOR, f"16 bytes into {MEBIBYTE}", argument="16"),
+    "interior_large_unit": OurPage("interior_large", INTERIOR, f"196,608 bytes into {MEBIBYTE}", argument="196608"),
+    "never_allocated_unit": OurPage("never_allocated_unit", NO_OBJECT, "free memory of the heap"),
+    "never_allocated_slot": OurPage("never_allocated_slot", NO_OBJECT, f"{slot(640)}, never allocated"),
+    "realloc_interior_large": OurPage("realloc_interior_large", INTERIOR, f"4,096 bytes into {MEBIBYTE}", call="realloc"),
+    "realloc_freed_large": OurPage("realloc_freed_large", NO_OBJECT, "free memory of the heap", call="realloc"),
+    "usable_size_interior_large": OurPage("usable_size_interior_large", INTERIOR, f"4,096 bytes into {MEBIBYTE}",
+                                          call="malloc_usable_size"),
+    "foreign_stack": Foreign("foreign_stack", 2),
+    "foreign_static": Foreign("foreign_static", 2),
+    "foreign_far": Foreign("foreign_far", 4),
+    "foreign_realloc": Foreign("foreign_realloc", 1),
+    "foreign_usable_size": Foreign("foreign_usable_size", 1),
+}
+
+if __name__ == "__main__":
+    harness.main(TESTS)
