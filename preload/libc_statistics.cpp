@@ -24,7 +24,7 @@ NEBULA_EXPORT struct mallinfo2 mallinfo2() noexcept {
   info.arena = totals.committed_bytes - totals.large_live_bytes;
   info.hblks = totals.large_live_objects;
   info.hblkhd = totals.large_live_bytes;
-  info.uordblks = totals.live_bytes;
+  info.uordblks = totals.live_bytes - totals.large_live_bytes;
   info.fordblks = totals.committed_bytes - totals.live_bytes;
   info.keepcost = totals.dirty_bytes;
   return info;

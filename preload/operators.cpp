@@ -9,6 +9,7 @@
 #include "diag/message.hpp"
 #include "heap/heap.hpp"
 #include "preload/interpose.hpp"
+#include "preload/operators.hpp"
 
 namespace heap = nebula::heap;
 
@@ -16,15 +17,21 @@ namespace heap = nebula::heap;
 extern "C" __attribute__((weak)) std::new_handler _ZSt15get_new_handlerv() noexcept;
 extern "C" __attribute__((weak)) void _ZSt17__throw_bad_allocv();
 
+namespace nebula::operators {
 namespace {
 
 using GetHandler = std::new_handler (*)();
-using Throw = void (*)();
+
+}  // namespace
 
 // For a libstdc++ that came later, with a plugin, and so is not among the symbols this library was bound to.
 void* late_symbol(const char* name) {
   void* const library = dlopen("libstdc++.so.6", RTLD_LAZY | RTLD_NOLOAD);
   return library == nullptr ? nullptr : dlsym(library, name);
+}
+
+void* allocate(std::size_t size, std::size_t alignment) {
+  return alignment <= kGranule ? heap::allocate(size) : heap::allocate_aligned(size, alignment);
 }
 
 std::new_handler handler_of_program() {
@@ -33,45 +40,47 @@ std::new_handler handler_of_program() {
   return get == nullptr ? nullptr : get();
 }
 
-void throw_bad_alloc() {
+}  // namespace nebula::operators
+
+namespace {
+
+namespace operators = nebula::operators;
+
+using Throw = void (*)();
+
+[[noreturn]] void throw_bad_alloc() {
   if (_ZSt17__throw_bad_allocv != nullptr) _ZSt17__throw_bad_allocv();
-  if (const auto late = reinterpret_cast<Throw>(late_symbol("_ZSt17__throw_bad_allocv"))) late();
+  if (const auto late = reinterpret_cast<Throw>(operators::late_symbol("_ZSt17__throw_bad_allocv"))) late();
   nebula::say("operator new: out of memory, and no C++ library to throw bad_alloc with");
   nebula::fatal::abort_process();
 }
 
-void* allocate(std::size_t size, std::size_t alignment) {
-  return alignment <= nebula::kGranule ? heap::allocate(size) : heap::allocate_aligned(size, alignment);
-}
-
-enum class Failure { kThrow, kNull };
-
-template <Failure kFailure>
-[[gnu::noinline, gnu::cold]] void* allocate_or_fail(std::size_t size, std::size_t alignment) {
+[[gnu::noinline, gnu::cold]] void* allocate_or_throw(std::size_t size, std::size_t alignment) {
   for (;;) {
-    if (void* const object = allocate(size, alignment)) return object;
-    const std::new_handler handler = handler_of_program();
-    if (handler == nullptr) {
-      if constexpr (kFailure == Failure::kThrow) throw_bad_alloc();
-      return nullptr;
-    }
+    if (void* const object = operators::allocate(size, alignment)) return object;
+    const std::new_handler handler = operators::handler_of_program();
+    if (handler == nullptr) throw_bad_alloc();
     handler();
   }
 }
 
-template <Failure kFailure>
-[[gnu::always_inline]] inline void* allocate_new(std::size_t size) {
-  if (size <= nebula::kFineMax) [[likely]] {
-    void* const slot = nebula::try_pop(nebula::current_heap, (size + nebula::kGranule - 1) / nebula::kGranule);
-    if (slot != nullptr) [[likely]] return slot;
-  }
-  return allocate_or_fail<kFailure>(size, 1);
+[[gnu::always_inline]] inline void* try_fast(std::size_t size) {
+  return size <= nebula::kFineMax
+             ? nebula::try_pop(nebula::current_heap, (size + nebula::kGranule - 1) / nebula::kGranule)
+             : nullptr;
 }
 
-template <Failure kFailure>
-void* allocate_new_aligned(std::size_t size, std::align_val_t alignment) {
-  return allocate_or_fail<kFailure>(size, static_cast<std::size_t>(alignment));
+[[gnu::always_inline]] inline void* new_or_throw(std::size_t size) {
+  void* const slot = try_fast(size);
+  return slot != nullptr ? slot : allocate_or_throw(size, 1);
 }
+
+[[gnu::always_inline]] inline void* new_or_null(std::size_t size) {
+  void* const slot = try_fast(size);
+  return slot != nullptr ? slot : operators::allocate_or_null(size, 1);
+}
+
+std::size_t plain(std::align_val_t alignment) { return static_cast<std::size_t>(alignment); }
 
 [[gnu::noinline]] void delete_slow(void* pointer) {
   const int kept = errno;
@@ -88,17 +97,17 @@ void* allocate_new_aligned(std::size_t size, std::align_val_t alignment) {
 using Align = std::align_val_t;
 using Nothrow = const std::nothrow_t&;
 
-NEBULA_EXPORT void* operator new(std::size_t n) { return allocate_new<Failure::kThrow>(n); }
-NEBULA_EXPORT void* operator new[](std::size_t n) { return allocate_new<Failure::kThrow>(n); }
-NEBULA_EXPORT void* operator new(std::size_t n, Nothrow) noexcept { return allocate_new<Failure::kNull>(n); }
-NEBULA_EXPORT void* operator new[](std::size_t n, Nothrow) noexcept { return allocate_new<Failure::kNull>(n); }
-NEBULA_EXPORT void* operator new(std::size_t n, Align a) { return allocate_new_aligned<Failure::kThrow>(n, a); }
-NEBULA_EXPORT void* operator new[](std::size_t n, Align a) { return allocate_new_aligned<Failure::kThrow>(n, a); }
+NEBULA_EXPORT void* operator new(std::size_t n) { return new_or_throw(n); }
+NEBULA_EXPORT void* operator new[](std::size_t n) { return new_or_throw(n); }
+NEBULA_EXPORT void* operator new(std::size_t n, Nothrow) noexcept { return new_or_null(n); }
+NEBULA_EXPORT void* operator new[](std::size_t n, Nothrow) noexcept { return new_or_null(n); }
+NEBULA_EXPORT void* operator new(std::size_t n, Align a) { return allocate_or_throw(n, plain(a)); }
+NEBULA_EXPORT void* operator new[](std::size_t n, Align a) { return allocate_or_throw(n, plain(a)); }
 NEBULA_EXPORT void* operator new(std::size_t n, Align a, Nothrow) noexcept {
-  return allocate_new_aligned<Failure::kNull>(n, a);
+  return operators::allocate_or_null(n, plain(a));
 }
 NEBULA_EXPORT void* operator new[](std::size_t n, Align a, Nothrow) noexcept {
-  return allocate_new_aligned<Failure::kNull>(n, a);
+  return operators::allocate_or_null(n, plain(a));
 }
 
 NEBULA_EXPORT void operator delete(void* p) noexcept { deallocate(p); }

@@ -120,10 +120,12 @@ void say_unknown(std::string_view name) {
   say(line.view());
 }
 
-void say_malformed(const Option& option, std::string_view value) {
+void say_malformed(const Option& option, std::string_view value, const Config& config) {
   TextOf<512> line;
   line << option.name << '=' << value.substr(0, 100) << " is not understood; accepted: " << option.form;
   if (option.kind == Kind::kSetting) line << "; using the default, " << option.default_value;
+  else if (config.abort_on_bad_limit) line << "; not running without the limit (NEBULA_ABORT_CONF=0 would)";
+  else line << "; running without the limit";
   say(line.view());
 }
 
@@ -135,7 +137,7 @@ Outcome read_one(std::string_view name, std::string_view value, Config& config) 
       written[i] = value;
       return Outcome::kGood;
     }
-    say_malformed(option, value);
+    say_malformed(option, value, config);
     return option.kind == Kind::kLimit ? Outcome::kBadLimit : Outcome::kGood;
   }
   say_unknown(name);
@@ -150,6 +152,9 @@ std::string_view written_value(std::size_t index) { return written[index]; }
 
 Outcome read(const char* const* environment, Config& config) {
   Outcome outcome = Outcome::kGood;
+  // First what decides about the others, wherever it stands.
+  for (const char* const* entry = environment; entry != nullptr && *entry != nullptr; ++entry)
+    if (std::strcmp(*entry, "NEBULA_ABORT_CONF=0") == 0) config.abort_on_bad_limit = false;
   for (; environment != nullptr && *environment != nullptr; ++environment) {
     if (std::strncmp(*environment, kPrefix.data(), kPrefix.size()) != 0) continue;
     const char* const equals = std::strchr(*environment, '=');

@@ -215,13 +215,6 @@ bool start() {
     LockGuard guard(start_lock);
     if (state.load(kRelaxed) == State::kNotStarted) {
       const bool claimed = os::kernel_page_size() == kPageSize && pages::claim();
-      if (claimed) {
-        const UnitIndex unit = node_heap.spans().take({1}, {1});
-        if (unit != kNoUnit) {
-          unit_use(unit).store(static_cast<std::uint8_t>(UnitUse::kSignalArena), kRelaxed);
-          signal_arena::begin(unit);
-        }
-      }
       // release: pairs with the acquire in is_started().
       state.store(claimed ? State::kStarted : State::kImpossible, std::memory_order_release);
     }
@@ -256,11 +249,12 @@ void* allocate_aligned(std::size_t size, std::size_t alignment) {
 
 void deallocate_slow(void* pointer, const char* call) {
   if (pointer == nullptr) return;
-  if (!is_ours(pointer)) return foreign::deallocate(pointer);
+  if (!is_ours(pointer))
+    return signal_arena::holds(pointer) ? signal_arena::deallocate(pointer) : foreign::deallocate(pointer);
   attend_thread();
   const SlowPath slow;
   if (!slow.entered()) {
-    if (!is(use_of(pointer), UnitUse::kSignalArena)) signal_arena::defer_free(pointer);
+    signal_arena::defer_free(pointer);
     return;
   }
   const unsigned use = use_of(pointer);
@@ -276,7 +270,7 @@ void deallocate_slow(void* pointer, const char* call) {
     } else {
       thread_heap::make_room_and_push(*heap, c, pointer, call);
     }
-  } else if (!is(use, UnitUse::kSignalArena) && !large::deallocate(node_heap.spans(), pointer)) {
+  } else if (!large::deallocate(node_heap.spans(), pointer)) {
     refuse_large(pointer, use, call);
   }
   after_slow_path();
@@ -284,7 +278,7 @@ void deallocate_slow(void* pointer, const char* call) {
 
 void* reallocate(void* pointer, std::size_t size) {
   if (!is_ours(pointer)) {
-    const std::size_t old_size = foreign::usable_size(pointer);
+    const std::size_t old_size = usable_size(pointer);
     return old_size == 0 ? nullptr : move_to_new(pointer, old_size, size);
   }
   const unsigned use = use_of(pointer);
@@ -294,7 +288,6 @@ void* reallocate(void* pointer, std::size_t size) {
     void* const moved = move_to_new(pointer, old_size, size);
     return moved == nullptr && size <= old_size ? pointer : moved;  // shrinking never fails
   }
-  if (is(use, UnitUse::kSignalArena)) return move_to_new(pointer, signal_arena::size_of(pointer), size);
   if (!is(use, UnitUse::kLargeHead) || reinterpret_cast<Address>(pointer) % kUnitSize != 0) {
     refuse_large(pointer, use, "realloc");
     return nullptr;
@@ -307,11 +300,11 @@ void* reallocate(void* pointer, std::size_t size) {
 
 std::size_t usable_size(const void* pointer) {
   if (pointer == nullptr) return 0;
-  if (!is_ours(pointer)) return foreign::usable_size(pointer);
+  if (!is_ours(pointer))
+    return signal_arena::holds(pointer) ? signal_arena::size_of(pointer) : foreign::usable_size(pointer);
   const unsigned use = use_of(pointer);
   if (is_size_class(use)) return slot_size(size_class(use));
   if (is(use, UnitUse::kLargeHead)) return large::size_of(static_cast<UnitIndex>(unit_of(pointer)));
-  if (is(use, UnitUse::kSignalArena)) return signal_arena::size_of(pointer);
   refuse_large(pointer, use, "malloc_usable_size");
   return 0;
 }
@@ -328,7 +321,7 @@ bool trim() {
 
 Facts facts() {
   const signal_arena::Counts arena = signal_arena::counts();
-  return {arena.allocations, arena.bytes, arena.deferred, arena.lost, soft_crossings.load(kRelaxed),
+  return {arena.allocations, arena.frees, arena.live_bytes, arena.committed_bytes, arena.deferred, arena.lost, soft_crossings.load(kRelaxed),
           soft_let_go.load(kRelaxed)};
 }
 

@@ -49,7 +49,9 @@ void set_refusal_handler(RefusalHandler handler);
 // Frees whose pointers came in while their thread was in a slow path.
 struct Facts {
   std::uint64_t signal_allocations = 0;
+  std::uint64_t signal_frees = 0;
   std::uint64_t signal_bytes = 0;
+  std::uint64_t signal_committed_bytes = 0;
   std::uint64_t deferred_frees = 0;
   std::uint64_t lost_frees = 0;  // more were put off than there is room to note
   std::uint64_t soft_crossings = 0;

@@ -3,7 +3,8 @@
 #include <atomic>
 
 #include "base/bits.hpp"
-#include "pages/region.hpp"
+#include "budget/account.hpp"
+#include "pages/address_space.hpp"
 
 namespace nebula::signal_arena {
 namespace {
@@ -11,48 +12,72 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr std::size_t kHeader = 16;  // the size, and the alignment of what follows
 constexpr unsigned kPlaces = 64;
+constexpr std::size_t kPiece = kUnitSize;  // what is mapped and charged at a time, and stays so
 
-enum class State : std::uint8_t { kUntouched, kBeingCommitted, kReady };
+// The mark in bytes in the low 32 bits, the live objects in the others: one word, so that the mark goes back to the start
+// at the very moment when nothing is live.
+constexpr unsigned kLiveShift = 32;
+constexpr std::uint64_t kOneLive = std::uint64_t{1} << kLiveShift;
 
-constinit UnitIndex arena = 0;
-constinit std::atomic<State> state{State::kUntouched};
-constinit std::atomic<std::size_t> mark{0};
+constinit std::atomic<std::uint64_t> state{0};
+constinit std::atomic<std::uint64_t> ready_bytes{0};  // mapped and charged
 constinit std::atomic<std::uint64_t> allocations{0};
+constinit std::atomic<std::uint64_t> frees{0};
 constinit std::atomic<std::uint64_t> deferred{0};
 constinit std::atomic<std::uint64_t> lost{0};
 constinit std::atomic<void*> places[kPlaces] = {};
 constinit std::atomic<unsigned> places_used{0};  // of these, at most so many are filled
 
-bool make_ready() {
-  // acquire / release: whoever sees kReady sees the pages committed.
-  if (state.load(std::memory_order_acquire) == State::kReady) return true;
-  State untouched = State::kUntouched;
-  if (!state.compare_exchange_strong(untouched, State::kBeingCommitted, kRelaxed)) return false;
-  const bool committed = pages::commit({first_page_of(arena), {kPagesPerUnit}});
-  state.store(committed ? State::kReady : State::kUntouched, std::memory_order_release);
-  return committed;
+// Maps and charges up to `end`. Handlers on several threads may race for a piece: exactly one maps it and pays.
+bool make_ready(std::size_t end) {
+  for (std::uint64_t ready = ready_bytes.load(kRelaxed); ready < end; ready = ready_bytes.load(kRelaxed)) {
+    if (!process_account.try_charge(kPiece)) return false;
+    if (pages::map_piece(pages::Area::kSignalArena, ready, kPiece)) {
+      ready_bytes.fetch_add(kPiece, kRelaxed);
+      continue;
+    }
+    process_account.credit(kPiece);
+    if (ready_bytes.load(kRelaxed) == ready) return false;  // refused, or another thread is at it: do without
+  }
+  return true;
 }
 
 }  // namespace
 
-void begin(UnitIndex unit) { arena = unit; }
-
 void* allocate(std::size_t size) {
-  if (arena == 0 || size > kUnitSize / 4 || !make_ready()) return nullptr;
+  const std::size_t capacity = pages::capacity_of(pages::Area::kSignalArena);
+  if (size > capacity / 2) return nullptr;
   const std::size_t bytes = kHeader + round_up(size, kHeader);
-  const std::size_t at = mark.fetch_add(bytes, kRelaxed);
-  if (at + bytes > kUnitSize) {
-    mark.fetch_sub(bytes, kRelaxed);
-    return nullptr;
-  }
-  const Address object = address_of_unit(arena) + at + kHeader;
-  *reinterpret_cast<std::size_t*>(object - kHeader) = round_up(size, kHeader);
+  std::uint64_t before = state.load(kRelaxed);
+  std::size_t at = 0;
+  do {
+    at = before & (kOneLive - 1);
+    if (at + bytes > capacity || !make_ready(at + bytes)) return nullptr;
+    // acquire: pairs with the release in deallocate, whose object's place may be handed out again.
+  } while (!state.compare_exchange_weak(before, before + bytes + kOneLive, std::memory_order_acquire, kRelaxed));
   allocations.fetch_add(1, kRelaxed);
+  const Address object = record_map.signal_arena + at + kHeader;
+  *reinterpret_cast<std::size_t*>(object - kHeader) = bytes - kHeader;
   return reinterpret_cast<void*>(object);
+}
+
+bool holds(const void* pointer) {
+  return record_map.signal_arena != 0 &&
+         reinterpret_cast<Address>(pointer) - record_map.signal_arena < ready_bytes.load(kRelaxed);
 }
 
 std::size_t size_of(const void* pointer) {
   return *reinterpret_cast<const std::size_t*>(reinterpret_cast<Address>(pointer) - kHeader);
+}
+
+void deallocate(void*) {
+  frees.fetch_add(1, kRelaxed);
+  std::uint64_t before = state.load(kRelaxed);
+  std::uint64_t after = 0;
+  do {
+    after = before - kOneLive;
+    if (after >> kLiveShift == 0) after = 0;
+  } while (!state.compare_exchange_weak(before, after, std::memory_order_release, kRelaxed));
 }
 
 bool defer_free(void* pointer) {
@@ -60,7 +85,7 @@ bool defer_free(void* pointer) {
     void* empty = nullptr;
     if (!place.compare_exchange_strong(empty, pointer, std::memory_order_release, kRelaxed)) continue;
     deferred.fetch_add(1, kRelaxed);
-    places_used.fetch_add(1, std::memory_order_release);
+    places_used.fetch_add(1, kRelaxed);
     return true;
   }
   lost.fetch_add(1, kRelaxed);
@@ -80,7 +105,8 @@ void* take_deferred() {
 }
 
 Counts counts() {
-  return {allocations.load(kRelaxed), mark.load(kRelaxed), deferred.load(kRelaxed), lost.load(kRelaxed)};
+  return {allocations.load(kRelaxed), frees.load(kRelaxed),   state.load(kRelaxed) & (kOneLive - 1),
+          ready_bytes.load(kRelaxed), deferred.load(kRelaxed), lost.load(kRelaxed)};
 }
 
 }  // namespace nebula::signal_arena

@@ -1,18 +1,18 @@
-// Memory for the one caller who may not take a lock: a signal handler that interrupted the allocator itself. One unit of
-// the heap, handed out by moving an atomic mark, never reused; and a few places to put pointers that it frees, for the
-// next slow path to take up. malloc is not for signal handlers, but it must not hang there.
+// Memory for the one caller who may not take a lock: a signal handler that interrupted the allocator itself. Objects lie in
+// an area of their own beside the heap, handed out by moving an atomic mark, which goes back to the start when none is
+// live; and there are a few places to put pointers that such a handler frees, for the next slow path to take up. malloc is
+// not for signal handlers, but it must not hang there.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-#include "base/units.hpp"
-
 namespace nebula::signal_arena {
 
-void begin(UnitIndex unit);
 [[nodiscard]] void* allocate(std::size_t size);
+[[nodiscard]] bool holds(const void* pointer);
 [[nodiscard]] std::size_t size_of(const void* pointer);
+void deallocate(void* pointer);
 
 // False when there is no place left: the object is lost.
 bool defer_free(void* pointer);
@@ -21,7 +21,9 @@ bool defer_free(void* pointer);
 
 struct Counts {
   std::uint64_t allocations;
-  std::uint64_t bytes;
+  std::uint64_t frees;
+  std::uint64_t live_bytes;       // with headers and what was freed below the mark
+  std::uint64_t committed_bytes;
   std::uint64_t deferred;
   std::uint64_t lost;
 };

@@ -17,7 +17,6 @@ namespace {
 constexpr int kExitConfiguration = 78;  // EX_CONFIG of sysexits.h
 
 constinit config::Config configuration;
-constinit bool locks_taken = false;  // by the thread that forks; one forks at a time while they are held
 
 void die_of_memory(std::size_t requested_bytes) {
   TextOf<256> line;
@@ -33,26 +32,26 @@ void die_of_memory(std::size_t requested_bytes) {
 // those whose holders are gone.
 void before_fork() {
   if (in_slow_path || !heap::start()) return;
-  in_slow_path = true;  // handlers of others that run between these two must not wait for our locks
+  const SlowPath slow;
   thread_heap::lock_all();
   node_heap.lock_all();
-  locks_taken = true;
+  holds_every_lock = true;
 }
 
 void release_after_fork() {
-  locks_taken = false;
+  const SlowPath slow;
+  holds_every_lock = false;
   node_heap.unlock_all();
   thread_heap::unlock_all();
-  in_slow_path = false;
 }
 
 void in_parent() {
-  if (locks_taken) release_after_fork();
+  if (holds_every_lock) release_after_fork();
 }
 
 void in_child() {
   report::note_fork();
-  if (locks_taken) {
+  if (holds_every_lock) {
     release_after_fork();
     const SlowPath slow;
     thread_heap::adopt_after_fork();
@@ -70,10 +69,8 @@ void start(const char* const* environment) {
   if (!os::is_secure_execution()) {
     const config::Outcome outcome = config::read(environment, configuration);
     if (configuration.help) config::print_help();
-    if (outcome == config::Outcome::kBadLimit && configuration.abort_on_bad_limit) {
-      say("a limit was asked for that cannot be understood; not running without it (NEBULA_ABORT_CONF=0 runs anyway)");
+    if (outcome == config::Outcome::kBadLimit && configuration.abort_on_bad_limit)
       os::exit_immediately(kExitConfiguration);
-    }
   }
   misuse::set_action(configuration.on_misuse == config::MisuseAction::kWarn ? misuse::Action::kWarn
                                                                             : misuse::Action::kAbort);

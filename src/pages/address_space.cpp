@@ -54,6 +54,7 @@ constexpr Window kWindows[] = {
 };
 #endif
 
+constexpr std::size_t kSignalArenaBytes = 64 * kMiB;
 constexpr std::size_t kBatchAreaBytes = 128 * kMiB;
 constexpr Address kBaseAlignment = kGiB;
 
@@ -68,10 +69,12 @@ void lay_out(Address metadata_base, RegionIndex regions) {
   place(Area::kUnitRecords, regions * kUnitsPerRegion * kUnitRecordBytes, 20 * kPageSize);
   place(Area::kBatchRecords, kBatchAreaBytes, 16 * kPageSize);
   place(Area::kThreadHeaps, thread_heaps * kThreadHeapBytes, kThreadHeapBytes);
+  place(Area::kSignalArena, kSignalArenaBytes, 0);
   const Address base = round_up(at + kClassMapBytes, kBaseAlignment);
   state_of(Area::kClassMap) = {base - kClassMapBytes, regions * kUnitsPerRegion, 0, 16 * kPageSize};
   record_map = {state_of(Area::kRegionRecords).start, state_of(Area::kUnitRecords).start,
-                state_of(Area::kBatchRecords).start, state_of(Area::kThreadHeaps).start};
+                state_of(Area::kBatchRecords).start, state_of(Area::kThreadHeaps).start,
+                state_of(Area::kSignalArena).start};
   regions_capacity = regions;
   heap_map.base = base;
 }

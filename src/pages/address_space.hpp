@@ -4,8 +4,8 @@
 // they are needed, so the process's virtual size is what it uses, `ulimit -v` works, and mlockall has nothing to fill.
 //
 //   metadata_base                                                                        base
-//   │ region records │ unit records │ batch records │ thread heaps │  …  │ class map ─────│ heap, regions of 2 MiB →
-//     128 B a region   640 B a unit   512 B each      128 KiB each         1 B a unit, 16 MiB before base
+//   │ region records │ unit records │ batch records │ thread heaps │ signal arena │ … │ class map ─│ heap →
+//     128 B a region   640 B a unit   512 B each      128 KiB each                        1 B a unit, ends at base
 //
 // Each area is mapped from its start, in steps, never unmapped. The callers serialise the growth of an area.
 #pragma once
@@ -36,6 +36,7 @@ struct RecordMap {
   Address unit_records = 0;
   Address batch_records = 0;
   Address thread_heaps = 0;
+  Address signal_arena = 0;
 };
 extern constinit RecordMap record_map;
 
@@ -62,7 +63,7 @@ static_assert(kUnitsPerRegion * kUnitRecordBytes % kPageSize == 0);
 
 namespace pages {
 
-enum class Area : std::uint8_t { kRegionRecords, kUnitRecords, kBatchRecords, kThreadHeaps, kClassMap, kEnd };
+enum class Area : std::uint8_t { kRegionRecords, kUnitRecords, kBatchRecords, kThreadHeaps, kSignalArena, kClassMap, kEnd };
 
 // Picks the range; until it has succeeded nothing else here may be called. Called by one thread at a time.
 [[nodiscard]] bool claim();

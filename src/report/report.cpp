@@ -91,8 +91,6 @@ void walk_units(Snapshot& s) {
         units = units_for(pages_for(used)).count;
         s.large_bytes += used;
         ++s.large_objects;
-      } else if (use == static_cast<unsigned>(UnitUse::kSignalArena)) {
-        used = s.heap.signal_bytes;
       }
       const std::uint64_t committed = pages::committed_in({first_page_of(unit), {units * kPagesPerUnit}}).bytes();
       s.dirty_bytes += at_least_zero(committed, used);
@@ -141,6 +139,7 @@ void take_snapshot(Snapshot& s) {
     s.pooled_bytes += row.pooled * slot_size(c);
     s.depot_bytes += row.in_depot * slot_size(c);
   }
+  s.dirty_bytes = at_least_zero(s.heap.signal_committed_bytes, s.heap.signal_bytes);
   walk_units(s);
   if (node_locked) node_heap.unlock_all();
   if (pools_locked) thread_heap::unlock_all();
@@ -268,11 +267,14 @@ void write_objects(Text& text, const Snapshot& s) {
   write_row(text, "large", large, s.large_bytes, 0);
   ClassRow total;
   total.allocations = s.sum.allocations + s.large.allocations + s.heap.signal_allocations;
-  total.frees = s.sum.frees + s.large.frees;
-  total.live = s.sum.live + s.large_objects + s.heap.signal_allocations;
+  total.frees = s.sum.frees + s.large.frees + s.heap.signal_frees;
+  const std::uint64_t handler_live = at_least_zero(s.heap.signal_allocations, s.heap.signal_frees);
+  total.live = s.sum.live + s.large_objects + handler_live;
   if (s.heap.signal_allocations != 0) {
     ClassRow arena;
-    arena.allocations = arena.live = s.heap.signal_allocations;
+    arena.allocations = s.heap.signal_allocations;
+    arena.frees = s.heap.signal_frees;
+    arena.live = handler_live;
     write_row(text, "in handlers", arena, s.heap.signal_bytes, 0);
   }
   total.facts.slabs = s.sum.facts.slabs;

@@ -27,7 +27,6 @@ enum class UnitUse : std::uint8_t {
   kNothing = 0,
   kLargeHead = kClassEnd,
   kLargeInside,
-  kSignalArena,
   kEnd,
 };
 inline constexpr unsigned kUnitUses = 104;  // the room of per-use arrays, a multiple of 8

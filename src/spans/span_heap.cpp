@@ -134,7 +134,7 @@ bool SpanHeap::grow(Units count, Units alignment) {
   // A large alignment may leave a gap: it stays unmapped, for ever.
   const auto first = static_cast<RegionIndex>(start > regions_ ? start : regions_);
   const std::size_t least = start + needed > first ? start + needed - first : 1;
-  std::size_t wanted = regions_ / 4;
+  std::size_t wanted = regions_ / 8;
   if (wanted < kGrowthLeast) wanted = kGrowthLeast;
   if (wanted > kGrowthMost) wanted = kGrowthMost;
   if (regions_ == 0) wanted = 1;
@@ -157,11 +157,13 @@ bool SpanHeap::grow(Units count, Units alignment) {
   }
   bool huge = false;
   if (result == os::MapResult::kMapped && first != 0) {
-    const char mode = os::huge_page_mode()[0];
+    // Said without asking /sys whether it matters: a program in a sandbox may not be allowed to open a file any more.
     const Address where = address_of_unit(first_unit_of(first));
-    if (is_small_heap && mode == 'a') os::advise_huge_pages(where, wanted * kRegionSize, os::HugePages::kUnwanted);
-    if (!is_small_heap && mode == 'm')
-      huge = os::advise_huge_pages(where, wanted * kRegionSize, os::HugePages::kWanted);
+    // A huge page is resident as a whole: only while all that is mapped fits the budget can none of them break it.
+    const bool fits_budget = (first + wanted) * kRegionSize <= process_account.hard_limit();
+    const bool wish = !is_small_heap && fits_budget;
+    huge = os::advise_huge_pages(where, wanted * kRegionSize, wish ? os::HugePages::kWanted : os::HugePages::kUnwanted) &&
+           wish;
   }
 
   lock_.lock();

@@ -6,6 +6,7 @@
 namespace nebula {
 
 constinit thread_local bool in_slow_path = false;
+constinit thread_local bool holds_every_lock = false;
 
 namespace {
 
@@ -51,7 +52,7 @@ bool Lock::try_lock() {
 }
 
 void Lock::lock() {
-  if (try_lock()) return;
+  if (holds_every_lock || try_lock()) return;
   lock_slow(my_token());
   note_acquired();
 }
@@ -92,6 +93,7 @@ bool Lock::try_lock_for(unsigned milliseconds) {
 }
 
 void Lock::unlock() {
+  if (holds_every_lock) return;
   note_released();
   // release: what was done under the lock is seen by the next holder's acquire.
   if ((word_.exchange(0, std::memory_order_release) & kSleepers) != 0) os::wake_one(word_);

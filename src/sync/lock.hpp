@@ -73,6 +73,10 @@ class NEBULA_SCOPED_CAPABILITY LockGuard {
   Lock& lock_;
 };
 
+// Set while this thread holds every lock there is, for fork: what it allocates in between, in other libraries' fork
+// handlers, needs to take none.
+extern constinit thread_local bool holds_every_lock;
+
 // Set while this thread is in a slow path and may hold locks: whoever comes in again on the same thread is a signal
 // handler (or code called by one) and must not take any.
 extern constinit thread_local bool in_slow_path;
