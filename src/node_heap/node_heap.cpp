@@ -160,24 +160,26 @@ void NodeHeap::flush(SizeClass c, void* const* slots, unsigned count, Source sou
 unsigned NodeHeap::put_back_until_misuse(SizeClass c, void* const* slots, unsigned count, slab::Returned& verdict) {
   Class& of = classes_[index_of(c)];
   LockGuard guard(of.lock);
-  UnitIndex current = kNoUnit;
+  const std::size_t slab_bytes = units_per_slab(c) * kUnitSize;
   unsigned done = 0;
-  for (; done < count; ++done) {
+  verdict = slab::Returned::kBack;
+  while (done < count && verdict == slab::Returned::kBack) {
     const auto raw = static_cast<UnitIndex>(unit_of(slots[done]));
+    if (unit_use(raw).load(std::memory_order_relaxed) != index_of(c)) break;
     const UnitIndex unit = slab::first_unit(raw, c);
-    if (unit != current) {
-      if (current != kNoUnit) relink(of, current);
-      current = kNoUnit;
-      if (unit_use(raw).load(std::memory_order_relaxed) != index_of(c)) {
-        verdict = slab::Returned::kBack;
-        break;
-      }
-      current = unit;
+    const Address start = address_of_unit(unit);
+    slab::PutBack put_back(unit);
+    // Neighbours in the pool are often neighbours in memory: as many as lie in the same slab.
+    while (done < count) {
+      const std::size_t offset = reinterpret_cast<Address>(slots[done]) - start;
+      if (offset >= slab_bytes) break;
+      verdict = put_back.put(c, offset);
+      if (verdict != slab::Returned::kBack) break;
+      ++done;
     }
-    verdict = slab::put_back(unit, slots[done]);
-    if (verdict != slab::Returned::kBack) break;
+    put_back.end();
+    relink(of, unit);
   }
-  if (current != kNoUnit) relink(of, current);
   if (done != count) ++of.facts.dropped;
   ++of.facts.flushes;
   of.facts.slots_outside -= done;

@@ -85,19 +85,4 @@ unsigned take(UnitIndex unit, void** end, unsigned wanted, unsigned room) {
   return taken;
 }
 
-Returned put_back(UnitIndex unit, const void* pointer) {
-  Slab& slab = at(unit);
-  const std::size_t offset = reinterpret_cast<Address>(pointer) - address_of_unit(unit);
-  const unsigned slot = slot_at(slab.size_class, offset);
-  if (slot * slot_size(slab.size_class) != offset) return Returned::kInterior;
-  if (slot >= slab.bump) return Returned::kNeverAllocated;
-  std::uint64_t& word = slab.bitmap[slot / 64];
-  const std::uint64_t bit = std::uint64_t{1} << (slot % 64);
-  if ((word & bit) != 0) return Returned::kDoubleFree;
-  word |= bit;
-  ++slab.free;
-  if (slot / 64 < slab.first_word) slab.first_word = static_cast<std::uint16_t>(slot / 64);
-  return Returned::kBack;
-}
-
 }  // namespace nebula::slab

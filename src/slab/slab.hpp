@@ -58,7 +58,46 @@ void begin(UnitIndex unit, SizeClass c);
 [[nodiscard]] unsigned take(UnitIndex unit, void** end, unsigned wanted, unsigned room);
 
 enum class Returned { kBack, kDoubleFree, kInterior, kNeverAllocated };
-[[nodiscard]] Returned put_back(UnitIndex unit, const void* pointer);
+
+// Puts slots of one slab back, one after the other. The bitmap word at hand, the count and the lowest word stay in
+// registers until another word is needed or end() is called: through memory, each slot would wait for the store of the
+// one before it.
+class PutBack {
+ public:
+  explicit PutBack(UnitIndex unit) : slab_(&at(unit)), bits_(slab_->bitmap[0]), lowest_(slab_->first_word) {}
+
+  // The slot at `offset` bytes into the slab, which is of class c.
+  [[nodiscard]] Returned put(SizeClass c, std::size_t offset) {
+    const unsigned slot = slot_at(c, offset);
+    if (slot * slot_size(c) != offset) [[unlikely]] return Returned::kInterior;
+    if (slot >= slab_->bump) [[unlikely]] return Returned::kNeverAllocated;
+    if (slot / 64 != word_) {
+      slab_->bitmap[word_] = bits_;
+      word_ = slot / 64;
+      bits_ = slab_->bitmap[word_];
+      if (word_ < lowest_) lowest_ = word_;
+    }
+    const std::uint64_t bit = std::uint64_t{1} << (slot % 64);
+    if ((bits_ & bit) != 0) [[unlikely]] return Returned::kDoubleFree;
+    bits_ |= bit;
+    ++count_;
+    return Returned::kBack;
+  }
+
+  void end() {
+    slab_->bitmap[word_] = bits_;
+    if (bits_ != 0 && word_ < lowest_) lowest_ = word_;
+    slab_->first_word = static_cast<std::uint16_t>(lowest_);
+    slab_->free = static_cast<std::uint16_t>(slab_->free + count_);
+  }
+
+ private:
+  Slab* slab_;
+  std::uint64_t bits_;
+  unsigned word_ = 0;
+  unsigned lowest_;
+  unsigned count_ = 0;
+};
 
 }  // namespace slab
 }  // namespace nebula
