@@ -1,6 +1,7 @@
 #include "pages/address_space.hpp"
 
 #include "base/bits.hpp"
+#include "base/fast_load.hpp"  // NEBULA_THREAD_SANITIZER
 #include "budget/account.hpp"
 #include "os/process.hpp"
 
@@ -31,14 +32,6 @@ struct Window {
   Address last;
   RegionIndex regions;
 };
-
-#if defined(__SANITIZE_THREAD__)
-#define NEBULA_THREAD_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define NEBULA_THREAD_SANITIZER 1
-#endif
-#endif
 
 #if defined(NEBULA_THREAD_SANITIZER)
 // ThreadSanitizer keeps its shadow everywhere but in a few stretches; this one is left to the program.

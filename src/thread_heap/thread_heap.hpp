@@ -20,6 +20,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/fast_load.hpp"
 #include "node_heap/node_heap.hpp"
 #include "size_class/size_class.hpp"
 #include "sync/lock.hpp"
@@ -62,7 +63,7 @@ inline constexpr unsigned kCountOne = 16;  // the allocations of a word start at
 inline constexpr std::uint64_t kPop = (std::uint64_t{1} << kCountOne) - 1;
 
 [[gnu::always_inline]] inline void* try_pop(ThreadHeap* heap, std::size_t c) {
-  const std::uint64_t word = heap->word[c].load(std::memory_order_relaxed);
+  const std::uint64_t word = fast_load(heap->word[c]);
   void* const slot = heap->slots()[word & 0xffff];
   // release: a snapshot of memory (fork) that has the new word has the slot below it.
   if (slot != nullptr) [[likely]] heap->word[c].store(word + kPop, std::memory_order_release);
@@ -71,15 +72,15 @@ inline constexpr std::uint64_t kPop = (std::uint64_t{1} << kCountOne) - 1;
 
 // False when the slow path has to look at it: no unit of a class, pool full, or the very pointer freed last.
 [[gnu::always_inline]] inline bool try_push(ThreadHeap* heap, void* pointer) {
-  const Address base = heap_map.base;
-  const std::uint64_t unit = (reinterpret_cast<Address>(pointer) - base) >> kUnitShift;
-  if (unit >= heap_map.mapped_units.load(std::memory_order_relaxed)) [[unlikely]] return false;
-  const std::size_t c = unit_use(unit).load(std::memory_order_relaxed);
-  const std::uint64_t word = heap->word[c].load(std::memory_order_relaxed);
-  const std::size_t top = word & 0xffff;
-  if (top >= heap->capacity[c].load(std::memory_order_relaxed)) [[unlikely]] return false;
-  if (heap->slots()[top] == pointer) [[unlikely]] return false;
-  heap->slots()[top + 1] = pointer;
+  const std::uint64_t unit = (reinterpret_cast<Address>(pointer) - heap_map.base) >> kUnitShift;
+  if (unit >= fast_load(heap_map.mapped_units)) [[unlikely]] return false;
+  const std::size_t c = fast_load(unit_use(unit));
+  const std::uint64_t word = fast_load(heap->word[c]);
+  const std::uint16_t top = static_cast<std::uint16_t>(word);
+  if (top >= fast_load(heap->capacity[c])) [[unlikely]] return false;
+  void** const place = heap->slots() + top;
+  if (place[0] == pointer) [[unlikely]] return false;
+  place[1] = pointer;
   // release: a snapshot of memory (fork) that has the new word has the slot.
   heap->word[c].store(word + 1, std::memory_order_release);
   return true;
