@@ -11,9 +11,11 @@ void Account::set_limits(std::uint64_t hard, std::uint64_t soft) {
   soft_limit_.store(soft, std::memory_order_relaxed);
 }
 
-bool Account::try_charge(std::size_t bytes) {
+bool Account::try_charge(std::size_t bytes, Reserve reserve) {
+  constexpr std::uint64_t kReserve = 64 * 1024;
   if (bytes == 0) return true;
-  const std::uint64_t limit = hard_limit();
+  std::uint64_t limit = hard_limit();
+  if (reserve == Reserve::kMustLeave && limit != kNoLimit) limit -= limit / 8 < kReserve ? limit / 8 : kReserve;
   std::uint64_t before = committed();
   do {
     if (before > limit || bytes > limit - before) return false;

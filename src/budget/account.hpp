@@ -18,8 +18,10 @@ class Account {
  public:
   void set_limits(std::uint64_t hard, std::uint64_t soft);
 
+  // The last part of a budget is for small requests, so that a program whose large one was refused can unwind and say so.
+  enum class Reserve { kMayUse, kMustLeave };
   // False when the hard limit leaves no room: then nothing is charged.
-  [[nodiscard]] bool try_charge(std::size_t bytes);
+  [[nodiscard]] bool try_charge(std::size_t bytes, Reserve reserve = Reserve::kMayUse);
   void credit(std::size_t bytes);
 
   // One request of the program that could not be met.

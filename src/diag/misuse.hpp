@@ -15,7 +15,7 @@ void set_action(Action action);
 struct Counts {
   std::atomic<std::uint64_t> double_frees;
   std::atomic<std::uint64_t> invalid_frees;
-  std::atomic<std::uint64_t> foreign_frees;     // not our address: handed to libc or ignored
+  std::atomic<std::uint64_t> foreign_pointers;  // not our address: handed to libc or ignored
   std::atomic<std::uint64_t> foreign_to_libc;   // of these, the ones libc took
 };
 extern constinit Counts counts;

@@ -6,6 +6,7 @@
 
 #include "base/units.hpp"
 #include "diag/misuse.hpp"
+#include "os/memory.hpp"
 
 namespace nebula::foreign {
 namespace {
@@ -31,8 +32,7 @@ bool looks_like_libc(const void* pointer) {
   constexpr std::size_t kHeader = 16;
   constexpr std::size_t kArenaBytes = 64 * kMiB;
   const auto address = reinterpret_cast<Address>(pointer);
-  // The header must lie in the same page as the object, else reading it could fault.
-  if (address % kHeader != 0 || address % kPageSize < kHeader) return false;
+  if (address % kHeader != 0 || address < kHeader || !os::is_mapped(address - kHeader)) return false;
   const auto* const header = reinterpret_cast<const std::size_t*>(address - kHeader);
   const std::size_t size = header[1] & ~kFlags;
   if (size < 2 * kHeader || size % kHeader != 0) return false;
@@ -45,7 +45,7 @@ bool looks_like_libc(const void* pointer) {
 
 void deallocate(void* pointer) {
   static constinit std::atomic<void*> known{nullptr};
-  misuse::counts.foreign_frees.fetch_add(1, std::memory_order_relaxed);
+  misuse::counts.foreign_pointers.fetch_add(1, std::memory_order_relaxed);
   if (!looks_like_libc(pointer)) return;
   const auto free = reinterpret_cast<Free>(next_symbol("__libc_free", known));
   if (free == nullptr) return;
@@ -55,7 +55,10 @@ void deallocate(void* pointer) {
 
 std::size_t usable_size(const void* pointer) {
   static constinit std::atomic<void*> known{nullptr};
-  if (!looks_like_libc(pointer)) return 0;
+  if (!looks_like_libc(pointer)) {
+    misuse::counts.foreign_pointers.fetch_add(1, std::memory_order_relaxed);
+    return 0;
+  }
   const auto usable = reinterpret_cast<UsableSize>(next_symbol("malloc_usable_size", known));
   return usable == nullptr ? 0 : usable(const_cast<void*>(pointer));
 }

@@ -304,7 +304,8 @@ std::size_t usable_size(const void* pointer) {
     return signal_arena::holds(pointer) ? signal_arena::size_of(pointer) : foreign::usable_size(pointer);
   const unsigned use = use_of(pointer);
   if (is_size_class(use)) return slot_size(size_class(use));
-  if (is(use, UnitUse::kLargeHead)) return large::size_of(static_cast<UnitIndex>(unit_of(pointer)));
+  if (is(use, UnitUse::kLargeHead) && reinterpret_cast<Address>(pointer) % kUnitSize == 0)
+    return large::size_of(static_cast<UnitIndex>(unit_of(pointer)));
   refuse_large(pointer, use, "malloc_usable_size");
   return 0;
 }

@@ -61,7 +61,7 @@ bool NodeHeap::add_slab(SizeClass c) {
   const UnitIndex first = spans_.take(units, units);
   if (first == kNoUnit) return false;
   // A slab whose first slot the budget refuses would be taken and given back for ever.
-  if (!pages::commit({first_page_of(first), pages_for(slot_size(c))})) {
+  if (!pages::commit({first_page_of(first), pages_for(slot_size(c))}, slab::reserve_for(c))) {
     spans_.give_back(first, units);
     return false;
   }

@@ -42,6 +42,13 @@ bool move_pages(Address from, Address to, std::size_t bytes) {
   return system_call(SYS_mremap, as_long(from), as_long(bytes), as_long(bytes), kFlags, as_long(to)) == as_long(to);
 }
 
+// MADV_WILLNEED changes nothing that the program could notice; what is not mapped is told by ENOMEM.
+bool is_mapped(Address where) {
+  const Address page = where & ~(kPageSize - 1);
+  const long result = system_call(SYS_madvise, as_long(page), kPageSize, MADV_WILLNEED);
+  return result != -ENOMEM && result != -EINVAL;
+}
+
 const char* huge_page_mode() {
   static constinit const char* mode = nullptr;
   const char* known = __atomic_load_n(&mode, __ATOMIC_RELAXED);  // relaxed: points at constants, any winner is right

@@ -27,6 +27,9 @@ bool advise_huge_pages(Address where, std::size_t bytes, HugePages wish);
 // `from` stays mapped and reads as zero. False when the kernel cannot (before 5.7, or refused): nothing changed.
 [[nodiscard]] bool move_pages(Address from, Address to, std::size_t bytes);
 
+// Whether the page at this address can be looked at without a fault that kills.
+[[nodiscard]] bool is_mapped(Address where);
+
 // "always", "madvise" or "never", read once from /sys; "unknown" where that cannot be read.
 [[nodiscard]] const char* huge_page_mode();
 

@@ -43,10 +43,10 @@ Pages committed_in(Range range) {
   return {count};
 }
 
-bool commit(Range range) {
+bool commit(Range range, Account::Reserve reserve) {
   const Pages missing = range.count - committed_in(range);
   if (missing.count == 0) return true;
-  if (!process_account.try_charge(missing.bytes())) return false;
+  if (!process_account.try_charge(missing.bytes(), reserve)) return false;
   for_each_word(range, [](auto& word, std::uint64_t mask, PageIndex) { word.fetch_or(mask, kRelaxed); });
   return true;
 }

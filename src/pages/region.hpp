@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "base/units.hpp"
+#include "budget/account.hpp"
 #include "pages/address_space.hpp"
 
 namespace nebula {
@@ -47,7 +48,7 @@ struct Range {
 
 [[nodiscard]] Pages committed_in(Range range);
 // Charges the pages of the range that are not committed. False when the budget refuses: nothing changed.
-[[nodiscard]] bool commit(Range range);
+[[nodiscard]] bool commit(Range range, Account::Reserve reserve = Account::Reserve::kMayUse);
 // Writes zeros over the committed pages; the others read as zero anyway. Touches no clean page.
 void clear_committed(Range range);
 // Gives back the committed pages of a range with one call to the kernel; false when it refuses: nothing changed.

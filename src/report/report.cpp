@@ -312,7 +312,7 @@ void write_rest(Text& text, const Snapshot& s) {
   const misuse::Counts& wrong = misuse::counts;
   text << "misuse    " << wrong.double_frees.load(std::memory_order_relaxed) << " double frees, "
        << wrong.invalid_frees.load(std::memory_order_relaxed) << " invalid frees, "
-       << wrong.foreign_frees.load(std::memory_order_relaxed) << " foreign pointers, "
+       << wrong.foreign_pointers.load(std::memory_order_relaxed) << " foreign pointers, "
        << wrong.foreign_to_libc.load(std::memory_order_relaxed) << " of them libc's\n";
   if (s.heap.signal_allocations + s.heap.deferred_frees + s.heap.lost_frees != 0)
     text << "handlers  " << s.heap.signal_allocations << " allocations inside an interrupted allocation, "

@@ -38,7 +38,7 @@ unsigned commit_tail(const Slab& slab, UnitIndex unit, std::size_t size, unsigne
   while (wanted != 0) {
     const std::size_t from = slab.bump * size / kPageSize;
     const Pages to = pages_for((slab.bump + wanted) * size);
-    if (pages::commit({first_page_of(unit) + from, {to.count - from}})) return wanted;
+    if (pages::commit({first_page_of(unit) + from, {to.count - from}}, reserve_for(slab.size_class))) return wanted;
     wanted = wanted == 1 ? 0 : 1;
   }
   return 0;

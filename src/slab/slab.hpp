@@ -49,6 +49,11 @@ namespace slab {
 
 void begin(UnitIndex unit, SizeClass c);
 
+// Up to 1 KiB a request counts as small enough to use the reserve of a budget.
+[[nodiscard]] inline Account::Reserve reserve_for(SizeClass c) {
+  return slot_size(c) <= kFineMax ? Account::Reserve::kMayUse : Account::Reserve::kMustLeave;
+}
+
 // The pages up to the mark: what a slab holds committed.
 [[nodiscard]] pages::Range committed_range(UnitIndex unit);
 

@@ -61,7 +61,7 @@ Address allocate(SpanHeap& spans, std::size_t size, std::size_t alignment, Conte
   if (head == kNoUnit) return 0;
   const pages::Range range = {first_page_of(head), pages};
   if (contents == Contents::kZero) pages::clear_committed(range);
-  if (!pages::commit(range)) {
+  if (!pages::commit(range, Account::Reserve::kMustLeave)) {
     spans.give_back(head, units);
     return 0;
   }
@@ -98,7 +98,7 @@ bool resize_in_place(SpanHeap& spans, UnitIndex head, std::size_t size) {
   const Units units_after = units_for(after);
 
   if (units_after > units_before && !spans.extend(head, units_before, units_after)) return false;
-  if (after > before && !pages::commit({first_page_of(head) + before.count, after - before})) {
+  if (after > before && !pages::commit({first_page_of(head) + before.count, after - before}, Account::Reserve::kMustLeave)) {
     if (units_after > units_before)
       spans.give_back(head + static_cast<UnitIndex>(units_before.count), {units_after.count - units_before.count});
     return false;
@@ -130,7 +130,7 @@ Address grow_by_moving_pages(SpanHeap& spans, UnitIndex head, std::size_t size) 
   if (target == kNoUnit) return 0;
   // The growth is charged first: once the pages have moved there is no way back.
   const pages::Range growth = {first_page_of(target) + before.count, after - before};
-  if (!pages::commit(growth) ||
+  if (!pages::commit(growth, Account::Reserve::kMustLeave) ||
       !pages::move({first_page_of(head), before}, {first_page_of(target), before})) {
     spans.give_back(target, units);
     return 0;

@@ -1,5 +1,5 @@
 /* Descriptors 0 to 2 are closed, or 2 is closed and taken by a data file (argument 2: "closed" or "replace"): nothing but
-   the program's own bytes may reach the file (argument 1), not a report and not the message about a double free. */
+   the program's own bytes may reach the file (argument 1): no report, and no message about the double free here. */
 #include "check.h"
 
 int main(int count, char **arguments) {

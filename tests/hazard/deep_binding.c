@@ -1,8 +1,7 @@
-/* A plugin loaded with RTLD_DEEPBIND that brings its own allocator into play (its malloc is the C library's, not ours).
-   Arguments: the plugin; "theirs" (we get objects of its malloc, use and free them) or "ours" (it frees objects of ours). */
+/* A plugin loaded with RTLD_DEEPBIND: its malloc and free are the C library's, not ours. Arguments: the plugin; "theirs"
+   (objects of its malloc are used, resized and freed here) or "ours" (it frees objects of ours). */
 #include "check.h"
 #include <dlfcn.h>
-#include <malloc.h>
 
 int main(int count, char **arguments) {
   CHECK(count == 3);
@@ -20,7 +19,10 @@ int main(int count, char **arguments) {
       CHECK(object != NULL);
       memset(object, 'x', sizes[i]);
       if (theirs) {
+        CHECK((object = hide(realloc(object, sizes[i] * 2))) != NULL);
+        for (size_t k = 0; k < sizes[i]; ++k) CHECK(object[k] == 'x');
         free(object);
+        free(hide(plugin_allocate(sizes[i])));
       } else {
         plugin_release(object);
       }

@@ -17,7 +17,7 @@ static size_t in_use(struct mallinfo2 now) { return now.uordblks + now.hblkhd; }
 int main(void) {
   enum { kSmall = 200000 };
   static void *small[kSmall];
-  free(hide(malloc(100)));
+  void *first = hide(malloc(100));
   struct mallinfo2 start = consistent();
   for (int i = 0; i < kSmall; ++i) small[i] = hide(malloc(160));
   struct mallinfo2 filled = consistent();
@@ -37,5 +37,6 @@ int main(void) {
   free(large);
   for (int i = 0; i < kSmall; ++i) free(small[i]);
   CHECK(in_use(consistent()) <= in_use(start) + 8 * MIB);
+  free(first);
   return 0;
 }

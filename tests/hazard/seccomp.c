@@ -41,10 +41,14 @@ static void use_heap(uint64_t seed) {
   CHECK(malloc((size_t)PTRDIFF_MAX) == NULL);
 }
 
+static atomic_int running;
+static atomic_int started;
 static atomic_int entered;
 static atomic_int done;
 
 static void *other_thread(void *unused) {
+  atomic_store(&running, 1);
+  atomic_store(&started, 1);
   while (!atomic_load(&entered)) churn_steps(5, 10);
   use_heap(2);
   atomic_store(&done, 1);
@@ -54,6 +58,8 @@ static void *other_thread(void *unused) {
 int main(void) {
   pthread_t thread;
   CHECK(pthread_create(&thread, NULL, other_thread, NULL) == 0);
+  while (!atomic_load(&running)) churn_steps(3, 10);
+  while (!atomic_load(&started)) churn_steps(4, 10);  // a thread's start needs calls that the sandbox forbids
   enter_sandbox();
   atomic_store(&entered, 1);
   use_heap(1);

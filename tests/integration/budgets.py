@@ -26,17 +26,17 @@ def run_at_limit(workplace, name, limit, *steps, **options):
     outcome = workplace.preloaded(*steps, reports=[name], variables={'NEBULA_BUDGET': str(limit)}, **options)
     require(not any(outcome.statuses), f'fails under a budget of {limit} bytes', outcome)
     for report in outcome.reports:
-        require(report.budget.limit == limit, f'the report of {report.program} gives the limit as {report.budget.limit}', outcome)
-        require(report.peak_committed <= limit, f'{report.program} went above its limit', outcome)
+        require(report.budget['limit'] == limit, f'{report.program} reports the limit {report.budget["limit"]}', outcome)
+        require(report.peak['committed'] <= limit, f'{report.program} went above its limit', outcome)
     return outcome
 
 
 def require_refusals(outcome, name, least):
     for report in outcome.reports:
         if report.program == name:
-            require(report.budget.hits >= 1, 'the report counts no time at the limit', outcome)
-            require(report.budget.refusals >= least,
-                    f'{report.budget.refusals} refusals in the report, the program saw {least}', outcome)
+            require(report.budget['hits'] >= 1, 'the report counts no time at the limit', outcome)
+            require(report.budget['refusals'] >= least,
+                    f'{report.budget["refusals"]} refusals in the report, the program saw {least}', outcome)
 
 
 def take_everything(workplace, limit, threads):

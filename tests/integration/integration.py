@@ -7,10 +7,11 @@ import tempfile
 from pathlib import Path
 
 import budgets
+import own_tools
 import programs
 from workplace import Failure, Workplace
 
-CASES = {**programs.CASES, **budgets.CASES}
+CASES = {**programs.CASES, **budgets.CASES, **own_tools.CASES}
 
 
 def main():

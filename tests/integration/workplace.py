@@ -21,6 +21,7 @@ from typing import Callable, NamedTuple
 HERE = Path(__file__).resolve().parent
 WORKLOADS = HERE / 'workloads'
 sys.path.insert(0, str(HERE.parent / 'support'))
+import report  # noqa: E402
 
 SEARCH_PATH = '/usr/bin:/bin'
 STEP_SECONDS = 300
@@ -163,8 +164,6 @@ def require_same_files(plain, preloaded, ignore):
 
 def checked_reports(folder, wanted, outcome):
     """The reports in the folder, after checking each of them and that every wanted program wrote one."""
-    import report
-
     reports = []
     found = Counter()
     for path in sorted(folder.iterdir()):

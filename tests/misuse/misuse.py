@@ -19,9 +19,8 @@ DOUBLE_FREE = rf"^nebula: double free of {ADDRESS}: {{at}}, free already, in {{c
 INTERIOR = rf"^nebula: free of {ADDRESS}, an interior pointer: {{at}}, in {{call}}\(\)$"
 NO_OBJECT = rf"^nebula: free of {ADDRESS}, which is no object: {{at}}, in {{call}}\(\)$"
 
-# The lines of the report that count.
-COUNTED_MISUSE = r"misuse\D+{count}\b"
-COUNTED_FOREIGN = r"foreign\D+{count}\b"
+# The line of the report that counts, after a program with one bug or some foreign pointers.
+COUNTED = r"^misuse +{double} double frees, {invalid} invalid frees, {foreign} foreign pointers\b"
 
 
 def slot(size):
@@ -49,7 +48,8 @@ class OurPage:
         outcome = test.run(command, {"NEBULA_ON_MISUSE": "warn"}).ended(0).printed("finished\n").said(message)
         if outcome.errors.count("\n") != 1:
             outcome.fail("expected one line on stderr")
-        counted(test, command, {"NEBULA_ON_MISUSE": "warn"}, COUNTED_MISUSE.format(count=1))
+        is_double = int(self.pattern == DOUBLE_FREE)
+        counted(test, command, {"NEBULA_ON_MISUSE": "warn"}, double=is_double, invalid=1 - is_double, foreign=0)
 
 
 @dataclass
@@ -63,13 +63,13 @@ class Foreign:
         command = [test.program(self.program)]
         for variables in ({}, {"NEBULA_ON_MISUSE": "abort"}, {"NEBULA_ON_MISUSE": "warn"}):
             test.run(command, variables).ended(0).printed("finished\n").quiet()
-            counted(test, command, variables, COUNTED_FOREIGN.format(count=self.count))
+            counted(test, command, variables, double=0, invalid=0, foreign=self.count)
 
 
-def counted(test, command, variables, pattern):
+def counted(test, command, variables, **counts):
     report = test.scratch / "report"
     outcome = test.run(command, {**variables, "NEBULA_STATS": "1", "NEBULA_STATS_FILE": str(report)}).ended(0)
-    outcome.said(pattern, report.read_text())
+    outcome.said(COUNTED.format(**counts), report.read_text())
     report.unlink()
 
 
@@ -83,7 +83,7 @@ TESTS = {
     "double_free_depot": OurPage("double_free_depot", DOUBLE_FREE, slot(64), call="\\w+"),
     "double_free_large": OurPage("double_free_large", NO_OBJECT, "free memory of the heap", argument="1048576"),
     "double_free_just_large": OurPage("double_free_large", NO_OBJECT, "free memory of the heap", argument="32769"),
-    "double_delete": OurPage("double_delete", DOUBLE_FREE, slot(64)),
+    "double_delete": OurPage("double_delete", DOUBLE_FREE, slot(64), call="operator delete"),
     "interior_small_8": OurPage("interior_small", INTERIOR, f"8 bytes into {slot(64)}", argument="8"),
     "interior_small_16": OurPage("interior_small", INTERIOR, f"16 bytes into {slot(64)}", argument="16"),
     "interior_small_thread": OurPage("interior_small_thread", INTERIOR, f"8 bytes into {slot(64)}"),

@@ -1,0 +1,171 @@
+#include "support/heap_checks.hpp"
+
+#include <cstring>
+#include <sstream>
+
+#include "budget/account.hpp"
+#include "heap/heap.hpp"
+#include "node_heap/node_heap.hpp"
+#include "pages/region.hpp"
+#include "report/report.hpp"
+#include "spans/large.hpp"
+#include "thread_heap/thread_heap.hpp"
+
+namespace nebula::testing {
+namespace {
+
+unsigned use_of(UnitIndex unit) { return unit_use(unit).load(std::memory_order_relaxed); }
+
+bool is(unsigned use, UnitUse what) { return use == static_cast<unsigned>(what); }
+
+struct Walk {
+  std::uint64_t slabs[kClassEnd] = {};
+  std::uint64_t outside[kClassEnd] = {};
+  std::uint64_t large_objects = 0;
+  std::uint64_t large_bytes = 0;
+  std::uint64_t committed_bytes = 0;
+  std::uint64_t dirty_bytes = 0;  // in units that no span holds
+};
+
+bool is_hole(RegionIndex region) {
+  if (region_at(region).free_units != 0) return false;
+  for (UnitIndex unit = first_unit_of(region); unit < first_unit_of(region + 1); ++unit)
+    if (!is(use_of(unit), UnitUse::kNothing)) return false;
+  return pages::committed_in({PageIndex{region} * kPagesPerRegion, {kPagesPerRegion}}).count == 0;
+}
+
+void check_units(RegionIndex region, Walk& walk, std::ostream& out) {
+  const Region& record = region_at(region);
+  std::uint64_t dirty = 0;
+  for (unsigned i = 0; i < kUnitsPerRegion; ++i) {
+    const UnitIndex unit = first_unit_of(region) + i;
+    const unsigned use = use_of(unit);
+    const bool is_free = (record.free_units >> i & 1) != 0;
+    const std::uint64_t committed = pages::committed_in({first_page_of(unit), {kPagesPerUnit}}).bytes();
+    walk.committed_bytes += committed;
+    if (is_free) dirty += committed;
+    if (is_free && !is(use, UnitUse::kNothing)) out << "unit " << unit << " is free and used for " << use << "\n";
+    if (!is_free && is(use, UnitUse::kNothing) && unit != 0) out << "unit " << unit << " is neither free nor used\n";
+    if (is_size_class(use)) {
+      const SizeClass c = size_class(use);
+      if (slab::first_unit(unit, c) == unit) {
+        ++walk.slabs[use];
+        walk.outside[use] += slab::at(unit).outside();
+        if (slab::at(unit).size_class != c) out << "unit " << unit << ": slab and class map differ in class\n";
+      } else if (use_of(slab::first_unit(unit, c)) != use) {
+        out << "unit " << unit << " is part of a slab that has no start\n";
+      }
+    } else if (is(use, UnitUse::kLargeHead)) {
+      ++walk.large_objects;
+      walk.large_bytes += large::size_of(unit);
+    } else if (is(use, UnitUse::kLargeInside)) {
+      const UnitIndex head = large::head_of(unit);
+      const std::size_t units = units_for(pages_for(large::size_of(head))).count;
+      if (!is(use_of(head), UnitUse::kLargeHead) || unit - head >= units)
+        out << "unit " << unit << " is inside of no large object\n";
+    }
+  }
+  if (dirty != std::uint64_t{record.dirty_pages} * kPageSize)
+    out << "region " << region << " has " << dirty << " dirty bytes and counts " << record.dirty_pages << " pages\n";
+  walk.dirty_bytes += dirty;
+}
+
+template <class A, class B>
+void compare(std::ostream& out, const char* what, const A& a, const B& b) {
+  if (a != b) out << what << ": " << a << " and " << b << "\n";
+}
+
+void check_class(unsigned i, const Walk& walk, std::ostream& out) {
+  const SizeClass c = size_class(i);
+  const NodeHeap::ClassFacts facts = node_heap.facts(c);
+  const thread_heap::PoolFacts pools = thread_heap::pool_facts(c);
+  const std::uint64_t live_by_place = facts.slots_outside - node_heap.depot(c).slots() - pools.pooled;
+  const std::uint64_t live_by_calls =
+      pools.allocations + facts.direct_allocations - pools.frees - facts.direct_frees + facts.dropped;
+  std::ostringstream words;
+  compare(words, "live slots by place and by calls", live_by_place, live_by_calls);
+  compare(words, "slots outside by slabs and by count", walk.outside[i], facts.slots_outside);
+  compare(words, "slabs by class map and by count", walk.slabs[i], facts.slabs);
+  if (!words.str().empty()) out << "class " << i << " (" << slot_size(c) << " bytes): " << words.str();
+}
+
+constexpr std::uint64_t kMix = 0x9e3779b97f4a7c15;
+// Above this, a word in every such stretch is checked instead of every byte.
+constexpr std::size_t kDense = 64 * kKiB;
+constexpr std::size_t kStride = 512;
+
+template <class Visitor>
+void for_each_word_of_pattern(std::size_t size, std::uint64_t key, Visitor visit) {
+  const auto value_at = [key](std::size_t offset) { return (offset + 1) * kMix ^ key; };
+  std::size_t offset = 0;
+  for (; offset + 8 <= size; offset += offset < kDense ? 8 : kStride)
+    if (!visit(offset, std::size_t{8}, value_at(offset))) return;
+  if (size < kDense && offset < size) visit(offset, size - offset, value_at(offset));
+}
+
+}  // namespace
+
+void start_heap() {
+  heap::start();
+  heap::watch_thread_exits();
+}
+
+Live live() {
+  const report::Totals totals = report::totals();
+  return {totals.live_objects, totals.live_bytes};
+}
+
+std::string inconsistency() {
+  std::ostringstream out;
+  Walk walk;
+  const SpanHeap::Facts spans = node_heap.spans().facts();
+  for (RegionIndex region = 0; region < spans.regions; ++region)
+    if (!is_hole(region)) check_units(region, walk, out);
+  for (unsigned i = kClassFirst; i < kClassEnd; ++i) check_class(i, walk, out);
+  const large::Counts large = large::counts();
+  compare(out, "large objects by class map and by calls", walk.large_objects, large.allocations - large.frees);
+  compare(out, "large bytes by class map and by calls", walk.large_bytes, large.live_bytes);
+  compare(out, "dirty bytes by pages and by count", walk.dirty_bytes, spans.dirty_bytes);
+  compare(out, "committed bytes by pages with metadata and by account", walk.committed_bytes + pages::metadata_bytes(),
+          process_account.committed());
+  const report::Totals totals = report::totals();
+  compare(out, "committed bytes in the report's ladder and by account",
+          totals.live_bytes + totals.pooled_bytes + totals.depot_bytes + totals.slab_free_bytes + totals.dirty_bytes +
+              totals.metadata_bytes,
+          process_account.committed());
+  compare(out, "large live bytes in the report and by class map", totals.large_live_bytes, walk.large_bytes);
+  return out.str();
+}
+
+std::size_t Random::size() {
+  const std::uint64_t shape = below(1000);
+  if (shape < 700) return below(257);
+  if (shape < 900) return below(2049);
+  if (shape < 980) return below(32 * kKiB + 1);
+  if (shape < 998) return below(256 * kKiB);
+  return below(4 * kMiB);
+}
+
+void fill_as(void* object, std::size_t size, std::uint64_t key) {
+  for_each_word_of_pattern(size, key, [object](std::size_t offset, std::size_t bytes, std::uint64_t value) {
+    std::memcpy(static_cast<char*>(object) + offset, &value, bytes);
+    return true;
+  });
+}
+
+bool is_filled_as(const void* object, std::size_t size, std::uint64_t key) {
+  bool same = true;
+  for_each_word_of_pattern(size, key, [&](std::size_t offset, std::size_t bytes, std::uint64_t value) {
+    same = std::memcmp(static_cast<const char*>(object) + offset, &value, bytes) == 0;
+    return same;
+  });
+  return same;
+}
+
+void fill(void* object, std::size_t size) { fill_as(object, size, reinterpret_cast<Address>(object) ^ size); }
+
+bool is_filled(const void* object, std::size_t size) {
+  return is_filled_as(object, size, reinterpret_cast<Address>(object) ^ size);
+}
+
+}  // namespace nebula::testing

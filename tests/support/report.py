@@ -1,0 +1,295 @@
+#!/usr/bin/python3
+"""The exit report: its lines, and the sums that must hold between them.
+
+    report.py FILE...    prints what is wrong with each file; status 1 when anything is
+
+`checked(text)` returns a Report or raises Wrong. Every line must be known, in its place and complete; an unknown or a
+missing line is as wrong as a sum that does not add up. Numbers of programs whose other threads still run are of
+slightly different moments; what holds only at rest is checked only then.
+"""
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+PAGE = 4096
+SMALL_SLAB, LARGE_SLAB = 64 * 1024, 256 * 1024
+LARGEST_SLOT_IN_SMALL_SLAB = 2048
+LADDER = ['live', 'in pools', 'in depots', 'free in slabs', 'dirty spans', 'metadata', '= committed',
+          'purged and untouched', '= mapped']
+OBJECTS_HEADING = 'objects         allocations          frees         live       live bytes   slabs   used'
+AT_SOMEWHAT_DIFFERENT_MOMENTS = ('  (threads were running and would not pause: '
+                                 'the numbers are of slightly different moments)')
+
+
+class Wrong(Exception):
+    """What is wrong with a report, in one or more lines."""
+
+
+@dataclass
+class Row:
+    """One line of the table of objects."""
+
+    name: str
+    allocations: int
+    frees: int
+    live: int
+    live_bytes: int
+    slabs: int
+    used_percent: int  # 0 where the line has none
+
+    @property
+    def slot_size(self):
+        """Of a row of one size class; None for the others."""
+        found = re.fullmatch(r'size ([\d,]+)', self.name)
+        return number(found[1]) if found else None
+
+
+@dataclass
+class Report:
+    """A report as it was read. Each group of numbers is a dictionary by the names in the pattern that read it."""
+
+    program: str
+    pid: int
+    options: dict
+    at_rest: bool
+    ladder: dict
+    rows: list
+    process: dict
+    peak: dict
+    threads: dict
+    budget: dict
+    pages: dict
+    misuse: dict
+    handlers: dict
+
+    def row(self, name):
+        """The row of that name; one of zeros when there is none."""
+        return next((row for row in self.rows if row.name == name), Row(name, 0, 0, 0, 0, 0, 0))
+
+
+def number(text):
+    return int(text.replace(',', ''))
+
+
+def pattern(form):
+    """A line's form as a regular expression: {name} is a whole number, grouped by thousands and without a sign, and
+    {name:s} a time in seconds."""
+    parts = re.split(r'\{(\w+)(:s)?\}', form)
+    result = re.escape(parts[0])
+    for name, seconds, literal in zip(parts[1::3], parts[2::3], parts[3::3]):
+        grouped = r'\d{1,3}(?:,\d{3})*'
+        result += rf'(?P<{name}>{grouped}\.\d{{3}}) s' if seconds else rf'(?P<{name}>{grouped})'
+        result += re.escape(literal)
+    return result
+
+
+class Lines:
+    """The lines of a report, taken from the top."""
+
+    def __init__(self, text):
+        if not text.endswith('\n'):
+            raise Wrong('the report ends within a line')
+        self._lines = text.split('\n')[:-1]
+        self._at = 0
+
+    def take(self, expression, optional=False):
+        """The match of the next line, which must be of this form; where it is optional, None leaves it in its place."""
+        line = self._lines[self._at] if self._at < len(self._lines) else None
+        found = None if line is None else re.fullmatch(expression, line)
+        if found:
+            self._at += 1
+        elif not optional:
+            what = 'the report ends' if line is None else f'there is {line!r}'
+            raise Wrong(f'line {self._at + 1}: {what} where a line like /{expression}/ belongs')
+        return found
+
+    def numbers(self, form, optional=False):
+        found = self.take(pattern(form), optional)
+        return {name: number(text) for name, text in found.groupdict().items() if '.' not in text} if found else {}
+
+    def end(self):
+        if self._at < len(self._lines):
+            raise Wrong(f'line {self._at + 1}: unknown: {self._lines[self._at]!r}')
+
+
+def read_row(lines):
+    grouped = r'[\d,]+'
+    found = lines.take(rf'  (?P<name>size {grouped}|{grouped} others|all small|large|in handlers|total) +'
+                       rf'(?P<allocations>{grouped}) +(?P<frees>{grouped}) +(?P<live>{grouped}) +'
+                       rf'(?P<live_bytes>{grouped}) +(?P<slabs>{grouped})(?: +(?P<used_percent>\d+) %)?')
+    numbers = {name: number(text or '0') for name, text in found.groupdict().items() if name != 'name'}
+    return Row(found['name'], **numbers)
+
+
+def read_options(text):
+    if text == 'all default':
+        return {}
+    pairs = re.split(r' (?=NEBULA_[A-Z_]+=)', text)
+    return dict(pair.split('=', 1) for pair in pairs)
+
+
+def read_budget(lines):
+    rest = (r'; peak {peak}; hit {hits} times, reclaimed {reclaimed} bytes; refused {refusals} requests, largest '
+            r'{largest_refused} bytes')
+    soft_rest = '; above the soft limit {soft_crossings} times, let go {soft_let_go} times'
+    forms = ['budget    no limit' + rest,
+             'budget    limit {limit}' + rest,
+             'budget    no limit, soft limit {soft_limit}' + rest + soft_rest,
+             'budget    limit {limit}, soft limit {soft_limit}' + rest + soft_rest]
+    found = lines.take('|'.join(re.sub(r'\?P<(\w+)>', rf'?P<\1_{place}>', pattern(form))
+                                for place, form in enumerate(forms)))
+    numbers = {name.rpartition('_')[0]: number(text) for name, text in found.groupdict().items() if text is not None}
+    return {'limit': None, 'soft_limit': None, **numbers}
+
+
+def read(text):
+    lines = Lines(text)
+    heading = lines.take(r'nebula [\w.+-]+ report: (?P<program>.*), pid (?P<pid>\d+)')
+    options = read_options(lines.take(r'  options   (?P<options>.+)')['options'])
+    lines.take(pattern('  time      {elapsed:s} elapsed, {user:s} user, {system:s} system'))
+    process = lines.numbers('  process   {minor_faults} minor faults, {major_faults} major faults, '
+                            'peak RSS {peak_resident} bytes')
+    lines.take('')
+    lines.take('memory, bytes')
+    ladder = {name: number(lines.take(rf'  {re.escape(name)} +([\d,]+)')[1]) for name in LADDER}
+    peak = lines.numbers('  peak committed {committed} at {at:s}, peak in use (live, in pools, in depots) {in_use}')
+    at_rest = lines.take(re.escape(AT_SOMEWHAT_DIFFERENT_MOMENTS), optional=True) is None
+    lines.take('')
+    lines.take(re.escape(OBJECTS_HEADING))
+    rows = [read_row(lines)]
+    while rows[-1].name != 'total':
+        rows.append(read_row(lines))
+    lines.take('')
+    threads = lines.numbers('threads   {started} started, {now} now, {heaps} heaps; {refills} refills, {flushes} flushes; '
+                            'depots {batches_in} batches in, {batches_out} out; {waits} waits for a lock')
+    budget = read_budget(lines)
+    pages = lines.take(pattern('pages     {purges} purges of {purged} bytes, {purge_refusals} refused; {moves} moves of '
+                               '{moved} bytes; {grown_in_place} objects grown in place; huge pages asked for in '
+                               '{huge_regions} regions (system: ') + r'[\w ]+\)')
+    misuse = lines.numbers('misuse    {double_frees} double frees, {invalid_frees} invalid frees, {foreign} foreign '
+                           'pointers, {foreign_to_libc} of them libc\'s')
+    handlers = lines.numbers('handlers  {allocations} allocations inside an interrupted allocation, {deferred} frees put '
+                             'off, {lost} lost', optional=True)
+    lines.end()
+    return Report(heading['program'], int(heading['pid']), options, at_rest, ladder, rows, process, peak, threads, budget,
+                  {name: number(text) for name, text in pages.groupdict().items()}, misuse, handlers)
+
+
+def problems(report):
+    """Yields what does not add up."""
+    yield from ladder_problems(report)
+    yield from row_problems(report)
+    yield from account_problems(report)
+
+
+def ladder_problems(report):
+    ladder = report.ladder
+    committed = sum(ladder[name] for name in LADDER[:6])
+    if committed != ladder['= committed']:
+        yield f'live to metadata are {committed}, committed is {ladder["= committed"]}'
+    mapped = ladder['= committed'] + ladder['purged and untouched']
+    if mapped != ladder['= mapped']:
+        yield f'committed and what is purged and untouched are {mapped}, mapped is {ladder["= mapped"]}'
+    if ladder['live'] != report.row('total').live_bytes:
+        yield f'live bytes: {ladder["live"]} in the ladder, {report.row("total").live_bytes} in the table of objects'
+    for name in ('metadata', '= mapped') + (('= committed',) if report.at_rest else ()):
+        if ladder[name] % PAGE != 0:
+            yield f'{name} is no whole number of pages: {ladder[name]}'
+
+
+def row_problems(report):
+    rows = report.rows
+    names = [row.name for row in rows]
+    classes = [row for row in rows if row.slot_size is not None]
+    others = [row for row in rows if row.name.endswith(' others')]
+    order = [*(row.name for row in classes), *(row.name for row in others), 'all small', 'large',
+             *(['in handlers'] if 'in handlers' in names else []), 'total']
+    if names != order or len(others) > 1:
+        yield f'the rows of objects are in another order than {order}: {names}'
+    sizes = [row.slot_size for row in classes]
+    if sizes != sorted(set(sizes)):
+        yield f'the size classes do not rise: {sizes}'
+
+    for column in ('allocations', 'frees', 'live', 'live_bytes', 'slabs'):
+        for name, parts in (('all small', classes + others),
+                            ('total', [report.row('all small'), report.row('large'), report.row('in handlers')])):
+            total = sum(getattr(row, column) for row in parts)
+            if total != getattr(report.row(name), column):
+                yield f'{column} of {name} is {getattr(report.row(name), column)}, its parts are {total}'
+    for row in rows:
+        if row.slot_size is not None and row.live_bytes != row.live * row.slot_size:
+            yield f'{row.name}: {row.live} live are not {row.live_bytes} bytes'
+        if row.slot_size is not None:
+            slab = SMALL_SLAB if row.slot_size <= LARGEST_SLOT_IN_SMALL_SLAB else LARGE_SLAB
+            used = row.live_bytes * 100 // (row.slabs * slab) if row.slabs else 0
+            if row.used_percent != used:
+                yield f'{row.name}: {row.used_percent} % used, {row.live_bytes} bytes in {row.slabs} slabs are {used} %'
+        elif row.used_percent > 100:
+            yield f'{row.name}: {row.used_percent} % used'
+        if is_still(report) and row.allocations - row.frees != row.live:
+            yield f'{row.name}: {row.allocations} allocations − {row.frees} frees are not {row.live} live'
+
+
+def account_problems(report):
+    committed, peak, budget = report.ladder['= committed'], report.peak['committed'], report.budget
+    if budget['peak'] != peak:
+        yield f'two peaks: {peak} with the ladder, {budget["peak"]} with the budget'
+    if report.at_rest and committed > peak:
+        yield f'committed is {committed}, above the peak, {peak}'
+    if report.peak['in_use'] > peak:
+        yield f'peak in use is {report.peak["in_use"]}, above the peak of committed, {peak}'
+    in_use = sum(report.ladder[name] for name in ('live', 'in pools', 'in depots'))
+    if is_still(report) and in_use > report.peak['in_use']:
+        yield f'in use are {in_use}, above the peak in use, {report.peak["in_use"]}'
+    if budget['limit'] is not None and peak > budget['limit']:
+        yield f'the peak, {peak}, is above the limit, {budget["limit"]}'
+    for option, limit in (('NEBULA_BUDGET', 'limit'), ('NEBULA_BUDGET_SOFT', 'soft_limit')):
+        if (option in report.options) != (budget[limit] is not None):
+            yield f'{option} is {report.options.get(option)} and the {limit.replace("_", " ")} {budget[limit]}'
+    if (budget['refusals'] == 0) != (budget['largest_refused'] == 0):
+        yield f'{budget["refusals"]} requests refused, the largest {budget["largest_refused"]} bytes'
+
+    threads = report.threads
+    if threads['now'] > threads['started']:
+        yield f'{threads["now"]} threads now of {threads["started"]} started'
+    if threads['batches_out'] > threads['batches_in']:
+        yield f'{threads["batches_out"]} batches out of depots, {threads["batches_in"]} in'
+    if is_still(report) and (threads['batches_in'] == threads['batches_out']) != (report.ladder['in depots'] == 0):
+        yield f'{threads["batches_in"]} batches in, {threads["batches_out"]} out, and {report.ladder["in depots"]} bytes in depots'
+    for name in ('purged', 'moved'):
+        if report.pages[name] % PAGE != 0:
+            yield f'bytes {name} are no whole number of pages: {report.pages[name]}'
+    if report.misuse['foreign_to_libc'] > report.misuse['foreign']:
+        yield f'{report.misuse["foreign_to_libc"]} of {report.misuse["foreign"]} foreign pointers are libc\'s'
+
+
+def is_still(report):
+    """Whether no other thread could move anything while the report was made."""
+    return report.at_rest and report.threads['now'] <= 1
+
+
+def checked(text):
+    report = read(text)
+    found = list(problems(report))
+    if found:
+        raise Wrong('\n'.join(found))
+    return report
+
+
+def main(paths):
+    status = 0
+    for path in paths:
+        try:
+            checked(Path(path).read_text(encoding='utf-8', errors='backslashreplace'))
+        except Wrong as wrong:
+            print('\n'.join(f'{path}: {line}' for line in str(wrong).split('\n')))
+            status = 1
+    return status
+
+
+if __name__ == '__main__':
+    if len(sys.argv) < 2:
+        sys.exit('usage: report.py FILE...')
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,99 @@
+#include "budget/account.hpp"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+#include <vector>
+
+#include "budget/gauge.hpp"
+#include "support/heap_checks.hpp"
+
+namespace nebula {
+namespace {
+
+TEST(Account, ChargesUpToTheLimitExactly) {
+  Account account;
+  account.set_limits(1000, kNoLimit);
+  EXPECT_TRUE(account.try_charge(600));
+  EXPECT_FALSE(account.try_charge(401));
+  EXPECT_TRUE(account.try_charge(400));
+  EXPECT_TRUE(account.try_charge(0));
+  EXPECT_FALSE(account.try_charge(1));
+  EXPECT_EQ(account.committed(), 1000u);
+  account.credit(1);
+  EXPECT_TRUE(account.try_charge(1));
+  EXPECT_EQ(account.peak(), 1000u);
+}
+
+TEST(Account, HugeRequestsDoNotWrapAround) {
+  Account account;
+  account.set_limits(kNoLimit - 1, kNoLimit);
+  EXPECT_TRUE(account.try_charge(100));
+  EXPECT_FALSE(account.try_charge(~std::size_t{0}));
+  EXPECT_FALSE(account.try_charge(~std::size_t{0} - 50));
+  EXPECT_EQ(account.committed(), 100u);
+}
+
+TEST(Account, RefusalsKeepTheLargest) {
+  Account account;
+  account.count_refusal(10);
+  account.count_refusal(30);
+  account.count_refusal(20);
+  EXPECT_EQ(account.refusals(), 3u);
+  EXPECT_EQ(account.largest_refused(), 30u);
+}
+
+TEST(Account, SoftLimitIsCrossedAboveIt) {
+  Account account;
+  account.set_limits(kNoLimit, 100);
+  EXPECT_TRUE(account.try_charge(100));
+  EXPECT_FALSE(account.is_over_soft_limit());
+  EXPECT_TRUE(account.try_charge(1));
+  EXPECT_TRUE(account.is_over_soft_limit());
+}
+
+TEST(Account, NeverAboveTheLimitFromEightThreads) {
+  constexpr std::uint64_t kLimit = 100'000;
+  Account account;
+  account.set_limits(kLimit, kNoLimit);
+  std::atomic<std::uint64_t> charged{0};  // what threads hold; charged before, credited after
+  std::atomic<bool> above{false};
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < 8; ++t) {
+    threads.emplace_back([&, t] {
+      testing::Random random(t);
+      std::vector<std::size_t> held;
+      for (int i = 0; i < 50'000; ++i) {
+        const std::size_t bytes = random.below(9000);
+        if (random.below(2) == 0 && account.try_charge(bytes)) {
+          charged.fetch_add(bytes);
+          held.push_back(bytes);
+        } else if (!held.empty()) {
+          charged.fetch_sub(held.back());
+          account.credit(held.back());
+          held.pop_back();
+        }
+        if (account.committed() > kLimit || charged.load() > kLimit) above = true;
+      }
+      for (const std::size_t bytes : held) account.credit(bytes);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_FALSE(above);
+  EXPECT_EQ(account.committed(), 0u);
+  EXPECT_LE(account.peak(), kLimit);
+  EXPECT_GT(account.peak(), kLimit / 2);
+}
+
+TEST(Account, GaugeRemembersItsPeak) {
+  Gauge gauge;
+  gauge.add(5);
+  gauge.add(7);
+  gauge.subtract(10);
+  gauge.add(1);
+  EXPECT_EQ(gauge.value(), 3u);
+  EXPECT_EQ(gauge.peak(), 12u);
+}
+
+}  // namespace
+}  // namespace nebula

@@ -1,0 +1,161 @@
+#include "config/config.hpp"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "diag/message.hpp"
+
+namespace nebula::config {
+namespace {
+
+// Reads a configuration as the library does, and what it says on standard error meanwhile.
+struct Reading {
+  Config config;
+  Outcome outcome = Outcome::kGood;
+  std::string said;
+
+  explicit Reading(std::vector<const char*> environment) {
+    environment.push_back(nullptr);
+    std::FILE* const words = std::tmpfile();
+    const int kept = dup(2);
+    dup2(fileno(words), 2);
+    remember_standard_error();
+    outcome = read(environment.data(), config);
+    dup2(kept, 2);
+    close(kept);
+    remember_standard_error();
+    std::rewind(words);
+    for (int letter = std::fgetc(words); letter != EOF; letter = std::fgetc(words))
+      said += static_cast<char>(letter);
+    std::fclose(words);
+  }
+};
+
+bool has(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+
+TEST(Config, SizesOfEveryForm) {
+  const struct {
+    const char* text;
+    std::uint64_t bytes;
+  } cases[] = {
+      {"0", 0}, {"4096", 4096}, {"64K", 64 << 10}, {"64k", 64 << 10}, {"64KB", 64 << 10}, {"64KiB", 64 << 10},
+      {"64kib", 64 << 10}, {"512M", 512ull << 20}, {"2G", 2ull << 30}, {"1.5GiB", 3ull << 29}, {"1T", 1ull << 40},
+      {"0.5K", 512}, {"1.25M", 5ull << 18}, {"9223372036854775808", 1ull << 63}, {"8388608T", 1ull << 63},
+  };
+  for (const auto& each : cases) {
+    std::uint64_t bytes = 77;
+    EXPECT_TRUE(parse_size(each.text, bytes)) << each.text;
+    EXPECT_EQ(bytes, each.bytes) << each.text;
+  }
+}
+
+TEST(Config, SizesThatAreNone) {
+  for (const char* text : {"", " ", "-1", "+1", "K", ".5K", "1.", "1.K", "1x", "1KK", "1Ki B", "1 K", " 1", "1 ", "0x10",
+                           "9223372036854775809", "8388609T", "99999999999999999999999", "1.0000001M", "1,5G", "infinity",
+                           "1P", "1KiBx", "1.2.3M", "8388608.5T"}) {
+    std::uint64_t bytes = 77;
+    EXPECT_FALSE(parse_size(text, bytes)) << '"' << text << "\" gave " << bytes;
+    EXPECT_EQ(bytes, 77u) << text;
+  }
+}
+
+TEST(Config, DefaultsWithoutVariables) {
+  const Reading reading({"HOME=/", "NEBULAR=1"});
+  EXPECT_EQ(reading.outcome, Outcome::kGood);
+  EXPECT_EQ(reading.said, "");
+  EXPECT_FALSE(reading.config.stats);
+  EXPECT_EQ(reading.config.budget, ~std::uint64_t{0});
+}
+
+TEST(Config, EachVariableIsRead) {
+  const Reading reading({"NEBULA_STATS=1", "NEBULA_STATS_FILE=/tmp/r.%p", "NEBULA_BUDGET=64M", "NEBULA_BUDGET_SOFT=1.5M",
+                         "NEBULA_BUDGET_ACTION=abort", "NEBULA_ON_MISUSE=warn", "NEBULA_ABORT_CONF=0"});
+  EXPECT_EQ(reading.outcome, Outcome::kGood);
+  EXPECT_EQ(reading.said, "");
+  EXPECT_TRUE(reading.config.stats);
+  EXPECT_EQ(reading.config.stats_file, "/tmp/r.%p");
+  EXPECT_EQ(reading.config.budget, 64u << 20);
+  EXPECT_EQ(reading.config.budget_soft, 3u << 19);
+  EXPECT_EQ(reading.config.budget_action, BudgetAction::kAbort);
+  EXPECT_EQ(reading.config.on_misuse, MisuseAction::kWarn);
+  EXPECT_FALSE(reading.config.abort_on_bad_limit);
+}
+
+TEST(Config, ValuesOutliveTheEnvironment) {
+  char entry[] = "NEBULA_STATS_FILE=/tmp/here";
+  const Reading reading({entry});
+  for (char& letter : entry) letter = 'x';
+  EXPECT_EQ(reading.config.stats_file, "/tmp/here");
+}
+
+TEST(Config, ABadLimitIsAnOutcomeABadSettingIsNot) {
+  const Reading limit({"NEBULA_BUDGET=lots"});
+  EXPECT_EQ(limit.outcome, Outcome::kBadLimit);
+  EXPECT_TRUE(has(limit.said, "NEBULA_BUDGET=lots is not understood")) << limit.said;
+  EXPECT_EQ(limit.config.budget, ~std::uint64_t{0});
+
+  const Reading small({"NEBULA_BUDGET_SOFT=4K"});
+  EXPECT_EQ(small.outcome, Outcome::kBadLimit) << "below what libc's start-up needs";
+
+  const Reading setting({"NEBULA_STATS=yes", "NEBULA_ON_MISUSE=", "NEBULA_STATS_FILE="});
+  EXPECT_EQ(setting.outcome, Outcome::kGood);
+  EXPECT_TRUE(has(setting.said, "NEBULA_STATS=yes is not understood")) << setting.said;
+  EXPECT_FALSE(setting.config.stats);
+}
+
+TEST(Config, UnknownNamesGetASuggestionWhenOneIsNear) {
+  const struct {
+    const char* entry;
+    const char* suggestion;
+  } cases[] = {
+      {"NEBULA_BUGDET=1M", "did you mean NEBULA_BUDGET?"},  // a swap of neighbours counts one
+      {"NEBULA_STAT=1", "did you mean NEBULA_STATS?"},
+      {"NEBULA_STATFILE=x", "did you mean NEBULA_STATS_FILE?"},
+      {"NEBULA_BUDGETSOFT=1M", "did you mean NEBULA_BUDGET_SOFT?"},
+      {"NEBULA_ONMISUSE=warn", "did you mean NEBULA_ON_MISUSE?"},
+  };
+  for (const auto& each : cases) {
+    const Reading reading({each.entry});
+    EXPECT_EQ(reading.outcome, Outcome::kGood);
+    EXPECT_TRUE(has(reading.said, each.suggestion)) << each.entry << ": " << reading.said;
+  }
+  const Reading far({"NEBULA_QUANTUM_ENTANGLEMENT=1"});
+  EXPECT_TRUE(has(far.said, "is not a variable of Nebula")) << far.said;
+  EXPECT_FALSE(has(far.said, "did you mean")) << far.said;
+  const std::string huge = "NEBULA_" + std::string(5000, 'X') + "=1";
+  EXPECT_TRUE(has(Reading({huge.c_str()}).said, "is not a variable of Nebula"));
+}
+
+TEST(Config, SoftAboveHardIsSaid) {
+  EXPECT_TRUE(has(Reading({"NEBULA_BUDGET=1M", "NEBULA_BUDGET_SOFT=2M"}).said, "will never act"));
+}
+
+TEST(Config, PathsExpand) {
+  const struct {
+    const char* pattern;
+    const char* path;
+  } cases[] = {
+      {"/tmp/report", "/tmp/report"},     {"/tmp/%e.%p.%n", "/tmp/cat.4711.3"}, {"%%p", "%p"},
+      {"%x", "%x"},                       {"end%", "end%"},                     {"%p%p", "47114711"},
+  };
+  for (const auto& each : cases) {
+    TextOf<256> path;
+    expand_path(each.pattern, 4711, "cat", 3, path);
+    EXPECT_STREQ(path.view().data(), each.path) << each.pattern;
+  }
+}
+
+TEST(Config, HelpNamesEveryOption) {
+  for (const Option& option : options()) {
+    EXPECT_EQ(std::string(option.name).rfind("NEBULA_", 0), 0u);
+    EXPECT_STRNE(option.description, "");
+  }
+}
+
+}  // namespace
+}  // namespace nebula::config

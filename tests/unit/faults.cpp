@@ -1,0 +1,190 @@
+// A fixed workload, run once for each request it makes to the kernel, with that request refused. Nothing may be lost:
+// every object keeps its contents and can be freed, and the books agree at the end. The heap is one per process, so
+// each run is a child's; this process itself never starts the heap.
+
+#include <errno.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "heap/heap.hpp"
+#include "support/fault_system_call.hpp"
+#include "support/heap_checks.hpp"
+
+namespace nebula {
+namespace {
+
+struct Held {
+  void* object;
+  std::size_t size;
+  std::uint64_t key;
+};
+
+// One thread's part; what it holds at the end is in `held`. The words of the first failure, or empty.
+class Workload {
+ public:
+  explicit Workload(std::uint64_t seed) : random_(seed) {}
+
+  std::string run(int steps) {
+    for (int i = 0; i < steps; ++i) {
+      const std::uint64_t choice = random_.below(100);
+      if (choice < 40) hold(random_.size(), Way::kPlain);
+      else if (choice < 50) hold(random_.size(), Way::kZeroed);
+      else if (choice < 58) hold(random_.size(), Way::kAligned);
+      else if (choice < 70) resize();
+      else if (choice < 99) drop();
+      else heap::trim();
+      if (!failure.empty()) return failure;
+    }
+    return failure;
+  }
+
+  void drop_all() {
+    while (!held.empty()) drop();
+  }
+
+  std::vector<Held> held;
+  std::string failure;
+
+ private:
+  enum class Way { kPlain, kZeroed, kAligned };
+
+  void hold(std::size_t size, Way way) {
+    const std::size_t alignment = way == Way::kAligned ? std::size_t{1} << random_.below(23) : 16;
+    void* const object = way == Way::kPlain    ? heap::allocate(size)
+                         : way == Way::kZeroed ? heap::allocate_zeroed(size)
+                                               : heap::allocate_aligned(size, alignment);
+    if (object == nullptr) return;
+    if (reinterpret_cast<std::uintptr_t>(object) % alignment != 0) failure = "an object is not aligned";
+    if (way == Way::kZeroed)
+      for (std::size_t i = 0; i < size; ++i)
+        if (static_cast<char*>(object)[i] != 0) failure = "zeroed memory is not zero";
+    keep(object, size);
+  }
+
+  void keep(void* object, std::size_t size) {
+    held.push_back({object, size, random_.next()});
+    testing::fill_as(object, size, held.back().key);
+  }
+
+  void resize() {
+    if (held.empty()) return;
+    Held& each = pick();
+    const std::size_t size = 1 + (random_.below(4) == 0 ? random_.below(3 << 20) : random_.size());
+    void* const moved = heap::reallocate(each.object, size);
+    const std::size_t kept = moved == nullptr || each.size < size ? each.size : size;
+    if (!testing::is_filled_as(moved == nullptr ? each.object : moved, kept - kept % 8, each.key))
+      failure = moved == nullptr ? "a refused realloc has changed the object" : "realloc has lost contents";
+    if (moved == nullptr) return;
+    each.object = moved;
+    each.size = size;
+    testing::fill_as(moved, size, each.key);
+  }
+
+  void drop() {
+    if (held.empty()) return;
+    Held& each = pick();
+    if (!testing::is_filled_as(each.object, each.size, each.key)) failure = "an object has changed";
+    heap::deallocate(each.object, "free");
+    each = held.back();
+    held.pop_back();
+  }
+
+  Held& pick() { return held[random_.below(held.size())]; }
+
+  testing::Random random_;
+};
+
+// What a child has to say, in memory shared with its parent.
+struct Answer {
+  long requests;
+  char words[2000];
+};
+
+std::string workload() {
+  testing::start_heap();
+  Workload main(1);
+  if (std::string failure = main.run(1500); !failure.empty()) return failure;
+  // Threads come and go one after the other, so that the requests come in the same order each time. What one leaves
+  // is freed by this one.
+  std::vector<Held> left;
+  for (unsigned t = 0; t < 4; ++t) {
+    std::string failure;
+    std::thread([&] {
+      Workload other(t + 2);
+      failure = other.run(300);
+      left.insert(left.end(), other.held.begin(), other.held.end());
+    }).join();
+    if (!failure.empty()) return failure;
+  }
+  std::uint64_t objects = main.held.size() + left.size();
+  if (testing::live().objects != objects)
+    return "live objects: " + std::to_string(testing::live().objects) + ", held " + std::to_string(objects);
+  for (const Held& each : left) {
+    if (!testing::is_filled_as(each.object, each.size, each.key)) return "an object of another thread has changed";
+    heap::deallocate(each.object, "free");
+  }
+  main.drop_all();
+  if (!main.failure.empty()) return main.failure;
+  heap::trim();
+  if (testing::live() != testing::Live{}) return "not everything could be freed";
+  return testing::inconsistency();
+}
+
+// The words of the failure; how often the kernel was asked in `requests`.
+std::string run_child(const testing::FaultPlan& plan, long& requests) {
+  void* const shared = mmap(nullptr, sizeof(Answer), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  Answer& answer = *static_cast<Answer*>(shared);
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(120);
+    testing::plan_faults(plan);
+    const std::string failure = workload();
+    answer.requests = testing::requests_made();
+    std::snprintf(answer.words, sizeof answer.words, "%s", failure.c_str());
+    _exit(failure.empty() ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  std::string words = answer.words;
+  requests = answer.requests;
+  munmap(shared, sizeof(Answer));
+  if (WIFSIGNALED(status)) return "ended by signal " + std::to_string(WTERMSIG(status));
+  if (WEXITSTATUS(status) != 0 && words.empty()) return "status " + std::to_string(WEXITSTATUS(status));
+  return words;
+}
+
+void refuse_each(long count, int error) {
+  long total = 0;
+  ASSERT_EQ(run_child({}, total), "") << "without any refusal";
+  ASSERT_GT(total, 20);
+  int failures = 0;
+  for (long k = 1; k <= total && failures < 10; ++k) {
+    long requests = 0;
+    const std::string failure = run_child({k, count, error}, requests);
+    if (!failure.empty()) ++failures;
+    EXPECT_EQ(failure, "") << count << " requests refused from number " << k << " of " << total << " on, error " << error;
+  }
+}
+
+TEST(Faults, OneRequestRefused) { refuse_each(1, ENOMEM); }
+
+TEST(Faults, EightRequestsRefused) { refuse_each(8, ENOMEM); }
+
+// mmap says so when something else lives at the address; the other calls never do, and must take it as any error.
+TEST(Faults, OnePlaceTaken) { refuse_each(1, EEXIST); }
+
+TEST(Faults, NothingMoreFromSomeRequestOn) { refuse_each(1'000'000, ENOMEM); }
+
+// Before kernel 5.7, and in sandboxes, some calls do not exist at all.
+TEST(Faults, OneRequestForbidden) { refuse_each(1, EPERM); }
+
+}  // namespace
+}  // namespace nebula

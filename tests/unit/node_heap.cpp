@@ -1,0 +1,141 @@
+#include "node_heap/node_heap.hpp"
+
+#include <gtest/gtest.h>
+
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "budget/account.hpp"
+#include "diag/misuse.hpp"
+#include "support/heap_checks.hpp"
+
+namespace nebula {
+namespace {
+
+using Source = NodeHeap::Source;
+
+std::vector<void*> refill(SizeClass c, unsigned wanted, Source source) {
+  std::vector<void*> slots(wanted + 4);
+  const unsigned got =
+      node_heap.refill(c, slots.data() + slots.size(), wanted, static_cast<unsigned>(slots.size()), source);
+  slots.erase(slots.begin(), slots.end() - got);
+  return slots;
+}
+
+void flush(SizeClass c, const std::vector<void*>& slots, Source source) {
+  node_heap.flush(c, slots.data(), static_cast<unsigned>(slots.size()), source, "free");
+}
+
+TEST(NodeHeap, SlotsGoOutOnceAndSlabsGoBack) {
+  testing::start_heap();
+  for (unsigned i : {1u, 2u, 20u, 64u, 80u, kClassLast}) {
+    const SizeClass c = size_class(i);
+    std::set<void*> seen;
+    std::vector<std::vector<void*>> held;
+    while (seen.size() < 5u * slots_per_slab(c)) {
+      held.push_back(refill(c, 50, Source::kSlabsOnly));
+      ASSERT_FALSE(held.back().empty());
+      for (void* const slot : held.back()) ASSERT_TRUE(seen.insert(slot).second);
+    }
+    EXPECT_EQ(node_heap.facts(c).slots_outside, seen.size());
+    EXPECT_GE(node_heap.facts(c).slabs, 5u);
+    for (const auto& slots : held) flush(c, slots, Source::kSlabsOnly);
+    EXPECT_EQ(node_heap.facts(c).slots_outside, 0u);
+    EXPECT_LE(node_heap.facts(c).slabs, 2u) << "empty slabs are not hoarded";
+    node_heap.release_empty_slabs();
+    EXPECT_EQ(node_heap.facts(c).slabs, 0u);
+  }
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+TEST(NodeHeap, BatchesTravelThroughTheDepot) {
+  testing::start_heap();
+  const SizeClass c = size_class(4);
+  const unsigned batch = kSizeClasses.batch[4];
+  std::vector<void*> slots = refill(c, batch, Source::kSlabsOnly);
+  const std::uint64_t outside = node_heap.facts(c).slots_outside;
+  flush(c, slots, Source::kDepotFirst);
+  EXPECT_EQ(node_heap.depot(c).slots(), batch);
+  EXPECT_EQ(node_heap.facts(c).slots_outside, outside - (slots.size() - batch)) << "in the depot is outside of slabs";
+  const std::vector<void*> back = refill(c, batch, Source::kDepotFirst);
+  EXPECT_EQ(back.size(), batch);
+  EXPECT_EQ(std::set<void*>(back.begin(), back.end()), std::set<void*>(slots.begin(), slots.begin() + batch));
+  flush(c, back, Source::kDepotFirst);
+  node_heap.drain_depots(NodeHeap::Depots::kAll);
+  EXPECT_EQ(node_heap.depot(c).slots(), 0u);
+  EXPECT_EQ(node_heap.facts(c).slots_outside, 0u);
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+TEST(NodeHeap, MisuseIsCountedAndDropped) {
+  testing::start_heap();
+  misuse::set_action(misuse::Action::kWarn);
+  const SizeClass c = size_class(6);
+  std::vector<void*> slots = refill(c, 10, Source::kSlabsOnly);
+  std::vector<void*> wrong = slots;
+  wrong.insert(wrong.begin() + 3, slots[0]);                            // twice in one flush
+  wrong.insert(wrong.begin() + 5, static_cast<char*>(slots[1]) + 8);    // inside of one
+  const std::uint64_t doubles = misuse::counts.double_frees.load();
+  const std::uint64_t invalid = misuse::counts.invalid_frees.load();
+  const std::uint64_t dropped = node_heap.facts(c).dropped;
+  flush(c, wrong, Source::kSlabsOnly);
+  EXPECT_EQ(misuse::counts.double_frees.load(), doubles + 1);
+  EXPECT_EQ(misuse::counts.invalid_frees.load(), invalid + 1);
+  EXPECT_EQ(node_heap.facts(c).dropped, dropped + 2);
+  EXPECT_EQ(node_heap.facts(c).slots_outside, 0u);
+  misuse::set_action(misuse::Action::kAbort);
+}
+
+TEST(NodeHeap, TailsBehindMarksArePurged) {
+  testing::start_heap();
+  const SizeClass c = size_class(class_index_for(kKiB));
+  // A slab from dirty memory: committed behind its mark.
+  const UnitIndex unit = node_heap.spans().take({8}, {8});
+  ASSERT_TRUE(pages::commit({first_page_of(unit), {8 * kPagesPerUnit}}));
+  node_heap.spans().give_back(unit, {8});
+  const std::vector<void*> slots = refill(c, 1, Source::kSlabsOnly);
+  node_heap.spans().purge(SpanHeap::Purge::kEverything);
+  const std::uint64_t before = process_account.committed();
+  const std::size_t purged = node_heap.purge_slab_tails();
+  EXPECT_EQ(process_account.committed(), before - purged);
+  EXPECT_EQ(node_heap.purge_slab_tails(), 0u);
+  EXPECT_EQ(testing::inconsistency().find("slots outside"), std::string::npos);
+  flush(c, slots, Source::kSlabsOnly);
+}
+
+TEST(NodeHeap, ManyThreadsNoSlotTwice) {
+  testing::start_heap();
+  constexpr unsigned kThreads = 4;
+  std::atomic<bool> shared{false};
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      testing::Random random(t);
+      std::vector<std::pair<SizeClass, std::vector<void*>>> held;
+      for (int round = 0; round < 3000; ++round) {
+        if (held.size() < 30 && random.below(2) == 0) {
+          const SizeClass c = size_class(static_cast<unsigned>(5 + random.below(3)));
+          held.emplace_back(c, refill(c, 40, random.below(2) == 0 ? Source::kDepotFirst : Source::kSlabsOnly));
+          for (void* const slot : held.back().second) *static_cast<unsigned*>(slot) = t * 100'000 + static_cast<unsigned>(round);
+          for (void* const slot : held.back().second) static_cast<unsigned*>(slot)[1] = *static_cast<unsigned*>(slot);
+        } else if (!held.empty()) {
+          auto& [c, slots] = held.back();
+          const unsigned mark = slots.empty() ? 0 : *static_cast<unsigned*>(slots[0]);
+          for (void* const slot : slots)
+            if (static_cast<unsigned*>(slot)[0] != mark || static_cast<unsigned*>(slot)[1] != mark) shared = true;
+          flush(c, slots, random.below(2) == 0 ? Source::kDepotFirst : Source::kSlabsOnly);
+          held.pop_back();
+        }
+      }
+      for (const auto& [c, slots] : held) flush(c, slots, Source::kDepotFirst);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_FALSE(shared);
+  node_heap.drain_depots(NodeHeap::Depots::kAll);
+  for (unsigned i = 5; i < 8; ++i) EXPECT_EQ(node_heap.facts(size_class(i)).slots_outside, 0u);
+}
+
+}  // namespace
+}  // namespace nebula

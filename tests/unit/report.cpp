@@ -1,0 +1,82 @@
+#include "report/report.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <thread>
+#include <vector>
+
+#include "budget/account.hpp"
+#include "heap/heap.hpp"
+#include "support/heap_checks.hpp"
+
+namespace nebula {
+namespace {
+
+std::uint64_t ladder(const report::Totals& t) {
+  return t.live_bytes + t.pooled_bytes + t.depot_bytes + t.slab_free_bytes + t.dirty_bytes + t.metadata_bytes;
+}
+
+TEST(Report, TheLadderAddsUpAfterEveryStep) {
+  testing::start_heap();
+  testing::Random random(3);
+  struct Held {
+    void* object;
+    std::size_t bytes;
+  };
+  std::vector<Held> held;
+  std::uint64_t bytes = 0;
+  for (int i = 0; i < 6000; ++i) {
+    if (random.below(5) < 3) {
+      void* const object = heap::allocate(random.size());
+      held.push_back({object, heap::usable_size(object)});
+      bytes += held.back().bytes;
+    } else if (!held.empty()) {
+      std::swap(held[random.below(held.size())], held.back());
+      bytes -= held.back().bytes;
+      heap::deallocate(held.back().object, "free");
+      held.pop_back();
+    }
+    if (i % 500 == 250) heap::trim();
+    if (i % 50 != 0) continue;
+    const report::Totals totals = report::totals();
+    ASSERT_EQ(totals.live_objects, held.size());
+    ASSERT_EQ(totals.live_bytes, bytes);
+    ASSERT_EQ(ladder(totals), process_account.committed());
+    ASSERT_EQ(totals.committed_bytes, process_account.committed());
+    ASSERT_EQ(totals.committed_bytes + totals.clean_bytes, totals.mapped_bytes);
+    ASSERT_LE(totals.large_live_bytes, totals.live_bytes);
+  }
+  for (const Held& each : held) heap::deallocate(each.object, "free");
+  EXPECT_EQ(testing::live(), testing::Live{});
+}
+
+// While others work: what moves between two places is in one of them.
+TEST(Report, TotalsAreOfOneMoment) {
+  testing::start_heap();
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < 3; ++t) {
+    threads.emplace_back([&, t] {
+      testing::Random random(t);
+      void* held[64] = {};
+      while (!stop.load(std::memory_order_relaxed)) {
+        void*& place = held[random.below(64)];
+        heap::deallocate(place, "free");
+        place = heap::allocate(random.below(3000));
+      }
+      for (void* const object : held) heap::deallocate(object, "free");
+    });
+  }
+  for (int i = 0; i < 200; ++i) {
+    const report::Totals totals = report::totals();
+    EXPECT_EQ(totals.committed_bytes, ladder(totals));
+  }
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(testing::live(), testing::Live{});
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+}  // namespace
+}  // namespace nebula

@@ -1,0 +1,137 @@
+#include "spans/span_heap.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <map>
+#include <vector>
+
+#include "budget/account.hpp"
+#include "node_heap/node_heap.hpp"
+#include "support/heap_checks.hpp"
+
+namespace nebula {
+namespace {
+
+SpanHeap& spans() {
+  testing::start_heap();
+  return node_heap.spans();
+}
+
+struct Span {
+  UnitIndex first;
+  std::size_t count;
+};
+
+void commit_and_dirty(UnitIndex first, std::size_t units) {
+  ASSERT_TRUE(pages::commit({first_page_of(first), {units * kPagesPerUnit}}));
+  for (std::size_t page = 0; page < units * kPagesPerUnit; ++page)
+    *reinterpret_cast<char*>(address_of_page(first_page_of(first) + page)) = 'd';
+}
+
+TEST(SpanHeap, AgainstAModel) {
+  SpanHeap& heap = spans();
+  testing::Random random(7);
+  std::map<UnitIndex, std::size_t> taken;  // first to count
+  std::vector<UnitIndex> order;
+  const auto overlaps = [&](UnitIndex first, std::size_t count) {
+    auto next = taken.lower_bound(first);
+    if (next != taken.end() && next->first < first + count) return true;
+    return next != taken.begin() && (--next)->first + next->second > first;
+  };
+  for (int i = 0; i < 20'000; ++i) {
+    if (order.size() < 200 && random.below(100) < 55) {
+      const std::size_t count = 1 + (random.below(10) == 0 ? random.below(100) : random.below(8));
+      const std::size_t alignment = std::size_t{1} << (random.below(8) == 0 ? random.below(7) : 0);
+      const UnitIndex first = heap.take({count}, {alignment});
+      ASSERT_NE(first, kNoUnit);
+      ASSERT_EQ(first % alignment, 0u);
+      ASSERT_FALSE(overlaps(first, count)) << first << "+" << count;
+      taken[first] = count;
+      order.push_back(first);
+    } else if (!order.empty()) {
+      const std::size_t which = random.below(order.size());
+      const UnitIndex first = order[which];
+      if (random.below(5) == 0) {
+        const std::size_t from = taken[first];
+        const std::size_t to = from + 1 + random.below(40);
+        taken.erase(first);
+        const bool was_free = !overlaps(first, to);
+        const bool extended = heap.extend(first, {from}, {to});
+        EXPECT_LE(extended, was_free);
+        taken[first] = extended ? to : from;
+        continue;
+      }
+      heap.give_back(first, {taken[first]});
+      taken.erase(first);
+      order[which] = order.back();
+      order.pop_back();
+    }
+  }
+  for (const auto& [first, count] : taken) heap.give_back(first, {count});
+  EXPECT_EQ(testing::inconsistency(), "");
+
+  // All neighbours have coalesced: what is mapped can be had as one span, without growth.
+  const SpanHeap::Facts before = heap.facts();
+  const std::size_t all = std::size_t{before.regions - 1} * kUnitsPerRegion;
+  const UnitIndex whole = heap.take({all}, {1});
+  EXPECT_EQ(whole, kUnitsPerRegion);
+  EXPECT_EQ(heap.facts().growths, before.growths);
+  heap.give_back(whole, {all});
+}
+
+TEST(SpanHeap, LargeAlignmentsAreKept) {
+  SpanHeap& heap = spans();
+  std::vector<Span> held;
+  for (std::size_t alignment = 1; alignment <= 1024; alignment *= 2) {
+    for (std::size_t count : {1, 3, 32, 33, 70}) {
+      const UnitIndex first = heap.take({count}, {alignment});
+      ASSERT_NE(first, kNoUnit);
+      EXPECT_EQ(first % alignment, 0u) << count << " at " << alignment;
+      held.push_back({first, count});
+    }
+  }
+  for (const Span& span : held) heap.give_back(span.first, {span.count});
+}
+
+TEST(SpanHeap, MoreThanThereCanBeIsRefused) {
+  EXPECT_EQ(spans().take({std::size_t{1} << 40}, {1}), kNoUnit);
+  EXPECT_EQ(spans().take({1}, {std::size_t{1} << 40}), kNoUnit);
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+TEST(SpanHeap, PurgeGivesPagesBackAndTheyReadAsZero) {
+  SpanHeap& heap = spans();
+  const UnitIndex keep = heap.take({3}, {1});
+  const UnitIndex first = heap.take({100}, {1});
+  commit_and_dirty(keep, 3);
+  commit_and_dirty(first, 100);
+  const std::uint64_t before = process_account.committed();
+  heap.give_back(first, {100});
+  EXPECT_EQ(process_account.committed(), before) << "freeing alone gives nothing back";
+  EXPECT_GE(heap.facts().dirty_bytes, 100 * kUnitSize);
+  EXPECT_GE(heap.purge(SpanHeap::Purge::kEverything), 100 * kUnitSize);
+  EXPECT_LE(process_account.committed(), before - 100 * kUnitSize);
+  EXPECT_EQ(heap.facts().dirty_bytes, 0u);
+  EXPECT_EQ(pages::committed_in({first_page_of(keep), {3 * kPagesPerUnit}}).count, 3u * kPagesPerUnit);
+  for (std::size_t page = 0; page < 100 * kPagesPerUnit; ++page)
+    ASSERT_EQ(*reinterpret_cast<char*>(address_of_page(first_page_of(first) + page)), 0);
+  EXPECT_EQ(*reinterpret_cast<char*>(address_of_unit(keep)), 'd');
+  heap.give_back(keep, {3});
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+TEST(SpanHeap, ExtendTakesOnlyWhatIsFree) {
+  SpanHeap& heap = spans();
+  const UnitIndex whole = heap.take({96}, {32});
+  ASSERT_NE(whole, kNoUnit);
+  heap.give_back(whole + 40, {50});
+  EXPECT_FALSE(heap.extend(whole, {40}, {91}));
+  EXPECT_TRUE(heap.extend(whole, {40}, {90}));
+  EXPECT_FALSE(heap.extend(whole, {90}, {91})) << "held by the same caller, but not free";
+  heap.give_back(whole, {96});
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+}  // namespace
+}  // namespace nebula

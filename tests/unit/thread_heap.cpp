@@ -1,0 +1,120 @@
+#include "thread_heap/thread_heap.hpp"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+#include <vector>
+
+#include "heap/heap.hpp"
+#include "support/heap_checks.hpp"
+
+namespace nebula {
+namespace {
+
+TEST(ThreadHeap, CountsEveryCall) {
+  testing::start_heap();
+  for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
+    const SizeClass c = size_class(i);
+    const thread_heap::PoolFacts before = thread_heap::pool_facts(c);
+    std::vector<void*> held;
+    const unsigned count = i < 30 ? 5000 : 300;
+    for (unsigned n = 0; n < count; ++n) {
+      held.push_back(heap::allocate(slot_size(c)));
+      ASSERT_NE(held.back(), nullptr);
+      if (n % 3 == 0) {
+        heap::deallocate(held.back(), "free");
+        held.pop_back();
+      }
+    }
+    const thread_heap::PoolFacts after = thread_heap::pool_facts(c);
+    EXPECT_EQ(after.allocations - before.allocations, count) << i;
+    EXPECT_EQ(after.frees - before.frees, count - held.size()) << i;
+    for (void* const slot : held) heap::deallocate(slot, "free");
+    EXPECT_EQ(thread_heap::pool_facts(c).frees - before.frees, count) << i;
+  }
+  EXPECT_EQ(testing::inconsistency(), "");
+  EXPECT_EQ(testing::live(), testing::Live{});
+}
+
+TEST(ThreadHeap, PoolsGrowAndNeverBeyondTheirMost) {
+  testing::start_heap();
+  for (unsigned i : {1u, 10u, 64u, 80u, kClassLast}) {
+    const SizeClass c = size_class(i);
+    std::vector<void*> held;
+    for (unsigned n = 0; n < 4u * kSizeClasses.slots_per_pool[i]; ++n) held.push_back(heap::allocate(slot_size(c)));
+    for (void* const slot : held) heap::deallocate(slot, "free");
+    EXPECT_LE(thread_heap::pool_facts(c).pooled, kSizeClasses.slots_per_pool[i]);
+    EXPECT_GT(thread_heap::pool_facts(c).pooled, 0u);
+  }
+  const SlowPath slow;
+  thread_heap::flush_all(*current_heap);
+  for (unsigned i = kClassFirst; i < kClassEnd; ++i) EXPECT_EQ(thread_heap::pool_facts(size_class(i)).pooled, 0u);
+}
+
+TEST(ThreadHeap, AThreadsHeapIsUsedAgain) {
+  testing::start_heap();
+  heap::deallocate(heap::allocate(10), "free");
+  const thread_heap::Facts before = thread_heap::facts();
+  for (int i = 0; i < 20; ++i) {
+    std::thread([] {
+      std::vector<void*> held;
+      for (int n = 0; n < 3000; ++n) held.push_back(heap::allocate(48));
+      for (void* const slot : held) heap::deallocate(slot, "free");
+    }).join();
+  }
+  const thread_heap::Facts after = thread_heap::facts();
+  EXPECT_EQ(after.threads_started - before.threads_started, 20u);
+  EXPECT_EQ(after.threads_now, before.threads_now);
+  EXPECT_LE(after.heaps, before.heaps + 1);
+  EXPECT_EQ(testing::inconsistency(), "");
+  EXPECT_EQ(testing::live(), testing::Live{});
+}
+
+TEST(ThreadHeap, WithoutAHeapSlotsPassDirectly) {
+  testing::start_heap();
+  std::thread([] {
+    const SlowPath slow;
+    for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
+      void* const slot = thread_heap::allocate_direct(size_class(i));
+      ASSERT_NE(slot, nullptr);
+      testing::fill(slot, slot_size(size_class(i)));
+      thread_heap::free_direct(size_class(i), slot, "free");
+    }
+    EXPECT_TRUE(thread_heap::is_none(current_heap));
+  }).join();
+  EXPECT_EQ(testing::inconsistency(), "");
+  EXPECT_EQ(testing::live(), testing::Live{});
+}
+
+TEST(ThreadHeap, ReclaimReachesOtherThreads) {
+  testing::start_heap();
+  std::atomic<int> stage{0};
+  std::thread other([&] {
+    std::vector<void*> held;
+    for (int n = 0; n < 100; ++n) held.push_back(heap::allocate(96));
+    void* const last = held.back();
+    held.pop_back();
+    for (void* const slot : held) heap::deallocate(slot, "free");
+    stage = 1;
+    while (stage != 2) std::this_thread::yield();
+    heap::deallocate(last, "free");
+    stage = 3;
+    while (stage != 4) std::this_thread::yield();
+  });
+  while (stage != 1) std::this_thread::yield();
+  const SizeClass c = size_class(class_index_for(96));
+  EXPECT_GT(thread_heap::pool_facts(c).pooled, 1u);
+  {
+    const SlowPath slow;
+    thread_heap::ask_others_to_flush();
+  }
+  stage = 2;
+  while (stage != 3) std::this_thread::yield();
+  EXPECT_LE(thread_heap::pool_facts(c).pooled, 1u) << "its next free has flushed the rest";
+  stage = 4;
+  other.join();
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+}  // namespace
+}  // namespace nebula
