@@ -80,18 +80,17 @@ class PutBack {
       slab_->bitmap[word_] = bits_;
       word_ = slot / 64;
       bits_ = slab_->bitmap[word_];
-      if (word_ < lowest_) lowest_ = word_;
     }
     const std::uint64_t bit = std::uint64_t{1} << (slot % 64);
     if ((bits_ & bit) != 0) [[unlikely]] return Returned::kDoubleFree;
     bits_ |= bit;
+    if (word_ < lowest_) lowest_ = word_;
     ++count_;
     return Returned::kBack;
   }
 
   void end() {
     slab_->bitmap[word_] = bits_;
-    if (bits_ != 0 && word_ < lowest_) lowest_ = word_;
     slab_->first_word = static_cast<std::uint16_t>(lowest_);
     slab_->free = static_cast<std::uint16_t>(slab_->free + count_);
   }

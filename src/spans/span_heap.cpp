@@ -159,8 +159,9 @@ bool SpanHeap::grow(Units count, Units alignment) {
   if (result == os::MapResult::kMapped && first != 0) {
     // Said without asking /sys whether it matters: a program in a sandbox may not be allowed to open a file any more.
     const Address where = address_of_unit(first_unit_of(first));
-    // A huge page is resident as a whole: only while all that is mapped fits the budget can none of them break it.
-    const bool fits_budget = (first + wanted) * kRegionSize <= process_account.hard_limit();
+    // A huge page is resident as a whole, a budget counts what is committed of it: under one, only the first quarter of
+    // the budget is backed by huge pages, so that what the kernel shows stays close to what is counted.
+    const bool fits_budget = (first + wanted) * kRegionSize <= process_account.hard_limit() / 4;
     const bool wish = !is_small_heap && fits_budget;
     huge = os::advise_huge_pages(where, wanted * kRegionSize, wish ? os::HugePages::kWanted : os::HugePages::kUnwanted) &&
            wish;

@@ -99,7 +99,7 @@ def budget_python(workplace):
 def budget_sort(workplace):
     """sort asks for a large buffer and for half as much after each refusal: its result must stay the same."""
     lines = workplace.inputs / 'lines'
-    write_random_lines(lines, megabytes=100, seed=6)
+    write_random_lines(lines, megabytes=40, seed=6)
     expected = workplace.folder / 'expected'
     with expected.open('wb') as output:
         subprocess.run([program('sort'), lines], stdout=output, env={'LC_ALL': 'C'}, check=True)

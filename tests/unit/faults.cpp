@@ -39,7 +39,7 @@ class Workload {
       else if (choice < 50) hold(random_.size(), Way::kZeroed);
       else if (choice < 58) hold(random_.size(), Way::kAligned);
       else if (choice < 70) resize();
-      else if (choice < 99) drop();
+      else if (choice < 99 || random_.below(4) != 0) drop();
       else heap::trim();
       if (!failure.empty()) return failure;
     }

@@ -152,15 +152,16 @@ TEST(Slab, CommitsAsItsMarkMoves) {
 }
 
 TEST(Slab, ABudgetThatRefusesThePageGivesNothing) {
-  const SizeClass c = size_class(class_index_for(kPageSize));
+  const SizeClass c = size_class(class_index_for(kKiB));  // four to a page, and small enough for the reserve
   const OneSlab one(c);
   pages::purge({first_page_of(one.unit()), {units_per_slab(c) * std::size_t{kPagesPerUnit}}});
   process_account.set_limits(process_account.committed() + 2 * kPageSize, kNoLimit);
-  EXPECT_EQ(one.take(1, 1).size(), 1u);
-  EXPECT_EQ(one.take(5, 5).size(), 1u) << "five pages are too many, one is not";
+  EXPECT_EQ(one.take(4, 4).size(), 4u);
+  EXPECT_EQ(one.take(40, 40).size(), 1u) << "ten pages are too many, one is not";
+  EXPECT_EQ(one.take(3, 3).size(), 3u);
   EXPECT_EQ(one.take(1, 1).size(), 0u);
   process_account.set_limits(kNoLimit, kNoLimit);
-  EXPECT_EQ(one.slab().outside(), 2u);
+  EXPECT_EQ(one.slab().outside(), 8u);
 }
 
 }  // namespace

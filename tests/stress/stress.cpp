@@ -1,0 +1,275 @@
+// Threads against each other. At the end of each test everything is freed, and the books must say so.
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "budget/account.hpp"
+#include "heap/heap.hpp"
+#include "lifecycle/lifecycle.hpp"
+#include "support/heap_checks.hpp"
+#include "thread_heap/thread_heap.hpp"
+
+#if defined(__SANITIZE_THREAD__)
+#define NEBULA_TEST_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define NEBULA_TEST_THREAD_SANITIZER 1
+#endif
+#endif
+
+namespace nebula {
+namespace {
+
+#if defined(NEBULA_TEST_THREAD_SANITIZER)
+constexpr bool kUnderThreadSanitizer = true;
+#else
+constexpr bool kUnderThreadSanitizer = false;
+#endif
+
+using Clock = std::chrono::steady_clock;
+constexpr auto kDuration = std::chrono::seconds(8);
+constexpr unsigned kThreads = 6;
+
+struct Object {
+  void* address;
+  std::size_t size;
+};
+
+Object make(testing::Random& random) {
+  const std::size_t size = random.size();
+  void* const address = heap::allocate(size);
+  if (address != nullptr) testing::fill(address, size);
+  return {address, size};
+}
+
+// False when the contents have changed since make().
+bool drop(const Object& object) {
+  const bool good = object.address == nullptr || testing::is_filled(object.address, object.size);
+  heap::deallocate(object.address, "free");
+  return good;
+}
+
+class Shelf {
+ public:
+  void put(const Object& object) {
+    const std::lock_guard guard(mutex_);
+    objects_.push_back(object);
+  }
+  bool take(Object& object) {
+    const std::lock_guard guard(mutex_);
+    if (objects_.empty()) return false;
+    object = objects_.front();
+    objects_.pop_front();
+    return true;
+  }
+  std::size_t size() {
+    const std::lock_guard guard(mutex_);
+    return objects_.size();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::deque<Object> objects_;
+};
+
+void expect_all_is_free() {
+  EXPECT_EQ(testing::live(), testing::Live{});
+  EXPECT_EQ(testing::inconsistency(), "");
+  heap::trim();
+  EXPECT_EQ(testing::live(), testing::Live{});
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+// What a thread of the mixed tests does, for as long as `more` says.
+template <class More>
+bool churn(std::uint64_t seed, Shelf& shelf, More more) {
+  testing::Random random(seed);
+  std::vector<Object> held;
+  bool good = true;
+  while (more()) {
+    const std::uint64_t choice = random.below(100);
+    if (choice < 45 && held.size() < 500) {
+      held.push_back(make(random));
+    } else if (choice < 50) {
+      shelf.put(make(random));
+    } else if (choice < 55) {
+      Object object;
+      if (shelf.take(object)) good &= drop(object);
+    } else if (choice < 60 && !held.empty()) {
+      Object& object = held[random.below(held.size())];
+      const std::size_t size = 1 + random.size();
+      void* const moved = object.address == nullptr ? nullptr : heap::reallocate(object.address, size);
+      if (moved != nullptr) {
+        testing::fill(moved, size);
+        object = {moved, size};
+      }
+    } else if (!held.empty()) {
+      std::swap(held[random.below(held.size())], held.back());
+      good &= drop(held.back());
+      held.pop_back();
+    }
+    if (random.below(20'000) == 0) heap::trim();
+  }
+  for (const Object& object : held) good &= drop(object);
+  return good;
+}
+
+TEST(Stress, ProducersAndConsumers) {
+  Shelf shelf;
+  std::atomic<bool> stop{false};
+  std::atomic<bool> good{true};
+  std::atomic<unsigned> producing{kThreads / 2};
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < kThreads / 2; ++t) {
+    threads.emplace_back([&, t] {
+      testing::Random random(t);
+      while (!stop.load(std::memory_order_relaxed)) {
+        if (shelf.size() < 5000) shelf.put(make(random));
+        else std::this_thread::yield();
+      }
+      --producing;
+    });
+    threads.emplace_back([&] {
+      Object object;
+      while (producing != 0 || shelf.size() != 0) {
+        if (!shelf.take(object)) std::this_thread::yield();
+        else if (!drop(object)) good = false;
+      }
+    });
+  }
+  std::this_thread::sleep_for(kDuration);
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_TRUE(good) << "an object has changed";
+  expect_all_is_free();
+}
+
+TEST(Stress, ShortThreads) {
+  constexpr unsigned kShortThreads = kUnderThreadSanitizer ? 2'000 : 10'000;
+  constexpr unsigned kAtOnce = 8;
+  Shelf shelf;
+  std::atomic<bool> good{true};
+  for (unsigned t = 0; t < kShortThreads; t += kAtOnce) {
+    std::vector<std::thread> threads;
+    for (unsigned i = 0; i < kAtOnce; ++i) {
+      threads.emplace_back([&, seed = t + i] {
+        testing::Random random(seed);
+        for (int n = 0; n < 40; ++n) {
+          const Object object = make(random);
+          if (n % 4 == 0) shelf.put(object);
+          else if (!drop(object)) good = false;
+          Object other;
+          if (n % 5 == 0 && shelf.take(other) && !drop(other)) good = false;
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+  Object object;
+  while (shelf.take(object))
+    if (!drop(object)) good = false;
+  EXPECT_TRUE(good) << "an object has changed";
+  const thread_heap::Facts facts = thread_heap::facts();
+  EXPECT_GE(facts.threads_started, kShortThreads);
+  EXPECT_LE(facts.heaps, 4 * kAtOnce) << "the heaps of threads that have ended are used again";
+  EXPECT_LE(facts.threads_now, 1u);
+  expect_all_is_free();
+}
+
+// Children are born while other threads are in the middle of everything. Each must find a heap that works, that has lost
+// nothing but what the threads that stayed behind hold, and that agrees with itself.
+TEST(Stress, ForkStorm) {
+  if (kUnderThreadSanitizer) GTEST_SKIP() << "a child of several threads cannot go on under ThreadSanitizer";
+  Shelf shelf;
+  std::atomic<bool> stop{false};
+  std::atomic<bool> good{true};
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      if (!churn(t, shelf, [&] { return !stop.load(std::memory_order_relaxed); })) good = false;
+    });
+  }
+  const Clock::time_point end = Clock::now() + kDuration;
+  unsigned children = 0;
+  unsigned bad_children = 0;
+  for (; Clock::now() < end; ++children) {
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      alarm(60);
+      const testing::Live before = testing::live();
+      testing::Random random(children);
+      std::vector<Object> held;
+      for (int i = 0; i < 300; ++i) held.push_back(make(random));
+      bool fine = true;
+      for (const Object& object : held) fine &= drop(object);
+      fine &= testing::live() == before && testing::inconsistency().empty();
+      _exit(fine ? 0 : 1);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    if (status != 0) ++bad_children;
+  }
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  Object object;
+  while (shelf.take(object))
+    if (!drop(object)) good = false;
+  EXPECT_TRUE(good) << "an object has changed";
+  EXPECT_EQ(bad_children, 0u) << "of " << children;
+  EXPECT_GT(children, 10u);
+  expect_all_is_free();
+}
+
+void mixed() {
+  Shelf shelf;
+  std::atomic<bool> good{true};
+  const Clock::time_point end = Clock::now() + kDuration;
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      // Threads that end and begin are part of the mixture.
+      for (std::uint64_t round = 0; Clock::now() < end; ++round) {
+        std::thread([&] {
+          int left = 30'000;
+          if (!churn(t * 1000 + round, shelf, [&] { return --left > 0 && (left % 256 != 0 || Clock::now() < end); }))
+            good = false;
+        }).join();
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  Object object;
+  while (shelf.take(object))
+    if (!drop(object)) good = false;
+  EXPECT_TRUE(good) << "an object has changed";
+  expect_all_is_free();
+}
+
+TEST(Stress, Mixed) { mixed(); }
+
+TEST(Stress, MixedUnderABudget) {
+  heap::deallocate(heap::allocate(1), "free");
+  const std::uint64_t limit = process_account.committed() + 16 * kMiB;
+  process_account.set_limits(limit, limit - 2 * kMiB);
+  mixed();
+  EXPECT_LE(process_account.peak(), limit);
+  EXPECT_GT(process_account.refusals(), 0u) << "the limit was never met: the test has tested nothing";
+}
+
+}  // namespace
+}  // namespace nebula
+
+int main(int argc, char** argv) {
+  ::testing::InitGoogleTest(&argc, argv);
+  nebula::lifecycle::start(environ);
+  return RUN_ALL_TESTS();
+}
