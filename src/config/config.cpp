@@ -8,7 +8,7 @@ namespace nebula::config {
 namespace {
 
 constexpr std::string_view kPrefix = "NEBULA_";
-constexpr std::uint64_t kLeastBudget = 512 * 1024;  // below it, not even libc's start-up fits
+constexpr std::uint64_t kUsefulBudget = 512 * 1024;  // below it, not even libc's start-up fits
 
 bool parse_switch(std::string_view value, bool& result) {
   if (value != "0" && value != "1") return false;
@@ -18,13 +18,13 @@ bool parse_switch(std::string_view value, bool& result) {
 
 bool parse_budget(std::string_view value, std::uint64_t& result) {
   std::uint64_t size = 0;
-  if (!parse_size(value, size) || size < kLeastBudget) return false;
+  if (!parse_size(value, size) || size == 0) return false;
   result = size;
   return true;
 }
 
 constexpr const char* kSwitchForm = "0 or 1";
-constexpr const char* kSizeForm = "a size of at least 512K: 4194304, 64M, 1.5GiB";
+constexpr const char* kSizeForm = "a size above 0: 4194304, 64M, 1.5GiB";
 
 using Kind = Option::Kind;
 
@@ -114,7 +114,7 @@ void say_unknown(std::string_view name) {
     }
   }
   TextOf<512> line;
-  line << name.substr(0, 100) << " is not a variable of Nebula";
+  line << start_of(name, 100) << " is not a variable of Nebula";
   if (nearest != nullptr) line << "; did you mean " << nearest->name << '?';
   line << " (NEBULA_HELP=1 lists them)";
   say(line.view());
@@ -122,7 +122,7 @@ void say_unknown(std::string_view name) {
 
 void say_malformed(const Option& option, std::string_view value, const Config& config) {
   TextOf<512> line;
-  line << option.name << '=' << value.substr(0, 100) << " is not understood; accepted: " << option.form;
+  line << option.name << '=' << start_of(value, 100) << " is not understood; accepted: " << option.form;
   if (option.kind == Kind::kSetting) line << "; using the default, " << option.default_value;
   else if (config.abort_on_bad_limit) line << "; not running without the limit (NEBULA_ABORT_CONF=0 would)";
   else line << "; running without the limit";
@@ -162,6 +162,8 @@ Outcome read(const char* const* environment, Config& config) {
     const std::string_view name(*environment, static_cast<std::size_t>(equals - *environment));
     if (read_one(name, equals + 1, config) == Outcome::kBadLimit) outcome = Outcome::kBadLimit;
   }
+  if (config.budget < kUsefulBudget || config.budget_soft < kUsefulBudget)
+    say("a budget below 512K leaves hardly a program room to start");
   if (config.budget != ~std::uint64_t{0} && config.budget_soft != ~std::uint64_t{0} &&
       config.budget_soft > config.budget)
     say("NEBULA_BUDGET_SOFT is above NEBULA_BUDGET and will never act");

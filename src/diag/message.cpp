@@ -35,7 +35,7 @@ bool write_to_standard_error(std::string_view words) {
 
 void say(std::string_view line) {
   TextOf<1024> text;
-  text << "nebula: " << line.substr(0, 1000) << '\n';
+  text << "nebula: " << start_of(line, 1000) << '\n';
   write_to_standard_error(text.view());
 }
 

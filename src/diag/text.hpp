@@ -7,6 +7,11 @@
 
 namespace nebula {
 
+// At most the first `most` bytes; string_view::substr would need the C++ library for the error it may throw.
+[[nodiscard]] constexpr std::string_view start_of(std::string_view words, std::size_t most) {
+  return words.size() <= most ? words : std::string_view(words.data(), most);
+}
+
 class Text {
  public:
   Text(char* buffer, std::size_t capacity) : buffer_(buffer), capacity_(capacity) {}

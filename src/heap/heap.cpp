@@ -36,6 +36,25 @@ constexpr std::uint64_t kSoftRest = 3;
 constexpr std::uint32_t kSlowCallsPerTick = 64;
 constexpr std::uint64_t kNodeTickMilliseconds = 100;
 
+// Held around whatever is in two places at once for a moment (units taken and not yet an object's, slots out of a depot
+// and not yet back in a slab): fork waits for it, and so the child, where this thread does not exist, loses nothing.
+class HoldGate {
+ public:
+  HoldGate() : heap_(thread_heap::is_none(current_heap) ? nullptr : current_heap) { lock(); }
+  ~HoldGate() { unlock(); }
+  HoldGate(const HoldGate&) = delete;
+  HoldGate& operator=(const HoldGate&) = delete;
+
+ private:
+  void lock() NEBULA_UNCHECKED {
+    if (heap_ != nullptr) heap_->gate.lock();
+  }
+  void unlock() NEBULA_UNCHECKED {
+    if (heap_ != nullptr) heap_->gate.unlock();
+  }
+  ThreadHeap* heap_;
+};
+
 bool is_started() {
   // acquire: pairs with the release in start().
   const State now = state.load(std::memory_order_acquire);
@@ -72,6 +91,7 @@ void node_tick() {
   const std::uint64_t now = os::coarse_milliseconds();
   std::uint64_t last = node_ticked_at.load(kRelaxed);
   if (now - last < kNodeTickMilliseconds || !node_ticked_at.compare_exchange_strong(last, now, kRelaxed)) return;
+  const HoldGate hold;
   node_heap.drain_depots(NodeHeap::Depots::kIdle);
   node_heap.spans().purge(SpanHeap::Purge::kByAge);
 }
@@ -80,17 +100,21 @@ void node_tick() {
 enum class Step { kOwnPools, kDepots, kOtherThreads, kEmptySlabs, kDirtyPages, kEnd };
 
 std::size_t reclaim(Step step) {
+  if (step == Step::kOwnPools) {
+    if (!thread_heap::is_none(current_heap)) thread_heap::flush_all(*current_heap);
+    return 0;
+  }
+  if (step == Step::kOtherThreads) {
+    thread_heap::ask_others_to_flush();
+    return 0;
+  }
+  const HoldGate hold;
   switch (step) {
-    case Step::kOwnPools:
-      if (!thread_heap::is_none(current_heap)) thread_heap::flush_all(*current_heap);
-      return 0;
     case Step::kDepots: node_heap.drain_depots(NodeHeap::Depots::kAll); return 0;
-    case Step::kOtherThreads: thread_heap::ask_others_to_flush(); return 0;
     case Step::kEmptySlabs: node_heap.release_empty_slabs(); return 0;
     case Step::kDirtyPages: return node_heap.spans().purge(SpanHeap::Purge::kEverything) + node_heap.purge_slab_tails();
-    case Step::kEnd: break;
+    default: return 0;
   }
-  return 0;
 }
 
 // Tries, and after each step of reclaim again; null when all was in vain.
@@ -129,12 +153,17 @@ void reclaim_for_soft_limit() {
   soft_busy_until.store(ended + kSoftRest * (ended - started), kRelaxed);
 }
 
+bool deallocate_large(void* pointer) {
+  const HoldGate hold;
+  return large::deallocate(node_heap.spans(), pointer);
+}
+
 // At the end of a slow path, without locks.
 void after_slow_path() {
   while (void* const pointer = signal_arena::take_deferred()) {
     const unsigned use = unit_use(unit_of(pointer)).load(kRelaxed);
     if (is_size_class(use)) thread_heap::free_direct(size_class(use), pointer, "free");
-    else if (!large::deallocate(node_heap.spans(), pointer)) misuse::no_object(pointer, "free");
+    else if (!deallocate_large(pointer)) misuse::no_object(pointer, "free");
   }
   if (process_account.is_over_soft_limit()) reclaim_for_soft_limit();
   ThreadHeap* const heap = current_heap;
@@ -167,6 +196,7 @@ void* allocate_large(std::size_t size, std::size_t alignment, large::Contents co
   if (!is_started()) return nullptr;
   if (size < kPageSize) size = kPageSize;
   void* const object = with_reclaim(size, [=] {
+    const HoldGate hold;
     return reinterpret_cast<void*>(large::allocate(node_heap.spans(), size, alignment, contents));
   });
   after_slow_path();
@@ -203,6 +233,7 @@ void* resize_large(void* pointer, std::size_t old_size, std::size_t size) {
   if (pages_for(size).bytes() == old_size) return pointer;
   const SlowPath slow;
   if (!slow.entered()) return nullptr;
+  const HoldGate hold;
   if (large::resize_in_place(node_heap.spans(), head, size)) return pointer;
   if (size < old_size || old_size < kMoveByPageTable) return nullptr;
   return reinterpret_cast<void*>(large::grow_by_moving_pages(node_heap.spans(), head, size));
@@ -270,7 +301,7 @@ void deallocate_slow(void* pointer, const char* call) {
     } else {
       thread_heap::make_room_and_push(*heap, c, pointer, call);
     }
-  } else if (!large::deallocate(node_heap.spans(), pointer)) {
+  } else if (!deallocate_large(pointer)) {
     refuse_large(pointer, use, call);
   }
   after_slow_path();

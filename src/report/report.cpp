@@ -162,7 +162,7 @@ void write_heading(Text& text) {
   for (std::size_t i = 0; i < config::options().size(); ++i) {
     const std::string_view value = config::written_value(i);
     if (value.empty()) continue;
-    text << ' ' << config::options()[i].name << '=' << value.substr(0, 200);
+    text << ' ' << config::options()[i].name << '=' << start_of(value, 200);
     any = true;
   }
   text << (any ? "\n" : " all default\n");

@@ -359,7 +359,6 @@ for label, value in {
     "percent": "50%",
     "point_only": ".",
     "two_points": "1.5.5G",
-    "tiny": "4096",
 }.items():
     TESTS[f"bad_budget_{label}"] = bad_budget(value)
 
