@@ -99,8 +99,13 @@ TEST(Config, ABadLimitIsAnOutcomeABadSettingIsNot) {
   EXPECT_TRUE(has(limit.said, "NEBULA_BUDGET=lots is not understood")) << limit.said;
   EXPECT_EQ(limit.config.budget, ~std::uint64_t{0});
 
+  const Reading nothing({"NEBULA_BUDGET_SOFT=0"});
+  EXPECT_EQ(nothing.outcome, Outcome::kBadLimit);
+
   const Reading small({"NEBULA_BUDGET_SOFT=4K"});
-  EXPECT_EQ(small.outcome, Outcome::kBadLimit) << "below what libc's start-up needs";
+  EXPECT_EQ(small.outcome, Outcome::kGood);
+  EXPECT_EQ(small.config.budget_soft, 4096u);
+  EXPECT_TRUE(has(small.said, "below 512K")) << small.said;
 
   const Reading setting({"NEBULA_STATS=yes", "NEBULA_ON_MISUSE=", "NEBULA_STATS_FILE="});
   EXPECT_EQ(setting.outcome, Outcome::kGood);

@@ -84,7 +84,7 @@ TEST(SpanHeap, LargeAlignmentsAreKept) {
   SpanHeap& heap = spans();
   std::vector<Span> held;
   for (std::size_t alignment = 1; alignment <= 1024; alignment *= 2) {
-    for (std::size_t count : {1, 3, 32, 33, 70}) {
+    for (const std::size_t count : {1u, 3u, 32u, 33u, 70u}) {
       const UnitIndex first = heap.take({count}, {alignment});
       ASSERT_NE(first, kNoUnit);
       EXPECT_EQ(first % alignment, 0u) << count << " at " << alignment;
