@@ -17,7 +17,13 @@ namespace {
 
 constexpr std::size_t kPage = nebula::kPageSize;
 
-[[gnu::noinline, gnu::cold]] void* allocate_slow(std::size_t size) { return with_errno(heap::allocate_slow(size)); }
+[[gnu::noinline]] void* allocate_slow(std::size_t size) { return with_errno(heap::allocate_slow(size)); }
+
+// The classes above the fine ones are found in a table, not much slower.
+[[gnu::noinline]] void* allocate_coarse(std::size_t size) {
+  void* const slot = heap::try_allocate_coarse(size);
+  return slot != nullptr ? slot : allocate_slow(size);
+}
 
 [[gnu::noinline]] void free_slow(void* pointer) {
   const int kept = errno;
@@ -25,11 +31,18 @@ constexpr std::size_t kPage = nebula::kPageSize;
   errno = kept;
 }
 
-void* allocate_aligned(std::size_t size, std::size_t alignment) {
-  return with_errno(heap::allocate_aligned(size, alignment));
+[[gnu::noinline]] void* calloc_slow(std::size_t size) { return with_errno(heap::allocate_zeroed_slow(size)); }
+
+[[gnu::noinline]] void* aligned_slow(std::size_t size, std::size_t alignment) {
+  return with_errno(heap::allocate_aligned_slow(size, alignment));
 }
 
-void* reallocate(void* pointer, std::size_t size) {
+[[gnu::always_inline]] inline void* allocate_aligned(std::size_t size, std::size_t alignment) {
+  void* const slot = heap::try_allocate_aligned(size, alignment);
+  return slot != nullptr ? slot : aligned_slow(size, alignment);
+}
+
+[[gnu::noinline]] void* reallocate_slow(void* pointer, std::size_t size) {
   if (pointer == nullptr) return with_errno(heap::allocate(size));
   if (size == 0) {
     const int kept = errno;
@@ -37,7 +50,11 @@ void* reallocate(void* pointer, std::size_t size) {
     errno = kept;
     return nullptr;
   }
-  return with_errno(heap::reallocate(pointer, size));
+  return with_errno(heap::reallocate_slow(pointer, size));
+}
+
+[[gnu::always_inline]] inline void* reallocate(void* pointer, std::size_t size) {
+  return heap::fits_in_place(pointer, size) ? pointer : reallocate_slow(pointer, size);
 }
 
 }  // namespace
@@ -45,8 +62,8 @@ void* reallocate(void* pointer, std::size_t size) {
 extern "C" {
 
 NEBULA_EXPORT void* malloc(std::size_t size) noexcept {
-  if (size > nebula::kFineMax) [[unlikely]] return allocate_slow(size);
-  void* const slot = nebula::try_pop(nebula::current_heap, (size + nebula::kGranule - 1) / nebula::kGranule);
+  if (size > nebula::kFineMax) [[unlikely]] return allocate_coarse(size);
+  void* const slot = heap::try_allocate(size);
   return slot != nullptr ? slot : allocate_slow(size);
 }
 
@@ -60,7 +77,8 @@ NEBULA_EXPORT void* calloc(std::size_t count, std::size_t size) noexcept {
     errno = ENOMEM;
     return nullptr;
   }
-  return with_errno(heap::allocate_zeroed(bytes));
+  void* const slot = heap::try_allocate(bytes);
+  return slot != nullptr ? heap::clear_slot(slot, bytes) : calloc_slow(bytes);
 }
 
 NEBULA_EXPORT void* realloc(void* pointer, std::size_t size) noexcept { return reallocate(pointer, size); }

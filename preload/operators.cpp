@@ -64,20 +64,19 @@ using Throw = void (*)();
   }
 }
 
-[[gnu::always_inline]] inline void* try_fast(std::size_t size) {
-  return size <= nebula::kFineMax
-             ? nebula::try_pop(nebula::current_heap, (size + nebula::kGranule - 1) / nebula::kGranule)
-             : nullptr;
-}
-
 [[gnu::always_inline]] inline void* new_or_throw(std::size_t size) {
-  void* const slot = try_fast(size);
+  void* const slot = heap::try_allocate(size);
   return slot != nullptr ? slot : allocate_or_throw(size, 1);
 }
 
 [[gnu::always_inline]] inline void* new_or_null(std::size_t size) {
-  void* const slot = try_fast(size);
+  void* const slot = heap::try_allocate(size);
   return slot != nullptr ? slot : operators::allocate_or_null(size, 1);
+}
+
+[[gnu::always_inline]] inline void* new_aligned_or_throw(std::size_t size, std::size_t alignment) {
+  void* const slot = heap::try_allocate_aligned(size, alignment);
+  return slot != nullptr ? slot : allocate_or_throw(size, alignment);
 }
 
 std::size_t plain(std::align_val_t alignment) { return static_cast<std::size_t>(alignment); }
@@ -101,8 +100,8 @@ NEBULA_EXPORT void* operator new(std::size_t n) { return new_or_throw(n); }
 NEBULA_EXPORT void* operator new[](std::size_t n) { return new_or_throw(n); }
 NEBULA_EXPORT void* operator new(std::size_t n, Nothrow) noexcept { return new_or_null(n); }
 NEBULA_EXPORT void* operator new[](std::size_t n, Nothrow) noexcept { return new_or_null(n); }
-NEBULA_EXPORT void* operator new(std::size_t n, Align a) { return allocate_or_throw(n, plain(a)); }
-NEBULA_EXPORT void* operator new[](std::size_t n, Align a) { return allocate_or_throw(n, plain(a)); }
+NEBULA_EXPORT void* operator new(std::size_t n, Align a) { return new_aligned_or_throw(n, plain(a)); }
+NEBULA_EXPORT void* operator new[](std::size_t n, Align a) { return new_aligned_or_throw(n, plain(a)); }
 NEBULA_EXPORT void* operator new(std::size_t n, Align a, Nothrow) noexcept {
   return operators::allocate_or_null(n, plain(a));
 }

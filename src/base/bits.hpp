@@ -14,7 +14,9 @@ template <std::unsigned_integral T>
   return (value + power_of_two - 1) & ~(power_of_two - 1);
 }
 
-[[nodiscard]] constexpr bool is_power_of_two(std::size_t value) { return std::has_single_bit(value); }
+[[nodiscard]] constexpr bool is_power_of_two(std::size_t value) {
+  return value != 0 && (value & (value - 1)) == 0;  // std::has_single_bit calls a function where there is no popcnt
+}
 
 // `count` ones from bit `first`; count 0 to 32, first + count at most 32.
 [[nodiscard]] constexpr std::uint32_t mask_of(unsigned first, unsigned count) {

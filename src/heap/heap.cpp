@@ -262,18 +262,18 @@ void watch_thread_exits() {
 void set_refusal_handler(RefusalHandler handler) { refusal_handler.store(handler, kRelaxed); }
 
 void* allocate_slow(std::size_t size) {
+  if (void* const slot = try_allocate_coarse(size)) return slot;
   if (size > kSmallMax) return allocate_large(size, 1, large::Contents::kAny);
   return allocate_class(size_class(class_index_for(size == 0 ? 1 : size)));
 }
 
-void* allocate_zeroed(std::size_t size) {
+void* allocate_zeroed_slow(std::size_t size) {
   if (size > kSmallMax) return allocate_large(size, 1, large::Contents::kZero);
-  void* const object = allocate(size);
+  void* const object = allocate_slow(size);
   return object == nullptr ? nullptr : std::memset(object, 0, size);
 }
 
-void* allocate_aligned(std::size_t size, std::size_t alignment) {
-  if (alignment <= kGranule) return allocate(size);
+void* allocate_aligned_slow(std::size_t size, std::size_t alignment) {
   if (const unsigned c = class_index_for_aligned(size, alignment)) return allocate_class(size_class(c));
   return allocate_large(size, alignment, large::Contents::kAny);
 }
@@ -307,7 +307,7 @@ void deallocate_slow(void* pointer, const char* call) {
   after_slow_path();
 }
 
-void* reallocate(void* pointer, std::size_t size) {
+void* reallocate_slow(void* pointer, std::size_t size) {
   if (!is_ours(pointer)) {
     const std::size_t old_size = usable_size(pointer);
     return old_size == 0 ? nullptr : move_to_new(pointer, old_size, size);
@@ -315,7 +315,7 @@ void* reallocate(void* pointer, std::size_t size) {
   const unsigned use = use_of(pointer);
   if (is_size_class(use)) {
     const std::size_t old_size = slot_size(size_class(use));
-    if (size <= old_size && (size > old_size / 2 || old_size == kGranule)) return pointer;
+    if (old_size == kGranule && size <= old_size) return pointer;
     void* const moved = move_to_new(pointer, old_size, size);
     return moved == nullptr && size <= old_size ? pointer : moved;  // shrinking never fails
   }
@@ -329,7 +329,7 @@ void* reallocate(void* pointer, std::size_t size) {
   return moved == nullptr && size <= old_size ? pointer : moved;
 }
 
-std::size_t usable_size(const void* pointer) {
+std::size_t usable_size_slow(const void* pointer) {
   if (pointer == nullptr) return 0;
   if (!is_ours(pointer))
     return signal_arena::holds(pointer) ? signal_arena::size_of(pointer) : foreign::usable_size(pointer);

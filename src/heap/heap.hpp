@@ -14,11 +14,59 @@ namespace nebula::heap {
 
 // What is left when the fast path has no answer.
 [[nodiscard]] void* allocate_slow(std::size_t size);
+[[nodiscard]] void* allocate_zeroed_slow(std::size_t size);
+[[nodiscard]] void* allocate_aligned_slow(std::size_t size, std::size_t alignment);
+[[nodiscard]] void* reallocate_slow(void* pointer, std::size_t size);
 void deallocate_slow(void* pointer, const char* call);
+[[nodiscard]] std::size_t usable_size_slow(const void* pointer);
+
+// A slot of a pool, or null when the slow path has to find one.
+[[nodiscard]] [[gnu::always_inline]] inline void* try_allocate(std::size_t size) {
+  return size <= kFineMax ? try_pop(current_heap, (size + kGranule - 1) / kGranule) : nullptr;
+}
+
+// The same for the classes above, whose index needs a table.
+[[nodiscard]] [[gnu::always_inline]] inline void* try_allocate_coarse(std::size_t size) {
+  return size - kFineMax - 1 < kSmallMax - kFineMax ? try_pop(current_heap, class_index_for(size)) : nullptr;
+}
+
+// alignment: a power of two.
+[[nodiscard]] [[gnu::always_inline]] inline void* try_allocate_aligned(std::size_t size, std::size_t alignment) {
+  return try_pop(current_heap, class_index_for_aligned(size, alignment));  // class 0 has no slots
+}
+
+// The bytes of the slot that a pointer lies in; 0 for what is in no slab.
+[[nodiscard]] [[gnu::always_inline]] inline std::size_t slot_size_at(const void* pointer) {
+  const Address base = heap_map.base;
+  const std::uint64_t unit = (reinterpret_cast<Address>(pointer) - base) >> kUnitShift;
+  if (unit >= fast_load(heap_map.mapped_units)) [[unlikely]] return 0;
+  return kSizeClasses.slot_size[fast_load(unit_use(unit))];
+}
+
+// Whether an object may stay where it is when its size becomes `size`: above half of its slot. Never for size 0.
+[[nodiscard]] [[gnu::always_inline]] inline bool fits_in_place(const void* pointer, std::size_t size) {
+  const std::size_t slot = slot_size_at(pointer);
+  return slot - size < (slot + 1) / 2;
+}
+
+// Writes zeros over the slot of `size` bytes rounded up to 16.
+[[gnu::always_inline]] inline void* clear_slot(void* slot, std::size_t size) {
+  using Granule [[gnu::vector_size(16), gnu::may_alias]] = long long;
+  constexpr std::size_t kByHand = 4 * kGranule;
+  auto* const first = static_cast<Granule*>(slot);
+  first[0] = Granule{};  // there is a first granule even for size 0
+  if (size <= kGranule) return slot;
+  if (size > kByHand) return __builtin_memset(slot, 0, size);
+  auto* const end = first + (size + kGranule - 1) / kGranule;
+  end[-1] = Granule{};
+  if (size <= 2 * kGranule) return slot;
+  first[1] = Granule{};
+  end[-2] = Granule{};
+  return slot;
+}
 
 [[nodiscard]] [[gnu::always_inline]] inline void* allocate(std::size_t size) {
-  if (size > kFineMax) [[unlikely]] return allocate_slow(size);
-  void* const slot = try_pop(current_heap, (size + kGranule - 1) / kGranule);
+  void* const slot = try_allocate(size);
   return slot != nullptr ? slot : allocate_slow(size);
 }
 
@@ -26,12 +74,26 @@ void deallocate_slow(void* pointer, const char* call);
   if (!try_push(current_heap, pointer)) [[unlikely]] deallocate_slow(pointer, call);
 }
 
-[[nodiscard]] void* allocate_zeroed(std::size_t size);
+[[nodiscard]] [[gnu::always_inline]] inline void* allocate_zeroed(std::size_t size) {
+  void* const slot = try_allocate(size);
+  return slot != nullptr ? clear_slot(slot, size) : allocate_zeroed_slow(size);
+}
+
 // alignment: a power of two.
-[[nodiscard]] void* allocate_aligned(std::size_t size, std::size_t alignment);
+[[nodiscard]] [[gnu::always_inline]] inline void* allocate_aligned(std::size_t size, std::size_t alignment) {
+  void* const slot = try_allocate_aligned(size, alignment);
+  return slot != nullptr ? slot : allocate_aligned_slow(size, alignment);
+}
+
 // pointer not null, size not 0. Null: the old object is untouched.
-[[nodiscard]] void* reallocate(void* pointer, std::size_t size);
-[[nodiscard]] std::size_t usable_size(const void* pointer);
+[[nodiscard]] [[gnu::always_inline]] inline void* reallocate(void* pointer, std::size_t size) {
+  return fits_in_place(pointer, size) ? pointer : reallocate_slow(pointer, size);
+}
+
+[[nodiscard]] [[gnu::always_inline]] inline std::size_t usable_size(const void* pointer) {
+  const std::size_t slot = slot_size_at(pointer);
+  return slot != 0 ? slot : usable_size_slow(pointer);
+}
 
 // Gives back what can be given back; true when memory was.
 bool trim();

@@ -24,7 +24,7 @@ struct alignas(kCacheLine) HeapMap {
   Address base = 0;                            // of unit 0; 0 before the range is claimed
   std::atomic<std::uint64_t> mapped_units{0};  // the class map answers for units below
 };
-extern constinit HeapMap heap_map;
+[[gnu::visibility("hidden")]] extern constinit HeapMap heap_map;  // hidden: read without the global offset table
 
 inline constexpr std::size_t kClassMapBytes = 16 * kMiB;  // one byte for each unit of 1 TiB
 inline constexpr UnitIndex kUnitsMost = kClassMapBytes;

@@ -115,6 +115,12 @@ static_assert(kSizeClasses.slot_size[64] == kFineMax);
 
 // The smallest class whose slots hold `size` bytes and all start at multiples of `alignment` (a power of two, at most
 // a page): slabs start at multiples of 64 KiB, so it is enough that the slot size is a multiple. 0 when there is none.
-[[nodiscard]] unsigned class_index_for_aligned(std::size_t size, std::size_t alignment);
+//
+// The size rounded up to the alignment names it: classes rise by equal steps within a doubling; a step that is a multiple
+// of the alignment makes every slot size one, and to a smaller step every rounded size is a slot size itself.
+[[nodiscard]] constexpr unsigned class_index_for_aligned(std::size_t size, std::size_t alignment) {
+  if (alignment > kPageSize || size > kSmallMax) return 0;
+  return class_index_for(round_up(size + (size == 0), alignment));
+}
 
 }  // namespace nebula

@@ -60,29 +60,27 @@ extern ThreadHeap* const no_heap_any_more;
 
 // The smallest size that is not for the fast path, and the fast path itself: a free slot of the size's class, or null.
 inline constexpr unsigned kCountOne = 16;  // the allocations of a word start at this bit
-inline constexpr std::uint64_t kPop = (std::uint64_t{1} << kCountOne) - 1;
+inline constexpr std::uint32_t kPop = (std::uint32_t{1} << kCountOne) - 1;
 
 [[gnu::always_inline]] inline void* try_pop(ThreadHeap* heap, std::size_t c) {
-  const std::uint64_t word = fast_load(heap->word[c]);
-  void* const slot = heap->slots()[word & 0xffff];
-  // release: a snapshot of memory (fork) that has the new word has the slot below it.
-  if (slot != nullptr) [[likely]] heap->word[c].store(word + kPop, std::memory_order_release);
+  void* const slot = heap->slots()[fast_load_low(heap->word[c])];
+  // The store is a release: a snapshot of memory (fork) that has the new word has the slot below it.
+  if (slot != nullptr) [[likely]] fast_add<kPop>(heap->word[same_index(c)]);
   return slot;
 }
 
 // False when the slow path has to look at it: no unit of a class, pool full, or the very pointer freed last.
 [[gnu::always_inline]] inline bool try_push(ThreadHeap* heap, void* pointer) {
-  const std::uint64_t unit = (reinterpret_cast<Address>(pointer) - heap_map.base) >> kUnitShift;
+  const Address base = heap_map.base;
+  const std::uint64_t unit = (reinterpret_cast<Address>(pointer) - base) >> kUnitShift;
   if (unit >= fast_load(heap_map.mapped_units)) [[unlikely]] return false;
   const std::size_t c = fast_load(unit_use(unit));
-  const std::uint64_t word = fast_load(heap->word[c]);
-  const std::uint16_t top = static_cast<std::uint16_t>(word);
+  const std::uint16_t top = fast_load_low(heap->word[c]);
   if (top >= fast_load(heap->capacity[c])) [[unlikely]] return false;
-  void** const place = heap->slots() + top;
-  if (place[0] == pointer) [[unlikely]] return false;
-  place[1] = pointer;
-  // release: a snapshot of memory (fork) that has the new word has the slot.
-  heap->word[c].store(word + 1, std::memory_order_release);
+  if (heap->slots()[top] == pointer) [[unlikely]] return false;
+  heap->slots()[same_index(top) + 1] = pointer;
+  // The store is a release: a snapshot of memory (fork) that has the new word has the slot.
+  fast_add<1>(heap->word[same_index(c)]);
   return true;
 }
 
