@@ -31,6 +31,13 @@ template <std::unsigned_integral T>
   return length;
 }
 
+// Sets the bit at `index` modulo 64; whether it was set. One instruction, where shift, test and or would be five.
+[[nodiscard]] [[gnu::always_inline]] inline bool test_and_set(std::uint64_t& word, std::uint64_t index) {
+  bool was_set;
+  asm("btsq %2, %0" : "+r"(word), "=@ccc"(was_set) : "r"(index));
+  return was_set;
+}
+
 inline constexpr unsigned kNoRun = 32;
 
 // The first bit of the shortest run of ones that holds `count` ones starting at a multiple of `alignment` (a power of

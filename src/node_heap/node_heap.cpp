@@ -78,12 +78,11 @@ bool NodeHeap::add_slab(SizeClass c) {
 void NodeHeap::link(Class& of, UnitIndex unit) {
   Slab& slab = slab::at(unit);
   const unsigned available = slab.available();
-  const unsigned quarter = slab.capacity / 4u + 1;
   if (available == 0) {
     slab.list = kUnlisted;
     return;
   }
-  slab.list = slab.is_empty() ? std::uint8_t{kEmpty} : static_cast<std::uint8_t>(kFullest + (available - 1) / quarter);
+  slab.list = slab.is_empty() ? std::uint8_t{kEmpty} : static_cast<std::uint8_t>(kFullest + (available - 1) / slab.quarter);
   if (slab.list == kEmpty) ++of.empty_slabs;
   slab.previous = kNoUnit;
   slab.next = of.lists[slab.list];
@@ -105,8 +104,9 @@ void NodeHeap::unlink(Class& of, UnitIndex unit) {
 void NodeHeap::relink(Class& of, UnitIndex unit) {
   Slab& slab = slab::at(unit);
   const unsigned available = slab.available();
-  const unsigned quarter = slab.capacity / 4u + 1;
-  if (!slab.is_empty() && available != 0 && slab.list == kFullest + (available - 1) / quarter) return;
+  const unsigned below = (slab.list - unsigned{kFullest}) * slab.quarter;  // what the list before it goes up to
+  if (slab.list - unsigned{kFullest} < kEmpty - kFullest && !slab.is_empty() && available - below - 1 < slab.quarter)
+    return;
   unlink(of, unit);
   if (slab.is_empty() && slab.bump != 0 && of.empty_slabs >= kEmptySlabsKept && !slab.tail_is_busy) {
     release(of, unit);
@@ -160,24 +160,14 @@ void NodeHeap::flush(SizeClass c, void* const* slots, unsigned count, Source sou
 unsigned NodeHeap::put_back_until_misuse(SizeClass c, void* const* slots, unsigned count, slab::Returned& verdict) {
   Class& of = classes_[index_of(c)];
   LockGuard guard(of.lock);
-  const std::size_t slab_bytes = units_per_slab(c) * kUnitSize;
   unsigned done = 0;
   verdict = slab::Returned::kBack;
   while (done < count && verdict == slab::Returned::kBack) {
     const auto raw = static_cast<UnitIndex>(unit_of(slots[done]));
     if (unit_use(raw).load(std::memory_order_relaxed) != index_of(c)) break;
     const UnitIndex unit = slab::first_unit(raw, c);
-    const Address start = address_of_unit(unit);
-    slab::PutBack put_back(unit);
     // Neighbours in the pool are often neighbours in memory: as many as lie in the same slab.
-    while (done < count) {
-      const std::size_t offset = reinterpret_cast<Address>(slots[done]) - start;
-      if (offset >= slab_bytes) break;
-      verdict = put_back.put(c, offset);
-      if (verdict != slab::Returned::kBack) break;
-      ++done;
-    }
-    put_back.end();
+    done += slab::put_back(unit, c, slots + done, count - done, verdict);
     relink(of, unit);
   }
   if (done != count) ++of.facts.dropped;

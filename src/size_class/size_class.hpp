@@ -38,7 +38,7 @@ inline constexpr std::size_t kSmallMax = 32 * kKiB;  // the largest size that ha
 
 struct SizeClassTable {
   std::uint32_t slot_size[kUnitUses];
-  std::uint64_t reciprocal[kUnitUses];  // of slot_size, 40 bits of fraction, rounded up
+  std::uint64_t reciprocal[kUnitUses];  // of slot_size, times 2^64, rounded up
   std::uint16_t slots_per_slab[kUnitUses];
   std::uint16_t slots_per_pool[kUnitUses];        // the most that a pool may hold
   std::uint16_t slots_per_pool_first[kUnitUses];  // what it starts with
@@ -72,7 +72,7 @@ consteval SizeClassTable make_size_class_table() {
     const std::size_t pool = kPoolBytes / size;
     const std::size_t most = pool > kPoolSlotsMost ? kPoolSlotsMost : pool < kPoolSlotsLeast ? kPoolSlotsLeast : pool;
     const std::size_t first = size <= 256 ? 32 : size <= kFineMax ? 16 : size <= 8 * kKiB ? 8 : 4;
-    table.reciprocal[c] = ((std::uint64_t{1} << 40) + size - 1) / size;
+    table.reciprocal[c] = ~std::uint64_t{0} / size + 1;
     table.units_per_slab[c] = static_cast<std::uint8_t>(units);
     table.slots_per_slab[c] = static_cast<std::uint16_t>(units * kUnitSize / size);
     table.slots_per_pool[c] = static_cast<std::uint16_t>(most);
@@ -107,10 +107,21 @@ static_assert(kSizeClasses.slot_size[64] == kFineMax);
 [[nodiscard]] constexpr unsigned slots_per_slab(SizeClass c) { return kSizeClasses.slots_per_slab[index_of(c)]; }
 [[nodiscard]] constexpr unsigned units_per_slab(SizeClass c) { return kSizeClasses.units_per_slab[index_of(c)]; }
 
-// The slot that a byte of a slab belongs to. Exact: the reciprocal is too large by less than size / 2^40, and offsets
-// stay below 2^18.
+// The slot that a byte of a slab belongs to, and whether it is the slot's first. One multiplication by the reciprocal R
+// gives both: the upper half of offset * R is the quotient, the lower is below R exactly when there is no remainder
+// (Lemire, Kaser and Kurz, "Faster remainder by direct computation", 2019). Exact for offsets below 2^32.
+struct SlotPlace {
+  std::uint64_t slot;
+  std::uint64_t remainder;  // in parts of 2^-64 slots
+  [[nodiscard]] constexpr bool is_start(std::uint64_t reciprocal) const { return remainder < reciprocal; }
+};
+[[nodiscard]] constexpr SlotPlace slot_place(std::uint64_t reciprocal, std::size_t offset) {
+  __extension__ using Wide = unsigned __int128;
+  const Wide product = Wide{offset} * reciprocal;
+  return {static_cast<std::uint64_t>(product >> 64), static_cast<std::uint64_t>(product)};
+}
 [[nodiscard]] constexpr unsigned slot_at(SizeClass c, std::size_t offset) {
-  return static_cast<unsigned>((offset * kSizeClasses.reciprocal[index_of(c)]) >> 40);
+  return static_cast<unsigned>(slot_place(kSizeClasses.reciprocal[index_of(c)], offset).slot);
 }
 
 // The smallest class whose slots hold `size` bytes and all start at multiples of `alignment` (a power of two, at most

@@ -1,6 +1,6 @@
 // One slab: 64 or 256 KiB cut into equal slots, its state out of line in the unit record of its first unit.
 //
-//   record   │ links, class, bump, free, … │ bitmap: a bit set = this slot was handed out and has come back │
+//   record   │ links, class, bump, free, … │ bitmap: a bit set = this slot is in the slab                  │
 //   memory   │ slot 0 │ slot 1 │ … │ slot bump-1 │ never used: clean unless the span was dirty              │
 //
 //   slots outside the slab = bump − free;   slots to be had = free + (capacity − bump)
@@ -18,18 +18,23 @@
 
 namespace nebula {
 
+inline constexpr unsigned kBitmapWords = kUnitSize / kGranule / 64 + 1;
+
 struct alignas(kCacheLine) Slab {
   UnitIndex next;  // in its list, by fill
   UnitIndex previous;
   std::uint16_t capacity;
   std::uint16_t bump;       // slots below have been handed out at least once
   std::uint16_t free;       // of these, the ones that are back
-  std::uint16_t first_word; // no bit is set in the words of the bitmap below
+  std::uint16_t first_word; // no slot that came back is in the words of the bitmap below
+  std::uint16_t quarter;    // of the capacity, rounded up: the step of the lists by fill
   SizeClass size_class;
   std::uint8_t list;        // which list it hangs in
   bool tail_is_busy;        // the pages behind the mark are being purged: it must not move
-  std::uint64_t padding[13];
-  std::uint64_t bitmap[kUnitSize / kGranule / 64];
+  // Never handed out counts as in the slab, and so does the end of the memory that is no slot: whatever is freed there
+  // finds its bit set.
+  std::uint64_t bitmap[kBitmapWords];
+  std::uint64_t padding[11];
 
   [[nodiscard]] unsigned available() const { return free + static_cast<unsigned>(capacity - bump); }
   [[nodiscard]] bool is_empty() const { return free == bump; }
@@ -64,44 +69,10 @@ void begin(UnitIndex unit, SizeClass c);
 
 enum class Returned { kBack, kDoubleFree, kInterior, kNeverAllocated };
 
-// Puts slots of one slab back, one after the other. The bitmap word at hand, the count and the lowest word stay in
-// registers until another word is needed or end() is called: through memory, each slot would wait for the store of the
-// one before it.
-class PutBack {
- public:
-  explicit PutBack(UnitIndex unit) : slab_(&at(unit)), bits_(slab_->bitmap[0]), lowest_(slab_->first_word) {}
-
-  // The slot at `offset` bytes into the slab, which is of class c.
-  [[nodiscard]] Returned put(SizeClass c, std::size_t offset) {
-    const unsigned slot = slot_at(c, offset);
-    if (slot * slot_size(c) != offset) [[unlikely]] return Returned::kInterior;
-    if (slot >= slab_->bump) [[unlikely]] return Returned::kNeverAllocated;
-    if (slot / 64 != word_) {
-      slab_->bitmap[word_] = bits_;
-      word_ = slot / 64;
-      bits_ = slab_->bitmap[word_];
-    }
-    const std::uint64_t bit = std::uint64_t{1} << (slot % 64);
-    if ((bits_ & bit) != 0) [[unlikely]] return Returned::kDoubleFree;
-    bits_ |= bit;
-    if (word_ < lowest_) lowest_ = word_;
-    ++count_;
-    return Returned::kBack;
-  }
-
-  void end() {
-    slab_->bitmap[word_] = bits_;
-    slab_->first_word = static_cast<std::uint16_t>(lowest_);
-    slab_->free = static_cast<std::uint16_t>(slab_->free + count_);
-  }
-
- private:
-  Slab* slab_;
-  std::uint64_t bits_;
-  unsigned word_ = 0;
-  unsigned lowest_;
-  unsigned count_ = 0;
-};
+// Puts back slots from the front of `slots`, the first of which lies in this slab, up to one that does not, and returns how
+// many. `verdict` is kBack, or says what is wrong with the next one. count above 0. The bitmap word at hand stays in a
+// register until another one is needed: through memory, each slot would wait for the store of the one before it.
+[[nodiscard]] unsigned put_back(UnitIndex unit, SizeClass c, void* const* slots, unsigned count, Returned& verdict);
 
 }  // namespace slab
 }  // namespace nebula

@@ -40,10 +40,10 @@ class OneSlab {
   UnitIndex unit_;
 };
 
-slab::Returned put_back(UnitIndex unit, SizeClass c, const void* slot) {
-  slab::PutBack putting(unit);
-  const slab::Returned verdict = putting.put(c, reinterpret_cast<Address>(slot) - address_of_unit(unit));
-  putting.end();
+slab::Returned put_back(UnitIndex unit, SizeClass c, void* slot) {
+  slab::Returned verdict = slab::Returned::kBack;
+  const unsigned done = slab::put_back(unit, c, &slot, 1, verdict);
+  EXPECT_EQ(done, verdict == slab::Returned::kBack ? 1u : 0u);
   return verdict;
 }
 
@@ -108,6 +108,12 @@ TEST(Slab, ErrorsAreTold) {
     EXPECT_EQ(put_back(one.unit(), size_class(i), slot + size * one.slab().bump), slab::Returned::kNeverAllocated);
     EXPECT_EQ(put_back(one.unit(), size_class(i), slot), slab::Returned::kBack);
     EXPECT_EQ(put_back(one.unit(), size_class(i), slot), slab::Returned::kDoubleFree);
+    // Behind the last slot there may be memory that is none.
+    const std::size_t end = slots_per_slab(size_class(i)) * size;
+    if (end < units_per_slab(size_class(i)) * kUnitSize) {
+      EXPECT_EQ(put_back(one.unit(), size_class(i), reinterpret_cast<char*>(address_of_unit(one.unit())) + end),
+                slab::Returned::kNeverAllocated);
+    }
     EXPECT_EQ(one.slab().outside(), slots.size() - 1);
   }
 }
@@ -119,14 +125,17 @@ TEST(Slab, WhatComesBackInAnyOrderIsFoundAgain) {
   std::vector<void*> outside = one.take(slots_per_slab(c), slots_per_slab(c));
   testing::Random random(11);
   for (int round = 0; round < 3000; ++round) {
-    slab::PutBack putting(one.unit());
+    std::vector<void*> back;
     for (std::uint64_t n = random.below(6); n != 0 && !outside.empty(); --n) {
       std::swap(outside[random.below(outside.size())], outside.back());
-      ASSERT_EQ(putting.put(c, reinterpret_cast<Address>(outside.back()) - address_of_unit(one.unit())),
-                slab::Returned::kBack);
+      back.push_back(outside.back());
       outside.pop_back();
     }
-    putting.end();
+    if (!back.empty()) {
+      slab::Returned verdict = slab::Returned::kBack;
+      ASSERT_EQ(slab::put_back(one.unit(), c, back.data(), static_cast<unsigned>(back.size()), verdict), back.size());
+      ASSERT_EQ(verdict, slab::Returned::kBack);
+    }
     ASSERT_EQ(one.slab().outside(), outside.size());
     for (unsigned word = 0; word < one.slab().first_word; ++word) ASSERT_EQ(one.slab().bitmap[word], 0u) << "round " << round;
     if (random.below(3) == 0) {
