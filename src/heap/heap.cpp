@@ -112,7 +112,9 @@ std::size_t reclaim(Step step) {
   switch (step) {
     case Step::kDepots: node_heap.drain_depots(NodeHeap::Depots::kAll); return 0;
     case Step::kEmptySlabs: node_heap.release_empty_slabs(); return 0;
-    case Step::kDirtyPages: return node_heap.spans().purge(SpanHeap::Purge::kEverything) + node_heap.purge_slab_tails();
+    case Step::kDirtyPages:
+      return node_heap.spans().purge(SpanHeap::Purge::kEverything) + node_heap.purge_slab_tails() +
+             large::purge_tails(node_heap.spans());
     default: return 0;
   }
 }

@@ -46,9 +46,28 @@ void count_dead(std::size_t pages) {
 void begin_object(UnitIndex head, Pages pages, Units units) {
   record_at(head) = {pages.count, units.count};
   set_use(head + 1, units.count - 1, kInside);
-  unit_use(head).store(kHead, kRelaxed);
+  // release: pairs with the acquire in purge_tails, which reads the record of an object it does not own.
+  unit_use(head).store(kHead, std::memory_order_release);
   allocations.fetch_add(1, kRelaxed);
   count_live(pages.count);
+}
+
+class Claim {
+ public:
+  Claim(SpanHeap& spans, UnitIndex head) : spans_(spans), head_(head) { spans_.claim(head_); }
+  ~Claim() { spans_.release_claim(head_); }
+  Claim(const Claim&) = delete;
+  Claim& operator=(const Claim&) = delete;
+
+ private:
+  SpanHeap& spans_;
+  UnitIndex head_;
+};
+
+// What an object leaves of its last unit.
+pages::Range tail_of(UnitIndex head) {
+  const Record& record = record_at(head);
+  return {first_page_of(head) + record.pages, Pages{record.units * kPagesPerUnit - record.pages}};
 }
 
 }  // namespace
@@ -91,6 +110,7 @@ UnitIndex head_of(UnitIndex inside) {
 }
 
 bool resize_in_place(SpanHeap& spans, UnitIndex head, std::size_t size) {
+  const Claim claim(spans, head);
   Record& record = record_at(head);
   const Pages before = {record.pages};
   const Units units_before = {record.units};
@@ -142,6 +162,22 @@ Address grow_by_moving_pages(SpanHeap& spans, UnitIndex head, std::size_t size) 
   count_dead(old.pages);
   spans.give_back(head, {old.units});
   return address_of_unit(target);
+}
+
+std::size_t purge_tails(SpanHeap& spans) {
+  std::size_t purged = 0;
+  const std::uint64_t end = heap_map.mapped_units.load(kRelaxed);
+  for (UnitIndex head = 0; head < end; ++head) {
+    if (unit_use(head).load(kRelaxed) != kHead || !spans.try_claim(head)) continue;
+    // Claimed before this look: if it is an object now, it stays one until the claim ends. acquire: see begin_object.
+    if (unit_use(head).load(std::memory_order_acquire) == kHead) {
+      const pages::Range tail = tail_of(head);
+      const std::size_t bytes = pages::committed_in(tail).bytes();
+      if (bytes != 0 && pages::purge(tail)) purged += bytes;
+    }
+    spans.release_claim(head);
+  }
+  return purged;
 }
 
 Counts counts() {

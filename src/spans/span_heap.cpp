@@ -52,7 +52,37 @@ UnitIndex SpanHeap::take(Units count, Units alignment) {
 
 void SpanHeap::give_back(UnitIndex first, Units count) {
   LockGuard guard(lock_);
+  while (is_claimed(first)) wait_for_change();
   mark_free(first, count);
+}
+
+bool SpanHeap::is_claimed(UnitIndex first) const {
+  return (region_at(region_of(first)).claimed_units >> (first % kUnitsPerRegion) & 1) != 0;
+}
+
+void SpanHeap::set_claimed(UnitIndex first) {
+  region_at(region_of(first)).claimed_units |= mask_of(first % kUnitsPerRegion, 1);
+  ++claims_;
+}
+
+void SpanHeap::claim(UnitIndex first) {
+  LockGuard guard(lock_);
+  while (is_claimed(first)) wait_for_change();
+  set_claimed(first);
+}
+
+bool SpanHeap::try_claim(UnitIndex first) {
+  LockGuard guard(lock_);
+  if (is_claimed(first)) return false;
+  set_claimed(first);
+  return true;
+}
+
+void SpanHeap::release_claim(UnitIndex first) {
+  LockGuard guard(lock_);
+  region_at(region_of(first)).claimed_units &= ~mask_of(first % kUnitsPerRegion, 1);
+  --claims_;
+  announce_change();
 }
 
 bool SpanHeap::extend(UnitIndex first, Units from, Units to) {
@@ -224,7 +254,7 @@ void SpanHeap::announce_change() {
 
 void SpanHeap::lock_quiet() {
   lock_.lock();
-  while (growing_ || purging_ != 0) wait_for_change();
+  while (growing_ || purging_ != 0 || claims_ != 0) wait_for_change();
 }
 
 void SpanHeap::mark_used(UnitIndex first, Units count) {

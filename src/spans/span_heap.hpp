@@ -34,6 +34,12 @@ class SpanHeap {
   // Adds the units behind a span to it, if they are free.
   [[nodiscard]] bool extend(UnitIndex first, Units from, Units to);
 
+  // Between these two nobody else changes the extent of the span that starts at this unit, nor purges behind it, and a
+  // give_back waits. try_claim does not wait.
+  void claim(UnitIndex first);
+  [[nodiscard]] bool try_claim(UnitIndex first);
+  void release_claim(UnitIndex first);
+
   enum class Purge {
     kByAge,       // what was idle for a second, beyond what is kept, in pieces of at least 64 KiB, a few regions
     kEverything,  // all dirty free pages
@@ -50,7 +56,7 @@ class SpanHeap {
   };
   [[nodiscard]] Facts facts() const;
 
-  // For fork and the report: nothing moves while it is held, growth and purge included.
+  // For fork and the report: nothing moves while it is held, growth, purges and claims included.
   Lock& lock() { return lock_; }
   void lock_quiet() NEBULA_ACQUIRE(lock_);
 
@@ -69,6 +75,8 @@ class SpanHeap {
   void wait_for_change() NEBULA_REQUIRES(lock_);
   void announce_change() NEBULA_REQUIRES(lock_);
 
+  [[nodiscard]] bool is_claimed(UnitIndex first) const NEBULA_REQUIRES(lock_);
+  void set_claimed(UnitIndex first) NEBULA_REQUIRES(lock_);
   void mark_used(UnitIndex first, Units count) NEBULA_REQUIRES(lock_);
   void mark_free(UnitIndex first, Units count) NEBULA_REQUIRES(lock_);
   void set_free_units(RegionIndex index, std::uint32_t units, End end) NEBULA_REQUIRES(lock_);
@@ -89,8 +97,9 @@ class SpanHeap {
   std::size_t charged_records_ NEBULA_GUARDED_BY(lock_) = 0;  // bytes of class map and region records
   bool growing_ NEBULA_GUARDED_BY(lock_) = false;
   unsigned purging_ NEBULA_GUARDED_BY(lock_) = 0;
+  unsigned claims_ NEBULA_GUARDED_BY(lock_) = 0;
   unsigned waiting_ NEBULA_GUARDED_BY(lock_) = 0;
-  std::atomic<std::uint32_t> changes_{0};  // a futex: growth or purge has ended
+  std::atomic<std::uint32_t> changes_{0};  // a futex: a growth, a purge or a claim has ended
   std::uint64_t huge_regions_ NEBULA_GUARDED_BY(lock_) = 0;
   std::uint64_t growths_ NEBULA_GUARDED_BY(lock_) = 0;
   std::uint64_t growth_refusals_ NEBULA_GUARDED_BY(lock_) = 0;

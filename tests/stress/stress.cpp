@@ -274,6 +274,45 @@ TEST(Stress, MixedUnderABudget) {
   EXPECT_GT(process_account.refusals(), 0u) << "the limit was never met: the test has tested nothing";
 }
 
+// Large objects are resized and replaced while another thread takes the ends of their last units away, again and again.
+TEST(Stress, LargeObjectsBesideTrims) {
+  std::atomic<bool> good{true};
+  std::atomic<bool> stop{false};
+  const Clock::time_point end = Clock::now() + kDuration / 2;
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < 3; ++t) {
+    threads.emplace_back([&, t] {
+      testing::Random random(t);
+      std::vector<Object> objects(16, Object{nullptr, 0});
+      while (Clock::now() < end) {
+        Object& object = objects[random.below(objects.size())];
+        const std::size_t size = 33 * kKiB + random.below(400 * kKiB);
+        if (object.address != nullptr && random.below(3) != 0) {
+          const std::uint64_t key = reinterpret_cast<Address>(object.address) ^ object.size;
+          void* const resized = heap::reallocate(object.address, size);
+          if (!testing::is_filled_as(resized, size < object.size ? size : object.size, key)) good = false;
+          object.address = resized;
+        } else {
+          if (!drop(object)) good = false;
+          object.address = heap::allocate(size);
+        }
+        object.size = size;
+        testing::fill(object.address, size);
+      }
+      for (const Object& object : objects)
+        if (!drop(object)) good = false;
+    });
+  }
+  std::thread trimming([&] {
+    while (!stop) heap::trim();
+  });
+  for (std::thread& thread : threads) thread.join();
+  stop = true;
+  trimming.join();
+  EXPECT_TRUE(good) << "an object has changed";
+  expect_all_is_free();
+}
+
 }  // namespace
 }  // namespace nebula
 

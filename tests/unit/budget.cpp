@@ -68,6 +68,21 @@ TEST(Budget, EveryByteCanBeUsedAndNoneMore) {
   }
 }
 
+// A large object is committed to the page, but its last unit may be dirty behind it, from what was there before.
+TEST(Budget, EndsOfLargeObjectsAreReclaimedBeforeARefusal) {
+  constexpr std::size_t kSize = 68 * kKiB;  // two units, fifteen pages of them left over
+  const Limit limit(16 * kMiB);
+  void* const before = heap::allocate(15 * kMiB);
+  ASSERT_NE(before, nullptr);
+  heap::deallocate(before, "free");
+  const Filled filled = allocate_until_null(limit, [] { return kSize; });
+  EXPECT_TRUE(filled.stayed_below);
+  EXPECT_GE(filled.objects.size() * kSize, 15 * kMiB);
+  free_all(filled.objects);
+  EXPECT_EQ(testing::live(), testing::Live{});
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
 TEST(Budget, MemoryOfOneSizeBecomesMemoryOfAnother) {
   const Limit limit(16 * kMiB);
   for (const std::size_t size : {std::size_t{64}, 2 * kMiB, std::size_t{1000}, 32 * kKiB, std::size_t{16}, 500 * kKiB}) {
