@@ -5,6 +5,7 @@
 namespace nebula {
 
 constinit Account process_account;
+constinit thread_local bool refused_by_budget = false;
 
 void Account::set_limits(std::uint64_t hard, std::uint64_t soft) {
   hard_limit_.store(hard, std::memory_order_relaxed);
@@ -18,7 +19,10 @@ bool Account::try_charge(std::size_t bytes, Reserve reserve) {
   if (reserve == Reserve::kMustLeave && limit != kNoLimit) limit -= limit / 8 < kReserve ? limit / 8 : kReserve;
   std::uint64_t before = committed();
   do {
-    if (before > limit || bytes > limit - before) return false;
+    if (before > limit || bytes > limit - before) {
+      refused_by_budget = true;
+      return false;
+    }
   } while (!committed_.compare_exchange_weak(before, before + bytes, std::memory_order_relaxed));
   raise_peak(before + bytes);
   return true;

@@ -54,6 +54,9 @@ class Account {
   std::atomic<std::uint64_t> largest_refused_{0};
 };
 
+// Set when a charge is refused on this thread; whoever wants to know why an attempt failed clears it before.
+extern constinit thread_local bool refused_by_budget;
+
 // The account of the whole process: every committed page and all metadata.
 extern constinit Account process_account;
 

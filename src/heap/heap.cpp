@@ -29,6 +29,7 @@ constinit std::atomic<bool> exits_watched{false};
 constinit std::atomic<std::uint64_t> soft_crossings{0};
 constinit std::atomic<std::uint64_t> soft_let_go{0};
 constinit std::atomic<std::uint64_t> soft_busy_until{0};  // nanoseconds
+constinit std::atomic<std::uint64_t> system_refusals{0};
 constinit std::atomic<std::uint64_t> node_ticked_at{0};   // coarse milliseconds
 
 // The share of time that reclaiming under the soft limit may take: a quarter.
@@ -119,21 +120,53 @@ std::size_t reclaim(Step step) {
   }
 }
 
+enum class Refusal { kNone, kByBudget, kBySystem };
+
+struct Request {
+  std::size_t size;          // what the program asked for
+  std::size_t new_bytes;     // what must be committed for it at least
+  Refusal refusal = Refusal::kNone;
+};
+
+// Whether no reclaim can help: what large objects hold alone leaves no room, or the system refused more addresses than
+// the heap has altogether.
+bool is_hopeless(const Request& request) {
+  if (!refused_by_budget)
+    return request.new_bytes > heap_map.mapped_units.load(kRelaxed) * kUnitSize;
+  const std::uint64_t limit = process_account.hard_limit();
+  const std::uint64_t held = large::counts().live_bytes;
+  return held > limit || request.new_bytes > limit - held;
+}
+
+bool is_larger_than_anything(const Request& request) {
+  return request.new_bytes > pages::region_capacity() * kRegionSize || request.new_bytes > process_account.hard_limit();
+}
+
 // Tries, and after each step of reclaim again; null when all was in vain.
 template <class Attempt>
-void* with_reclaim(std::size_t size, Attempt attempt) {
-  if (void* const object = attempt()) return object;
-  const bool has_budget = process_account.hard_limit() != kNoLimit;
-  if (has_budget) process_account.count_hit();
-  for (Step step = Step::kOwnPools; step != Step::kEnd; step = static_cast<Step>(static_cast<int>(step) + 1)) {
-    process_account.count_reclaimed(reclaim(step));
+void* with_reclaim(Request& request, Attempt attempt) {
+  refused_by_budget = request.new_bytes > process_account.hard_limit();
+  if (!is_larger_than_anything(request)) {
     if (void* const object = attempt()) return object;
+    if (refused_by_budget) process_account.count_hit();
+    if (!is_hopeless(request)) {
+      for (Step step = Step::kOwnPools; step != Step::kEnd; step = static_cast<Step>(static_cast<int>(step) + 1)) {
+        process_account.count_reclaimed(reclaim(step));
+        refused_by_budget = false;
+        if (void* const object = attempt()) return object;
+      }
+    }
   }
-  if (has_budget) {
-    process_account.count_refusal(size);
-    if (const RefusalHandler handler = refusal_handler.load(kRelaxed)) handler(size);
-  }
+  request.refusal = refused_by_budget ? Refusal::kByBudget : Refusal::kBySystem;
   return nullptr;
+}
+
+// Outside the slow path: a handler that reports takes the locks itself.
+void note_refusal(const Request& request) {
+  if (request.refusal == Refusal::kBySystem) system_refusals.fetch_add(1, kRelaxed);
+  if (request.refusal != Refusal::kByBudget) return;
+  process_account.count_refusal(request.size);
+  if (const RefusalHandler handler = refusal_handler.load(kRelaxed)) handler(request.size);
 }
 
 void reclaim_for_soft_limit() {
@@ -179,29 +212,41 @@ void* allocate_from_class(SizeClass c) {
   return thread_heap::is_none(heap) ? thread_heap::allocate_direct(c) : thread_heap::refill_and_pop(*heap, c);
 }
 
-void* allocate_class(SizeClass c) {
-  if (void* const slot = try_pop(current_heap, index_of(c))) return slot;
+// The slow path around an attempt; `in_handler` serves a signal handler that interrupted it.
+template <class Attempt, class InHandler>
+void* serve(Request& request, Attempt attempt, InHandler in_handler) {
   attend_thread();
   const SlowPath slow;
-  if (!slow.entered()) return signal_arena::allocate(slot_size(c));
+  if (!slow.entered()) return in_handler();
   if (!is_started()) return nullptr;
-  void* const slot = with_reclaim(slot_size(c), [c] { return allocate_from_class(c); });
+  void* const object = with_reclaim(request, attempt);
   after_slow_path();
+  return object;
+}
+
+enum class OnRefusal { kNote, kIgnore };
+
+void* allocate_class(SizeClass c, std::size_t size, OnRefusal on_refusal = OnRefusal::kNote) {
+  if (void* const slot = try_pop(current_heap, index_of(c))) return slot;
+  Request request = {size, slot_size(c)};
+  void* const slot = serve(request, [c] { return allocate_from_class(c); },
+                           [c] { return signal_arena::allocate(slot_size(c)); });
+  if (on_refusal == OnRefusal::kNote) note_refusal(request);
   return slot;
 }
 
 void* allocate_large(std::size_t size, std::size_t alignment, large::Contents contents) {
   if (size > PTRDIFF_MAX - alignment) return nullptr;
-  attend_thread();
-  const SlowPath slow;
-  if (!slow.entered()) return alignment <= kGranule ? signal_arena::allocate(size) : nullptr;
-  if (!is_started()) return nullptr;
-  if (size < kPageSize) size = kPageSize;
-  void* const object = with_reclaim(size, [=] {
-    const HoldGate hold;
-    return reinterpret_cast<void*>(large::allocate(node_heap.spans(), size, alignment, contents));
-  });
-  after_slow_path();
+  const std::size_t bytes = size < kPageSize ? kPageSize : size;
+  Request request = {size, bytes};
+  void* const object = serve(
+      request,
+      [=] {
+        const HoldGate hold;
+        return reinterpret_cast<void*>(large::allocate(node_heap.spans(), bytes, alignment, contents));
+      },
+      [=]() -> void* { return alignment <= kGranule ? signal_arena::allocate(bytes) : nullptr; });
+  note_refusal(request);
   return object;
 }
 
@@ -226,19 +271,44 @@ void* move_to_new(void* pointer, std::size_t old_size, std::size_t size) {
   return target;
 }
 
-// Null: it cannot be done without copying.
+// The object with its new, smaller size, here or elsewhere: shrinking never fails, and a refusal on the way is nobody's.
+void* shrink_to_small(void* pointer, std::size_t size) {
+  const SizeClass c = size_class(class_index_for(size));
+  void* const target = allocate_class(c, size, OnRefusal::kIgnore);
+  if (target == nullptr) return pointer;
+  std::memcpy(target, pointer, size);
+  deallocate(pointer, "realloc");
+  return target;
+}
+
+// In place, by page table, or by copying.
 void* resize_large(void* pointer, std::size_t old_size, std::size_t size) {
   // Below this, copying is cheaper than the calls to the kernel and the faults that follow.
   constexpr std::size_t kMoveByPageTable = kMiB;
-  if (size <= kSmallMax || size > PTRDIFF_MAX) return nullptr;
-  const auto head = static_cast<UnitIndex>(unit_of(pointer));
   if (pages_for(size).bytes() == old_size) return pointer;
-  const SlowPath slow;
-  if (!slow.entered()) return nullptr;
-  const HoldGate hold;
-  if (large::resize_in_place(node_heap.spans(), head, size)) return pointer;
-  if (size < old_size || old_size < kMoveByPageTable) return nullptr;
-  return reinterpret_cast<void*>(large::grow_by_moving_pages(node_heap.spans(), head, size));
+  if (in_slow_path) return move_to_new(pointer, old_size, size);  // a signal handler
+  const auto head = static_cast<UnitIndex>(unit_of(pointer));
+  bool copies = false;
+  Request request = {size, size > old_size ? size - old_size : 0};
+  void* const result = serve(
+      request,
+      [&]() -> void* {
+        const HoldGate hold;
+        SpanHeap& spans = node_heap.spans();
+        if (large::resize_in_place(spans, head, size)) return pointer;
+        if (old_size >= kMoveByPageTable)
+          if (const Address moved = large::grow_by_moving_pages(spans, head, size)) return reinterpret_cast<void*>(moved);
+        const Address target = large::allocate(spans, size, 1, large::Contents::kAny);
+        copies = target != 0;
+        return reinterpret_cast<void*>(target);
+      },
+      []() -> void* { return nullptr; });
+  if (copies) {
+    std::memcpy(result, pointer, old_size);
+    deallocate(pointer, "realloc");
+  }
+  note_refusal(request);
+  return result;
 }
 
 }  // namespace
@@ -266,7 +336,7 @@ void set_refusal_handler(RefusalHandler handler) { refusal_handler.store(handler
 void* allocate_slow(std::size_t size) {
   if (void* const slot = try_allocate_coarse(size)) return slot;
   if (size > kSmallMax) return allocate_large(size, 1, large::Contents::kAny);
-  return allocate_class(size_class(class_index_for(size == 0 ? 1 : size)));
+  return allocate_class(size_class(class_index_for(size == 0 ? 1 : size)), size);
 }
 
 void* allocate_zeroed_slow(std::size_t size) {
@@ -276,7 +346,7 @@ void* allocate_zeroed_slow(std::size_t size) {
 }
 
 void* allocate_aligned_slow(std::size_t size, std::size_t alignment) {
-  if (const unsigned c = class_index_for_aligned(size, alignment)) return allocate_class(size_class(c));
+  if (const unsigned c = class_index_for_aligned(size, alignment)) return allocate_class(size_class(c), size);
   return allocate_large(size, alignment, large::Contents::kAny);
 }
 
@@ -318,17 +388,17 @@ void* reallocate_slow(void* pointer, std::size_t size) {
   if (is_size_class(use)) {
     const std::size_t old_size = slot_size(size_class(use));
     if (old_size == kGranule && size <= old_size) return pointer;
-    void* const moved = move_to_new(pointer, old_size, size);
-    return moved == nullptr && size <= old_size ? pointer : moved;  // shrinking never fails
+    return size < old_size ? shrink_to_small(pointer, size) : move_to_new(pointer, old_size, size);
   }
   if (!is(use, UnitUse::kLargeHead) || reinterpret_cast<Address>(pointer) % kUnitSize != 0) {
     refuse_large(pointer, use, "realloc");
     return nullptr;
   }
   const std::size_t old_size = large::size_of(static_cast<UnitIndex>(unit_of(pointer)));
-  if (void* const resized = resize_large(pointer, old_size, size)) return resized;
-  void* const moved = move_to_new(pointer, old_size, size);
-  return moved == nullptr && size <= old_size ? pointer : moved;
+  if (size > PTRDIFF_MAX) return nullptr;
+  if (size > kSmallMax) return resize_large(pointer, old_size, size);
+  void* const shrunk = shrink_to_small(pointer, size);
+  return shrunk != pointer ? shrunk : resize_large(pointer, old_size, size);
 }
 
 std::size_t usable_size_slow(const void* pointer) {
@@ -356,7 +426,7 @@ bool trim() {
 Facts facts() {
   const signal_arena::Counts arena = signal_arena::counts();
   return {arena.allocations, arena.frees, arena.live_bytes, arena.committed_bytes, arena.deferred, arena.lost, soft_crossings.load(kRelaxed),
-          soft_let_go.load(kRelaxed)};
+          soft_let_go.load(kRelaxed), system_refusals.load(kRelaxed)};
 }
 
 }  // namespace nebula::heap

@@ -104,7 +104,7 @@ bool start();
 // From then on the heaps of threads that end are used again.
 void watch_thread_exits();
 
-// Called, outside all locks, when a request is refused for good by the budget.
+// Called, outside all locks and of the slow path, when a request is refused for good by the budget.
 using RefusalHandler = void (*)(std::size_t requested_bytes);
 void set_refusal_handler(RefusalHandler handler);
 
@@ -118,6 +118,7 @@ struct Facts {
   std::uint64_t lost_frees = 0;  // more were put off than there is room to note
   std::uint64_t soft_crossings = 0;
   std::uint64_t soft_let_go = 0;  // times the work cap stopped a soft reclaim
+  std::uint64_t system_refusals = 0;  // requests that no budget but the system refused
 };
 [[nodiscard]] Facts facts();
 

@@ -66,10 +66,10 @@ bool NodeHeap::add_slab(SizeClass c) {
     return false;
   }
   slab::begin(first, c);
-  for (std::size_t i = 0; i < units.count; ++i)
-    unit_use(first + i).store(static_cast<std::uint8_t>(index_of(c)), std::memory_order_relaxed);
   Class& of = classes_[index_of(c)];
   LockGuard guard(of.lock);
+  for (std::size_t i = 0; i < units.count; ++i)
+    unit_use(first + i).store(static_cast<std::uint8_t>(index_of(c)), std::memory_order_relaxed);
   ++of.facts.slabs;
   link(of, first);
   return true;
@@ -229,35 +229,33 @@ void NodeHeap::release_empty_slabs() {
 
 std::size_t NodeHeap::purge_slab_tails() {
   std::size_t purged = 0;
-  for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
-    Class& of = classes_[i];
-    for (unsigned list = kFullest; list < kEmpty; ++list) {
-      // The list may change while its lock is released: each round starts over and takes the first that has something.
-      for (;;) {
-        UnitIndex unit = kNoUnit;
-        pages::Range tail;
-        {
-          LockGuard guard(of.lock);
-          for (unit = of.lists[list]; unit != kNoUnit; unit = slab::at(unit).next) {
-            const pages::Range used = slab::committed_range(unit);
-            tail = {used.first + used.count.count,
-                    Pages{units_per_slab(size_class(i)) * std::size_t{kPagesPerUnit}} - used.count};
-            if (!slab::at(unit).tail_is_busy && pages::committed_in(tail).count != 0) break;
-          }
-          if (unit == kNoUnit) break;
-          slab::at(unit).tail_is_busy = true;
-        }
-        const std::size_t bytes = pages::committed_in(tail).bytes();
-        const bool done = pages::purge(tail);
-        LockGuard guard(of.lock);
-        slab::at(unit).tail_is_busy = false;
-        relink(of, unit);
-        if (!done) return purged;
-        purged += bytes;
-      }
-    }
+  const std::uint64_t end = heap_map.mapped_units.load(std::memory_order_relaxed);
+  for (UnitIndex unit = 0; unit < end; ++unit) {
+    const unsigned i = unit_use(unit).load(std::memory_order_relaxed);
+    if (is_size_class(i) && slab::first_unit(unit, size_class(i)) == unit) purged += purge_tail_of(unit, size_class(i));
   }
   return purged;
+}
+
+// The pages behind the mark, and behind the last slot.
+std::size_t NodeHeap::purge_tail_of(UnitIndex unit, SizeClass c) {
+  Class& of = classes_[index_of(c)];
+  pages::Range tail;
+  {
+    LockGuard guard(of.lock);
+    // Under the lock a unit of the class is a slab of it.
+    if (unit_use(unit).load(std::memory_order_relaxed) != index_of(c) || slab::at(unit).tail_is_busy) return 0;
+    const pages::Range used = slab::committed_range(unit);
+    tail = {used.first + used.count.count, Pages{units_per_slab(c) * std::size_t{kPagesPerUnit}} - used.count};
+    if (pages::committed_in(tail).count == 0) return 0;
+    slab::at(unit).tail_is_busy = true;
+  }
+  const std::size_t bytes = pages::committed_in(tail).bytes();
+  const bool done = pages::purge(tail);
+  LockGuard guard(of.lock);
+  slab::at(unit).tail_is_busy = false;
+  relink(of, unit);
+  return done ? bytes : 0;
 }
 
 NodeHeap::ClassFacts NodeHeap::facts(SizeClass c) const NEBULA_UNCHECKED {

@@ -38,7 +38,7 @@ class NodeHeap {
   enum class Depots { kAll, kIdle };
   void drain_depots(Depots which);
   void release_empty_slabs();
-  // Gives back committed pages that nobody uses behind the marks of slabs.
+  // Gives back committed pages behind the marks of slabs and behind their last slots.
   std::size_t purge_slab_tails();
 
   [[nodiscard]] SpanHeap& spans() { return spans_; }
@@ -84,6 +84,7 @@ class NodeHeap {
   void release(Class& of, UnitIndex unit) NEBULA_REQUIRES(of.lock);
   unsigned put_back_until_misuse(SizeClass c, void* const* slots, unsigned count, slab::Returned& verdict);
   void drain(SizeClass c);
+  std::size_t purge_tail_of(UnitIndex unit, SizeClass c);
 
   Class classes_[kClassEnd] = {};
   Depot depots_[kClassEnd] = {};

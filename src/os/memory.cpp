@@ -32,6 +32,11 @@ bool discard(Address where, std::size_t bytes) {
   return system_call(SYS_madvise, as_long(where), as_long(bytes), MADV_DONTNEED) == 0;
 }
 
+bool map_over(Address where, std::size_t bytes) {
+  constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+  return system_call(SYS_mmap, as_long(where), as_long(bytes), PROT_READ | PROT_WRITE, kFlags, -1, 0) == as_long(where);
+}
+
 bool advise_huge_pages(Address where, std::size_t bytes, HugePages wish) {
   const int advice = wish == HugePages::kWanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE;
   return system_call(SYS_madvise, as_long(where), as_long(bytes), advice) == 0;

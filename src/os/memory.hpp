@@ -19,6 +19,10 @@ enum class MapResult {
 // Gives the pages back; they read as zero afterwards. False when the kernel refuses (locked memory): nothing changed.
 [[nodiscard]] bool discard(Address where, std::size_t bytes);
 
+// Puts fresh memory over what map_at mapped: like discard, and the kernel forgets whatever set this piece apart from its
+// neighbours. False when it refuses: nothing changed.
+[[nodiscard]] bool map_over(Address where, std::size_t bytes);
+
 enum class HugePages { kWanted, kUnwanted };
 // A hint; false when the kernel has no huge pages or refuses.
 bool advise_huge_pages(Address where, std::size_t bytes, HugePages wish);

@@ -64,7 +64,7 @@ void clear_committed(Range range) {
   });
 }
 
-bool purge(Range range) {
+bool purge(Range range, Extent extent) {
   PageIndex first = ~PageIndex{0};
   PageIndex last = 0;
   std::size_t count = 0;
@@ -75,7 +75,12 @@ bool purge(Range range) {
     if (first == ~PageIndex{0}) first = start + static_cast<unsigned>(std::countr_zero(bits));
     last = start + 63 - static_cast<unsigned>(std::countl_zero(bits));
   });
-  if (count == 0) return true;
+  if (extent == Extent::kWhole) {
+    first = range.first;
+    last = range.first + range.count.count - 1;
+  } else if (count == 0) {
+    return true;
+  }
   if (!os::discard(address_of_page(first), (last - first + 1) * kPageSize)) {
     purge_refusals.fetch_add(1, kRelaxed);
     return false;
@@ -84,6 +89,17 @@ bool purge(Range range) {
   process_account.credit(count * kPageSize);
   purges.fetch_add(1, kRelaxed);
   purged_bytes.fetch_add(count * kPageSize, kRelaxed);
+  return true;
+}
+
+bool renew(RegionIndex region) {
+  const Range range = {first_page_of(first_unit_of(region)), {kPagesPerRegion}};
+  if (!os::map_over(address_of_page(range.first), kRegionSize)) return false;
+  const std::size_t bytes = committed_in(range).bytes();
+  for_each_word(range, [](auto& word, std::uint64_t mask, PageIndex) { word.fetch_and(~mask, kRelaxed); });
+  process_account.credit(bytes);
+  purges.fetch_add(1, kRelaxed);
+  purged_bytes.fetch_add(bytes, kRelaxed);
   return true;
 }
 

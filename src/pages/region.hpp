@@ -32,6 +32,7 @@ struct alignas(kCacheLine) Region {
   bool is_dirty_listed;
   std::uint8_t list;           // which of the lists by longest run
   bool wants_huge_pages;
+  bool is_patched;             // pages were moved in: the kernel keeps such a piece as a mapping of its own
   bool has_unit_records;       // the unit records of this region are committed
 };
 static_assert(sizeof(Region) == kRegionRecordBytes);
@@ -52,8 +53,15 @@ struct Range {
 [[nodiscard]] bool commit(Range range, Account::Reserve reserve = Account::Reserve::kMayUse);
 // Writes zeros over the committed pages; the others read as zero anyway. Touches no clean page.
 void clear_committed(Range range);
+enum class Extent {
+  kCommitted,  // from the first committed page to the last
+  kWhole,      // also what is clean by our books: under a huge page it is resident all the same
+};
 // Gives back the committed pages of a range with one call to the kernel; false when it refuses: nothing changed.
-bool purge(Range range);
+bool purge(Range range, Extent extent = Extent::kCommitted);
+// Gives back a whole region and heals it: it is one mapping with its neighbours again. False when the kernel refuses:
+// nothing changed.
+[[nodiscard]] bool renew(RegionIndex region);
 // Moves the pages of one range to another of the same size with the contents; `to` need not be clean. False: nothing
 // changed. The charges of pages committed in `from` move along.
 [[nodiscard]] bool move(Range from, Range to);

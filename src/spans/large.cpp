@@ -150,7 +150,7 @@ Address grow_by_moving_pages(SpanHeap& spans, UnitIndex head, std::size_t size) 
   if (target == kNoUnit) return 0;
   // The growth is charged first: once the pages have moved there is no way back.
   const pages::Range growth = {first_page_of(target) + before.count, after - before};
-  if (!pages::commit(growth, Account::Reserve::kMustLeave) ||
+  if (!spans.note_patched(target, units) || !pages::commit(growth, Account::Reserve::kMustLeave) ||
       !pages::move({first_page_of(head), before}, {first_page_of(target), before})) {
     spans.give_back(target, units);
     return 0;

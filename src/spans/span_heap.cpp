@@ -25,6 +25,10 @@ constexpr std::uint64_t kIdleMilliseconds = 1000;
 constexpr std::uint64_t kKeptDirtyBytes = 4 * kMiB;
 constexpr unsigned kRegionsPerPurge = 4;  // keeps the longest call under about a millisecond
 
+std::size_t record_bytes(std::size_t regions) {
+  return round_up(regions * kUnitsPerRegion, kPageSize) + round_up(regions * kRegionRecordBytes, kPageSize);
+}
+
 pages::Range pages_of(UnitIndex first, Units count) {
   return {first_page_of(first), {count.count * kPagesPerUnit}};
 }
@@ -69,6 +73,19 @@ void SpanHeap::claim(UnitIndex first) {
   LockGuard guard(lock_);
   while (is_claimed(first)) wait_for_change();
   set_claimed(first);
+}
+
+bool SpanHeap::note_patched(UnitIndex first, Units count) {
+  constexpr std::uint32_t kPatchedMost = 4096;  // about three mappings each, of 65,530 that a process may have
+  const RegionIndex begin = region_of(first);
+  const RegionIndex end = region_of(static_cast<UnitIndex>(first + count.count - 1)) + 1;
+  LockGuard guard(lock_);
+  if (patched_regions_ + (end - begin) > kPatchedMost) return false;
+  for (RegionIndex index = begin; index < end; ++index) {
+    patched_regions_ += region_at(index).is_patched ? 0 : 1;
+    region_at(index).is_patched = true;
+  }
+  return true;
 }
 
 bool SpanHeap::try_claim(UnitIndex first) {
@@ -172,6 +189,10 @@ bool SpanHeap::grow(Units count, Units alignment) {
   if (wanted > capacity - first) wanted = capacity - first;
   if (wanted == 0) return false;
 
+  if (!charge_records(first + wanted)) {
+    wanted = least;
+    if (!charge_records(first + wanted)) return false;
+  }
   const bool is_small_heap = first * kRegionSize < kSmallPagesBytes && wanted * kRegionSize < kSmallPagesBytes;
   growing_ = true;
   lock_.unlock();
@@ -202,29 +223,38 @@ bool SpanHeap::grow(Units count, Units alignment) {
   announce_change();
   if (result == os::MapResult::kRefused) {
     ++growth_refusals_;
+    credit_records(regions_);
     return false;
-  }
-  // The class map and the region records are charged as the heap reaches them, page by page.
-  const std::size_t records = round_up((first + wanted) * kUnitsPerRegion, kPageSize) +
-                              round_up((first + wanted) * kRegionRecordBytes, kPageSize);
-  if (records > charged_records_) {
-    if (!pages::commit_metadata(records - charged_records_)) {
-      // What was mapped is kept as a hole: there is no way back to "never mapped" for its records.
-      regions_ = static_cast<RegionIndex>(first + wanted);
-      return false;
-    }
-    charged_records_ = records;
   }
   if (result == os::MapResult::kTaken) {
     // Something else lives there: leave a hole of one region and go on behind it.
     regions_ = first + 1;
+    credit_records(regions_);
     return true;
   }
+  credit_records(first + wanted);  // perhaps less than at first
   ++growths_;
   if (huge) huge_regions_ += wanted;
   for (std::size_t i = 0; i < wanted; ++i) region_at(static_cast<RegionIndex>(first + i)).wants_huge_pages = huge;
   publish(first, wanted);
   return true;
+}
+
+// The class map and the region records are charged as the heap reaches them, page by page, before anything is mapped: a
+// refusal leaves everything as it was.
+bool SpanHeap::charge_records(std::size_t regions) {
+  const std::size_t records = record_bytes(regions);
+  if (records <= charged_records_) return true;
+  if (!pages::commit_metadata(records - charged_records_)) return false;
+  charged_records_ = records;
+  return true;
+}
+
+void SpanHeap::credit_records(std::size_t regions) {
+  const std::size_t records = record_bytes(regions);
+  if (records >= charged_records_) return;
+  pages::uncommit_metadata(charged_records_ - records);
+  charged_records_ = records;
 }
 
 void SpanHeap::publish(RegionIndex first, std::size_t count) {
@@ -412,14 +442,19 @@ std::size_t SpanHeap::purge(Purge how) {
 
 std::size_t SpanHeap::purge_region(RegionIndex index, Purge how) {
   Region& region = region_at(index);
-  const std::uint32_t chosen = units_to_purge(index, how);
+  std::uint32_t chosen = units_to_purge(index, how);
   dirty_unlink(index);  // what stays dirty (too small, or refused) is listed again by the next free here
   if (chosen == 0) return 0;
-  const bool breaks_huge_page = region.wants_huge_pages && chosen != kAllUnits;
+  const bool is_whole = region.free_units == kAllUnits;
+  const bool breaks_huge_page = region.wants_huge_pages && !is_whole;
+  // A huge page goes with all that is free under it, dirty or not; a patched region heals as a whole.
+  const pages::Extent extent = region.wants_huge_pages ? pages::Extent::kWhole : pages::Extent::kCommitted;
+  if (region.wants_huge_pages || (region.is_patched && is_whole)) chosen = region.free_units;
   if (breaks_huge_page) {
     region.wants_huge_pages = false;
     --huge_regions_;
   }
+  const bool heals = region.is_patched && is_whole;
   // Out of circulation: nobody else can take these units while the lock is released.
   const std::size_t dirty_before = dirty_pages_in(index, chosen);
   region.dirty_pages -= static_cast<std::uint32_t>(dirty_before);
@@ -432,17 +467,30 @@ std::size_t SpanHeap::purge_region(RegionIndex index, Purge how) {
   if (breaks_huge_page)
     os::advise_huge_pages(address_of_unit(first_unit_of(index)), kRegionSize, os::HugePages::kUnwanted);
   std::size_t purged = 0;
-  for (std::uint32_t rest = chosen; rest != 0;) {
+  bool healed = false;
+  if (heals) {
+    healed = pages::renew(index);
+    if (healed) {
+      purged = dirty_before * kPageSize;
+      const os::HugePages advice = region.wants_huge_pages ? os::HugePages::kWanted : os::HugePages::kUnwanted;
+      os::advise_huge_pages(address_of_unit(first_unit_of(index)), kRegionSize, advice);
+    }
+  }
+  for (std::uint32_t rest = healed ? 0 : chosen; rest != 0;) {
     const auto start = static_cast<unsigned>(std::countr_zero(rest));
     const auto length = static_cast<unsigned>(std::countr_one(rest >> start));
     const pages::Range range = pages_of(first_unit_of(index) + start, {length});
     const std::size_t bytes = pages::committed_in(range).bytes();
-    if (pages::purge(range)) purged += bytes;
+    if (pages::purge(range, extent)) purged += bytes;
     rest &= ~mask_of(start, length);
   }
 
   lock_.lock();
   --purging_;
+  if (healed) {
+    region.is_patched = false;
+    --patched_regions_;
+  }
   announce_change();
   set_free_units(index, region.free_units | chosen, End::kBack);
   const std::size_t dirty_after = dirty_pages_in(index, chosen);

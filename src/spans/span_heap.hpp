@@ -40,6 +40,10 @@ class SpanHeap {
   [[nodiscard]] bool try_claim(UnitIndex first);
   void release_claim(UnitIndex first);
 
+  // Before pages are moved into these units, which are the caller's: false when so many regions are patched already that
+  // the process might run into the kernel's limit of mappings (vm.max_map_count).
+  [[nodiscard]] bool note_patched(UnitIndex first, Units count);
+
   enum class Purge {
     kByAge,       // what was idle for a second, beyond what is kept, in pieces of at least 64 KiB, a few regions
     kEverything,  // all dirty free pages
@@ -71,6 +75,8 @@ class SpanHeap {
   [[nodiscard]] RegionIndex find_regions(std::size_t count, std::size_t alignment) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] bool commit_unit_records(RegionIndex region) NEBULA_REQUIRES(lock_);
   [[nodiscard]] bool grow(Units count, Units alignment) NEBULA_REQUIRES(lock_);
+  [[nodiscard]] bool charge_records(std::size_t regions) NEBULA_REQUIRES(lock_);
+  void credit_records(std::size_t regions) NEBULA_REQUIRES(lock_);
   void publish(RegionIndex first, std::size_t count) NEBULA_REQUIRES(lock_);
   void wait_for_change() NEBULA_REQUIRES(lock_);
   void announce_change() NEBULA_REQUIRES(lock_);
@@ -97,6 +103,7 @@ class SpanHeap {
   std::size_t charged_records_ NEBULA_GUARDED_BY(lock_) = 0;  // bytes of class map and region records
   bool growing_ NEBULA_GUARDED_BY(lock_) = false;
   unsigned purging_ NEBULA_GUARDED_BY(lock_) = 0;
+  std::uint32_t patched_regions_ NEBULA_GUARDED_BY(lock_) = 0;
   unsigned claims_ NEBULA_GUARDED_BY(lock_) = 0;
   unsigned waiting_ NEBULA_GUARDED_BY(lock_) = 0;
   std::atomic<std::uint32_t> changes_{0};  // a futex: a growth, a purge or a claim has ended

@@ -107,6 +107,69 @@ TEST(Budget, ReallocThatIsRefusedLeavesTheObject) {
   EXPECT_EQ(testing::inconsistency(), "");
 }
 
+// Refusals that repeat leave neither addresses nor metadata behind.
+TEST(Budget, RefusedLargeRequestsCostNothing) {
+  for (const std::size_t size : {3 * kMiB, 7 * kMiB, 100 * kMiB, 4 * kGiB, std::size_t{1} << 46}) {
+    const Limit limit(8 * kMiB);
+    const Filled filled = allocate_until_null(limit, [] { return std::size_t{64}; });
+    EXPECT_EQ(heap::allocate(size), nullptr);
+    const std::uint64_t mapped = pages::mapped_bytes();
+    const std::uint64_t metadata = pages::metadata_bytes();
+    for (int i = 0; i < 300; ++i) ASSERT_EQ(heap::allocate(size), nullptr);
+    EXPECT_EQ(pages::mapped_bytes(), mapped) << size;
+    EXPECT_EQ(pages::metadata_bytes(), metadata) << size;
+    free_all(filled.objects);
+    EXPECT_EQ(testing::inconsistency(), "");
+  }
+  void* const object = heap::allocate_aligned(kMiB, 128 * kMiB);
+  EXPECT_NE(object, nullptr) << "the address range is used up";
+  heap::deallocate(object, "free");
+}
+
+TEST(Budget, ReallocReclaimsBeforeItFails) {
+  const Limit limit(64 * kMiB);
+  void* const object = heap::allocate(40 * kMiB);
+  void* const neighbour = heap::allocate(100 * kKiB);
+  void* const dirty = heap::allocate(18 * kMiB);
+  void* const second_neighbour = heap::allocate(100 * kKiB);
+  heap::deallocate(dirty, "free");
+  testing::fill(object, 4096);
+  const std::uint64_t key = reinterpret_cast<Address>(object) ^ 4096;
+  void* const grown = heap::reallocate(object, 50 * kMiB);
+  ASSERT_NE(grown, nullptr);
+  EXPECT_TRUE(testing::is_filled_as(grown, 4096, key));
+  for (void* const each : {grown, neighbour, second_neighbour}) heap::deallocate(each, "free");
+  EXPECT_EQ(testing::live(), testing::Live{});
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+TEST(Budget, ShrinkingIsNeverRefused) {
+  static int refusals_heard = 0;
+  const Limit limit(16 * kMiB);
+  void* const large = heap::allocate(4 * kMiB);
+  void* const small = heap::allocate(30'000);
+  testing::fill_as(large, 10'000, 1);
+  testing::fill_as(small, 1000, 2);
+  const Filled filled = allocate_until_null(limit, [] { return 32 * kKiB; });
+  const Filled rest = allocate_until_null(limit, [] { return std::size_t{16}; });
+  heap::set_refusal_handler([](std::size_t) { ++refusals_heard; });
+  const std::uint64_t refusals = process_account.refusals();
+  void* const shrunk_large = heap::reallocate(large, 10'000);
+  void* const shrunk_small = heap::reallocate(small, 1000);
+  heap::set_refusal_handler(nullptr);
+  ASSERT_NE(shrunk_large, nullptr);
+  ASSERT_NE(shrunk_small, nullptr);
+  EXPECT_TRUE(testing::is_filled_as(shrunk_large, 10'000, 1));
+  EXPECT_TRUE(testing::is_filled_as(shrunk_small, 1000, 2));
+  EXPECT_EQ(refusals_heard, 0);
+  EXPECT_EQ(process_account.refusals(), refusals);
+  free_all(filled.objects);
+  free_all(rest.objects);
+  heap::deallocate(shrunk_large, "free");
+  heap::deallocate(shrunk_small, "free");
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
 TEST(Budget, EightThreadsAtTheLimit) {
   const Limit limit(32 * kMiB);
   for (int round = 0; round < 3; ++round) {
@@ -141,8 +204,15 @@ TEST(Budget, TheRefusalHandlerHearsTheSize) {
   const Limit limit(4 * kMiB);
   heap::set_refusal_handler([](std::size_t bytes) { heard = bytes; });
   EXPECT_EQ(heap::allocate(10 * kMiB), nullptr);
-  heap::set_refusal_handler(nullptr);
   EXPECT_EQ(heard, 10 * kMiB);
+  const Filled filled = allocate_until_null(limit, [] { return std::size_t{29'999}; });
+  EXPECT_EQ(heard, 29'999u) << "what was asked for, not the slot";
+  heard = 0;
+  process_account.set_limits(std::uint64_t{1} << 50, kNoLimit);
+  EXPECT_EQ(heap::allocate(std::size_t{1} << 45), nullptr);
+  EXPECT_EQ(heard, 0u) << "the system's refusal is not the budget's";
+  heap::set_refusal_handler(nullptr);
+  free_all(filled.objects);
 }
 
 TEST(Budget, SoftLimitBringsFreeMemoryBack) {

@@ -2,7 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <fstream>
+#include <iterator>
+#include <vector>
 
 #include "budget/account.hpp"
 #include "node_heap/node_heap.hpp"
@@ -102,6 +106,28 @@ TEST(Large, GrowsByMovingPagesWithContents) {
   for (std::size_t i = 0; i < small; i += 64) ASSERT_EQ(*reinterpret_cast<const char*>(again + i), 0);
   EXPECT_TRUE(large::deallocate(spans(), at(again)));
   EXPECT_TRUE(large::deallocate(spans(), at(grown)));
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+TEST(Large, RegionsThatPagesWereMovedIntoHealWhenPurged) {
+  const auto mappings = [] {
+    std::ifstream maps("/proc/self/maps");
+    return std::count(std::istreambuf_iterator<char>(maps), std::istreambuf_iterator<char>(), '\n');
+  };
+  spans().purge(SpanHeap::Purge::kEverything);
+  const auto before = mappings();
+  std::vector<Address> objects;
+  for (int i = 0; i < 50; ++i) {
+    const Address object = large::allocate(spans(), kMiB + kPageSize, 1, large::Contents::kAny);
+    const Address grown = large::grow_by_moving_pages(spans(), head_at(object), 3 * kMiB);
+    if (grown == 0) GTEST_SKIP() << "this kernel cannot move pages";
+    std::memset(at(grown), 1, 3 * kMiB);
+    objects.push_back(grown);
+  }
+  EXPECT_GT(mappings(), before + 40) << "nothing to heal: the test tests nothing";
+  for (const Address object : objects) EXPECT_TRUE(large::deallocate(spans(), at(object)));
+  spans().purge(SpanHeap::Purge::kEverything);
+  EXPECT_LE(mappings(), before + 8);
   EXPECT_EQ(testing::inconsistency(), "");
 }
 
