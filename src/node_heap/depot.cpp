@@ -3,11 +3,11 @@
 #include <cstring>
 
 #include "pages/address_space.hpp"
+#include "sync/lock.hpp"
 
 namespace nebula {
 namespace {
 
-constexpr std::size_t kDepotBytes = 256 * kKiB;  // of slots, in each class
 constexpr unsigned kBatchesLeast = 2;
 constexpr std::uint32_t kRecordsPerPage = kPageSize / sizeof(BatchRecord);
 
@@ -62,18 +62,29 @@ std::uint32_t BatchStack::pop() {
 
 bool Depot::deposit(SizeClass c, void* const* slots, unsigned count) {
   const std::size_t batch_bytes = std::size_t{kSizeClasses.batch[index_of(c)]} * slot_size(c);
-  const std::size_t most = kDepotBytes / batch_bytes > kBatchesLeast ? kDepotBytes / batch_bytes : kBatchesLeast;
-  if (slots_.load(std::memory_order_relaxed) + count > most * kSizeClasses.batch[index_of(c)]) return false;
+  const std::size_t bytes = bytes_most_.load(std::memory_order_relaxed);
+  const std::size_t most = bytes / batch_bytes > kBatchesLeast ? bytes / batch_bytes : kBatchesLeast;
+  if (slots_.load(std::memory_order_relaxed) + count > most * kSizeClasses.batch[index_of(c)]) {
+    was_full_.store(true, std::memory_order_relaxed);
+    return false;
+  }
   std::uint32_t index = spare_records.pop();
   if (index == BatchStack::kNone) index = make_records();
   if (index == BatchStack::kNone) return false;
   BatchRecord& record = record_at(index);
-  record.count = count;
+  record.count = static_cast<std::uint8_t>(count);
+  record.depositor = thread_token() & 0xff'ffff;  // said again for the compiler
   std::memcpy(record.slots, slots, count * sizeof slots[0]);
   slots_.fetch_add(count, std::memory_order_relaxed);  // before the push: never less than there is
   deposits_.fetch_add(1, std::memory_order_relaxed);
   stack_.push(index);
   return true;
+}
+
+void Depot::grow_within(std::uint64_t bytes) {
+  wants_more_.store(false, std::memory_order_relaxed);
+  const std::uint32_t doubled = bytes_most_.load(std::memory_order_relaxed) * 2;
+  if (doubled <= kBytesMost && doubled <= bytes) bytes_most_.store(doubled, std::memory_order_relaxed);
 }
 
 unsigned Depot::withdraw(SizeClass c, void** end, unsigned room) {
@@ -82,6 +93,10 @@ unsigned Depot::withdraw(SizeClass c, void** end, unsigned room) {
   if (index == BatchStack::kNone) return 0;
   const BatchRecord& record = record_at(index);
   const unsigned count = record.count;
+  if (record.depositor != thread_token() && was_full_.load(std::memory_order_relaxed)) {
+    was_full_.store(false, std::memory_order_relaxed);
+    wants_more_.store(true, std::memory_order_relaxed);
+  }
   std::memcpy(end - count, record.slots, count * sizeof record.slots[0]);
   spare_records.push(index);
   slots_.fetch_sub(count, std::memory_order_relaxed);

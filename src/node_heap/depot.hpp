@@ -4,6 +4,10 @@
 // the head and swapping it cannot be fooled (ABA): every successful swap raises the 32-bit tag, and records are never
 // unmapped nor used for anything else, so what it read of a record popped meanwhile is a value that is thrown away. The
 // argument in full is in src/README.md.
+//
+// What waits here keeps its slabs from becoming empty, so a depot holds little until it is seen to work: when a thread
+// withdraws what another deposited, and the depot has been full since, it wants to hold twice as much, up to 1 MiB of slots
+// and an eighth of what its class has outside slabs. A depot that nobody withdraws from is drained and starts again.
 #pragma once
 
 #include <atomic>
@@ -17,7 +21,8 @@ namespace nebula {
 
 struct alignas(kCacheLine) BatchRecord {
   std::atomic<std::uint32_t> next;  // index + 1 of the record below
-  std::uint32_t count;
+  std::uint32_t count : 8;
+  std::uint32_t depositor : 24;  // a thread's token
   void* slots[kBatchMost];
 };
 static_assert(sizeof(BatchRecord) == 512);
@@ -41,12 +46,25 @@ class alignas(kCacheLine) Depot {
   // Copies a batch to `end - n … end` and returns n; 0 when there is none or `room` is less than a batch.
   [[nodiscard]] unsigned withdraw(SizeClass c, void** end, unsigned room);
 
+  [[nodiscard]] bool wants_more() const { return wants_more_.load(std::memory_order_relaxed); }
+  // Grants that, if twice as much is still at most `bytes`; else it may want again.
+  void grow_within(std::uint64_t bytes);
+  // After it was found idle.
+  void start_again() { bytes_most_.store(kBytesFirst, std::memory_order_relaxed); }
+
   [[nodiscard]] std::uint64_t slots() const { return slots_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t deposits() const { return deposits_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t withdrawals() const { return withdrawals_.load(std::memory_order_relaxed); }
 
  private:
+  static constexpr std::uint32_t kBytesFirst = 32 * kKiB;
+  static constexpr std::uint32_t kBytesMost = kMiB;
+
   BatchStack stack_;
+  // Relaxed: two threads that double at once double once or twice; what is not seen now is seen the next time.
+  std::atomic<std::uint32_t> bytes_most_{kBytesFirst};
+  std::atomic<bool> was_full_{false};
+  std::atomic<bool> wants_more_{false};
   // Relaxed: totals; exact whenever nobody is in between.
   std::atomic<std::uint64_t> slots_{0};
   std::atomic<std::uint64_t> deposits_{0};

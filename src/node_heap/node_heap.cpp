@@ -22,7 +22,14 @@ unsigned NodeHeap::refill(SizeClass c, void** end, unsigned wanted, unsigned roo
       if (batch == 0) break;
       got += batch;
     }
-    if (got != 0) return got;
+    if (got != 0) {
+      if (depot(c).wants_more()) [[unlikely]] {
+        Class& of = classes_[index_of(c)];
+        LockGuard guard(of.lock);
+        depot(c).grow_within(of.facts.slots_outside * slot_size(c) / 8);
+      }
+      return got;
+    }
   }
   return take_from_slabs(c, end, wanted, room);
 }
@@ -206,6 +213,7 @@ void NodeHeap::drain_depots(Depots which) {
       const bool busy = now != of.withdrawals_seen;
       of.withdrawals_seen = now;
       if (busy) continue;
+      depot(c).start_again();
     }
     drain(c);
   }

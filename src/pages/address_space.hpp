@@ -5,7 +5,7 @@
 //
 //   metadata_base                                                                        base
 //   │ region records │ unit records │ batch records │ thread heaps │ signal arena │ … │ class map ─│ heap →
-//     128 B a region   640 B a unit   512 B each      128 KiB each                        1 B a unit, ends at base
+//     128 B a region   640 B a unit   512 B each      512 KiB each                        1 B a unit, ends at base
 //
 // Each area is mapped from its start, in steps, never unmapped. The callers serialise the growth of an area.
 #pragma once
@@ -43,7 +43,7 @@ extern constinit RecordMap record_map;
 inline constexpr std::size_t kRegionRecordBytes = 128;
 inline constexpr std::size_t kUnitRecordBytes = 640;  // 32 of them fill five pages exactly
 inline constexpr std::size_t kBatchRecordBytes = 512;
-inline constexpr std::size_t kThreadHeapBytes = 128 * kKiB;
+inline constexpr std::size_t kThreadHeapBytes = 512 * kKiB;  // of address; a fraction of it is ever mapped
 static_assert(kUnitsPerRegion * kUnitRecordBytes % kPageSize == 0);
 
 // The class map's byte of a unit. Relaxed: a unit's use is set before any pointer into it is handed out, and whoever

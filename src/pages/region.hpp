@@ -22,6 +22,7 @@ struct alignas(kCacheLine) Region {
   // The rest belongs to the span heap, under its lock.
   std::uint32_t free_units;    // a bit for each unit that no span holds; 0 for a hole or what is not mapped
   std::uint32_t claimed_units; // first units of spans that are being resized, or lose the dirty end of their last unit
+  std::uint32_t dirty_units;   // of the free ones, those with committed pages
   std::uint32_t dirty_pages;   // committed pages in free units
   RegionIndex next;            // in the list of its longest free run
   RegionIndex previous;

@@ -40,7 +40,8 @@ struct SizeClassTable {
   std::uint32_t slot_size[kUnitUses];
   std::uint64_t reciprocal[kUnitUses];  // of slot_size, times 2^64, rounded up
   std::uint16_t slots_per_slab[kUnitUses];
-  std::uint16_t slots_per_pool[kUnitUses];        // the most that a pool may hold
+  std::uint16_t slots_per_pool[kUnitUses];        // what a pool may hold of a class that is only allocated or only freed
+  std::uint16_t slots_per_pool_swing[kUnitUses];  // the most, for a class that swings between the two
   std::uint16_t slots_per_pool_first[kUnitUses];  // what it starts with
   std::uint8_t units_per_slab[kUnitUses];
   std::uint8_t batch[kUnitUses];                   // slots that travel together through the depot
@@ -48,7 +49,9 @@ struct SizeClassTable {
 };
 
 inline constexpr std::size_t kPoolBytes = 32 * kKiB;
+inline constexpr std::size_t kPoolBytesSwing = 192 * kKiB;
 inline constexpr unsigned kPoolSlotsMost = 2000;
+inline constexpr unsigned kPoolSlotsMostSwing = 3072;
 inline constexpr unsigned kPoolSlotsLeast = 8;
 inline constexpr unsigned kBatchMost = 62;
 
@@ -71,11 +74,13 @@ consteval SizeClassTable make_size_class_table() {
     const std::size_t units = size <= 2 * kKiB ? 1 : 4;
     const std::size_t pool = kPoolBytes / size;
     const std::size_t most = pool > kPoolSlotsMost ? kPoolSlotsMost : pool < kPoolSlotsLeast ? kPoolSlotsLeast : pool;
+    const std::size_t swing = kPoolBytesSwing / size > kPoolSlotsMostSwing ? kPoolSlotsMostSwing : kPoolBytesSwing / size;
     const std::size_t first = size <= 256 ? 32 : size <= kFineMax ? 16 : size <= 8 * kKiB ? 8 : 4;
     table.reciprocal[c] = ~std::uint64_t{0} / size + 1;
     table.units_per_slab[c] = static_cast<std::uint8_t>(units);
     table.slots_per_slab[c] = static_cast<std::uint16_t>(units * kUnitSize / size);
     table.slots_per_pool[c] = static_cast<std::uint16_t>(most);
+    table.slots_per_pool_swing[c] = static_cast<std::uint16_t>(swing > most ? swing : most);
     table.slots_per_pool_first[c] = static_cast<std::uint16_t>(first);
     table.batch[c] = static_cast<std::uint8_t>(most / 2 > kBatchMost ? kBatchMost : most / 2);
   }

@@ -126,6 +126,8 @@ UnitIndex SpanHeap::find(Units count, Units alignment) const {
     const RegionIndex region = find_regions(regions, step);
     return region == kNoRegion ? kNoUnit : first_unit_of(region);
   }
+  // Dirty pages first, the ones freed last: they cost nothing, and may be in a cache still.
+  if (const UnitIndex dirty = find_dirty(count, alignment); dirty != kNoUnit) return dirty;
   constexpr int kLooks = 8;  // a run may be long enough but start off alignment; the next longer list will do
   std::uint64_t lists = lists_used_ & (~std::uint64_t{0} << count.count);
   while (lists != 0) {
@@ -139,6 +141,24 @@ UnitIndex SpanHeap::find(Units count, Units alignment) const {
     }
   }
   return kNoUnit;
+}
+
+// Of the regions dirtied last, the one with the shortest longest run that has room in its dirty units alone.
+UnitIndex SpanHeap::find_dirty(Units count, Units alignment) const {
+  constexpr int kLooks = 8;
+  UnitIndex best = kNoUnit;
+  unsigned best_list = kUnitsPerRegion + 1;
+  int looks = 0;
+  for (RegionIndex i = dirty_.last; i != kNoRegion && looks < kLooks; i = region_at(i).dirty_previous, ++looks) {
+    const Region& region = region_at(i);
+    if (region.list >= best_list) continue;
+    const unsigned start = best_run(region.dirty_units, static_cast<unsigned>(count.count),
+                                    static_cast<unsigned>(alignment.count));
+    if (start == kNoRun) continue;
+    best = first_unit_of(i) + start;
+    best_list = region.list;
+  }
+  return best;
 }
 
 RegionIndex SpanHeap::find_regions(std::size_t count, std::size_t alignment) const {
@@ -298,6 +318,7 @@ void SpanHeap::mark_used(UnitIndex first, Units count) {
     if (region.dirty_pages != 0) {
       const Pages dirty = pages::committed_in(pages_of(static_cast<UnitIndex>(unit), {taken}));
       region.dirty_pages -= static_cast<std::uint32_t>(dirty.count);
+      region.dirty_units &= ~mask_of(static_cast<unsigned>(unit % kUnitsPerRegion), taken);
       dirty_pages_ -= dirty.count;
       if (region.dirty_pages == 0) dirty_unlink(index);
     }
@@ -320,6 +341,7 @@ void SpanHeap::mark_free(UnitIndex first, Units count) {
     if ((region.free_units & mask) != 0) fatal::broken("a span given back twice");
     const Pages dirty = pages::committed_in(pages_of(static_cast<UnitIndex>(unit), {freed}));
     region.dirty_pages += static_cast<std::uint32_t>(dirty.count);
+    region.dirty_units |= dirty_units_in(index, mask);
     dirty_pages_ += dirty.count;
     region.freed_at = now;
     dirty_unlink(index);
@@ -458,6 +480,7 @@ std::size_t SpanHeap::purge_region(RegionIndex index, Purge how) {
   // Out of circulation: nobody else can take these units while the lock is released.
   const std::size_t dirty_before = dirty_pages_in(index, chosen);
   region.dirty_pages -= static_cast<std::uint32_t>(dirty_before);
+  region.dirty_units &= ~chosen;
   dirty_pages_ -= dirty_before;
   set_free_units(index, region.free_units & ~chosen, End::kFront);
   ++purging_;
@@ -495,6 +518,7 @@ std::size_t SpanHeap::purge_region(RegionIndex index, Purge how) {
   set_free_units(index, region.free_units | chosen, End::kBack);
   const std::size_t dirty_after = dirty_pages_in(index, chosen);
   region.dirty_pages += static_cast<std::uint32_t>(dirty_after);
+  region.dirty_units |= dirty_units_in(index, chosen);
   dirty_pages_ += dirty_after;
   return purged;
 }
@@ -505,6 +529,17 @@ std::size_t SpanHeap::dirty_pages_in(RegionIndex index, std::uint32_t units) con
     count += pages::committed_in(
         pages_of(first_unit_of(index) + static_cast<unsigned>(std::countr_zero(units)), {1})).count;
   return count;
+}
+
+std::uint32_t SpanHeap::dirty_units_in(RegionIndex index, std::uint32_t units) const {
+  std::uint32_t dirty = 0;
+  for (std::uint32_t rest = units; rest != 0; rest &= rest - 1) {
+    const auto unit = static_cast<unsigned>(std::countr_zero(rest));
+    constexpr unsigned kUnitsPerWord = 64 / kPagesPerUnit;
+    const std::uint64_t word = region_at(index).committed[unit / kUnitsPerWord].load(std::memory_order_relaxed);
+    if ((word >> (unit % kUnitsPerWord * kPagesPerUnit) & ((1u << kPagesPerUnit) - 1)) != 0) dirty |= mask_of(unit, 1);
+  }
+  return dirty;
 }
 
 SpanHeap::Facts SpanHeap::facts() const NEBULA_UNCHECKED {

@@ -1,9 +1,9 @@
 // Runs of 64 KiB units, for slabs and large objects alike.
 //
 // Every region of 2 MiB has a mask of its free units, and the regions hang in lists by the length of their longest free
-// run: a span of up to one region comes from the region whose longest run is the shortest that suffices, so the
-// region with the longest free range is filled last and whole regions stay whole (the order of google/tcmalloc's
-// filler). A larger span takes whole regions, found in a bitmap, lowest address first; the unused units of its last
+// run: a span of up to one region comes from dirty units that were freed lately, else from the region whose longest run is
+// the shortest that suffices, so the region with the longest free range is filled last and whole regions stay whole (the
+// order of google/tcmalloc's filler). A larger span takes whole regions, found in a bitmap, lowest address first; the unused units of its last
 // region are free for others. Freeing sets bits; neighbours coalesce by being neighbours.
 //
 // Pages keep their state while free: dirty ones are used again without asking the kernel, clean ones are known to be
@@ -72,6 +72,7 @@ class SpanHeap {
   enum class End { kFront, kBack };
 
   [[nodiscard]] UnitIndex find(Units count, Units alignment) const NEBULA_REQUIRES(lock_);
+  [[nodiscard]] UnitIndex find_dirty(Units count, Units alignment) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] RegionIndex find_regions(std::size_t count, std::size_t alignment) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] bool commit_unit_records(RegionIndex region) NEBULA_REQUIRES(lock_);
   [[nodiscard]] bool grow(Units count, Units alignment) NEBULA_REQUIRES(lock_);
@@ -92,6 +93,7 @@ class SpanHeap {
   [[nodiscard]] RegionIndex next_by_age(std::uint64_t now) const NEBULA_REQUIRES(lock_);
   std::size_t purge_region(RegionIndex index, Purge how) NEBULA_REQUIRES(lock_);
   [[nodiscard]] std::size_t dirty_pages_in(RegionIndex index, std::uint32_t units) const NEBULA_REQUIRES(lock_);
+  [[nodiscard]] std::uint32_t dirty_units_in(RegionIndex index, std::uint32_t units) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] std::uint32_t units_to_purge(RegionIndex index, Purge how) const NEBULA_REQUIRES(lock_);
 
   Lock lock_{LockRank::kSpans};

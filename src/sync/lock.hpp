@@ -81,6 +81,12 @@ extern constinit thread_local bool holds_every_lock;
 // handler (or code called by one) and must not take any.
 extern constinit thread_local bool in_slow_path;
 
+// Tells threads apart, in 24 bits: their thread-local storage lies in different pages. Two threads a multiple of 64 GiB
+// apart share one.
+[[nodiscard]] inline std::uint32_t thread_token() {
+  return static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(&in_slow_path) >> 12) & 0xff'ffff;
+}
+
 class SlowPath {
  public:
   SlowPath() : entered_(!in_slow_path) { in_slow_path = true; }

@@ -4,6 +4,7 @@
 #include <new>
 
 #include "base/bits.hpp"
+#include "budget/usage.hpp"
 #include "os/process.hpp"
 
 namespace nebula {
@@ -15,7 +16,9 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 struct Layout {
   std::uint16_t packed[kUnitUses];
   std::uint16_t room[kUnitUses];
+  std::uint16_t swing[kUnitUses];
   unsigned packed_end;
+  unsigned room_end;
   unsigned end;
 };
 
@@ -31,6 +34,11 @@ consteval Layout make_layout() {
     layout.room[c] = static_cast<std::uint16_t>(at);
     at += 1u + kSizeClasses.slots_per_pool[c];
   }
+  layout.room_end = at;
+  for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
+    layout.swing[c] = static_cast<std::uint16_t>(at);
+    at += 1u + kSizeClasses.slots_per_pool_swing[c];
+  }
   layout.end = at;
   return layout;
 }
@@ -38,7 +46,13 @@ consteval Layout make_layout() {
 constexpr Layout kLayout = make_layout();
 static_assert(kLayout.end < 0x10000, "an index has 16 bits");
 static_assert(sizeof(ThreadHeap) + kLayout.end * sizeof(void*) <= kThreadHeapBytes);
-static_assert(kThreadHeapBytes / kPageSize <= 32, "committed_pages has 32 bits");
+static_assert(kThreadHeapBytes / kPageSize <= 128, "committed_pages has 128 bits");
+
+// What is mapped when the heap is made, and when its first pool swings.
+constexpr std::size_t kRoomBytes = round_up(sizeof(ThreadHeap) + kLayout.room_end * sizeof(void*), kPageSize);
+
+constexpr std::uint32_t kSwingBytesOfThread = kMiB;
+constexpr std::uint64_t kSwingBytesLeast = 16 * kMiB;
 
 constexpr unsigned kRefillMost = 256;
 constexpr std::uint64_t kTickMilliseconds = 100;
@@ -58,6 +72,7 @@ constinit std::uint32_t first_free NEBULA_GUARDED_BY(registry_lock) = 0;  // ind
 constinit std::uint32_t idle_heaps NEBULA_GUARDED_BY(registry_lock) = 0;
 constinit std::atomic<std::uint64_t> threads_started{0};
 constinit std::atomic<std::uint32_t> threads_now{0};
+constinit std::atomic<std::uint64_t> swing_bytes_of_all{0};
 constinit std::atomic<std::uint32_t> reclaim_epoch{0};
 
 ThreadHeap& heap_at(std::uint32_t index) {
@@ -92,6 +107,8 @@ unsigned limit_of(const ThreadHeap& heap, unsigned c) { return static_cast<unsig
 void mark_active(ThreadHeap& heap, unsigned c) { heap.active[c / 64] |= std::uint64_t{1} << (c % 64); }
 
 void pack_pools(ThreadHeap& heap) {
+  swing_bytes_of_all.fetch_sub(heap.swing_bytes, kRelaxed);
+  heap.swing_bytes = 0;
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
     heap.bottom[c] = kLayout.packed[c];
     set_top(heap, c, heap.bottom[c]);
@@ -100,19 +117,23 @@ void pack_pools(ThreadHeap& heap) {
   }
 }
 
-std::uint32_t pages_under(std::size_t first_byte, std::size_t end_byte) {
-  const auto first = static_cast<unsigned>(first_byte / kPageSize);
-  const auto end = static_cast<unsigned>(pages_for(end_byte).count);
-  return mask_of(first, end - first);
+// Of the pages under [first, end) of the heap's bytes: how many are not charged yet; charges them.
+std::size_t missing_pages(const ThreadHeap& heap, std::size_t first_byte, std::size_t end_byte) {
+  std::size_t missing = 0;
+  for (std::size_t page = first_byte / kPageSize; page < pages_for(end_byte).count; ++page)
+    missing += ~heap.committed_pages[page / 64] >> (page % 64) & 1;
+  return missing;
 }
 
-// Charges the heap's pages under [first, end) of its slots that are not charged yet.
-bool commit_slots(ThreadHeap& heap, unsigned first, unsigned end) {
-  const std::uint32_t pages = pages_under(sizeof(ThreadHeap) + first * sizeof(void*), sizeof(ThreadHeap) + end * sizeof(void*));
-  const std::uint32_t missing = pages & ~heap.committed_pages;
-  if (!pages::commit_metadata(static_cast<std::size_t>(std::popcount(missing)) * kPageSize)) return false;
-  heap.committed_pages |= missing;
+bool commit_bytes(ThreadHeap& heap, std::size_t first_byte, std::size_t end_byte) {
+  if (!pages::commit_metadata(missing_pages(heap, first_byte, end_byte) * kPageSize)) return false;
+  for (std::size_t page = first_byte / kPageSize; page < pages_for(end_byte).count; ++page)
+    heap.committed_pages[page / 64] |= std::uint64_t{1} << (page % 64);
   return true;
+}
+
+bool commit_slots(ThreadHeap& heap, unsigned first, unsigned end) {
+  return commit_bytes(heap, sizeof(ThreadHeap) + first * sizeof(void*), sizeof(ThreadHeap) + end * sizeof(void*));
 }
 
 constexpr std::size_t kPackedBytes = sizeof(ThreadHeap) + kLayout.packed_end * sizeof(void*);
@@ -122,18 +143,18 @@ ThreadHeap* create() {
   const std::uint32_t index = heaps_reserved.load(kRelaxed);
   if (index >= kHeapsMost || (index + 1) * kThreadHeapBytes > pages::capacity_of(pages::Area::kThreadHeaps))
     return nullptr;
-  const std::uint32_t pages = pages_under(0, kPackedBytes);
-  const std::size_t bytes = static_cast<std::size_t>(std::popcount(pages)) * kPageSize;
+  const std::size_t bytes = pages_for(kPackedBytes).bytes();
   if (!pages::commit_metadata(bytes)) return nullptr;
   const std::uint32_t mine = heaps_reserved.fetch_add(1, kRelaxed);
-  if (mine >= kHeapsMost || !pages::map_piece(pages::Area::kThreadHeaps, mine * kThreadHeapBytes, kThreadHeapBytes)) {
+  if (mine >= kHeapsMost || !pages::map_piece(pages::Area::kThreadHeaps, mine * kThreadHeapBytes, kRoomBytes)) {
     pages::uncommit_metadata(bytes);
     return nullptr;
   }
   ThreadHeap& heap = heap_at(mine);
   new (&heap.gate) Lock(LockRank::kGate);
   heap.index = mine;
-  heap.committed_pages = pages;
+  for (std::size_t page = 0; page < pages_for(kPackedBytes).count; ++page)
+    heap.committed_pages[page / 64] |= std::uint64_t{1} << (page % 64);
   pack_pools(heap);
   heap.in_use.store(true, kRelaxed);
   LockGuard guard(registry_lock);  // whoever holds all gates holds this: no gate appears under them
@@ -175,17 +196,55 @@ void flush_oldest(ThreadHeap& heap, unsigned c, unsigned count, NodeHeap::Source
   set_top(heap, c, heap.bottom[c] + left);
 }
 
+// Under the gate, before the limit of a class changes: what it then holds beyond 32 KiB is counted, or the answer is no.
+bool count_swing(ThreadHeap& heap, unsigned c, unsigned before, unsigned after) {
+  const unsigned base = kSizeClasses.slots_per_pool[c];
+  const std::size_t size = slot_size(size_class(c));
+  const std::size_t old_bytes = before > base ? (before - base) * size : 0;
+  const std::size_t new_bytes = after > base ? (after - base) * size : 0;
+  if (new_bytes > old_bytes) {
+    const std::size_t more = new_bytes - old_bytes;
+    const std::uint64_t in_use = bytes_in_use.value() / 8;
+    const std::uint64_t most = in_use > kSwingBytesLeast ? in_use : kSwingBytesLeast;
+    if (heap.swing_bytes + more > kSwingBytesOfThread || swing_bytes_of_all.load(kRelaxed) + more > most) return false;
+  }
+  heap.swing_bytes = static_cast<std::uint32_t>(heap.swing_bytes + new_bytes - old_bytes);
+  swing_bytes_of_all.fetch_add(new_bytes - old_bytes, kRelaxed);
+  return true;
+}
+
+bool map_swing_room(ThreadHeap& heap) {
+  if (!heap.has_swing_room)
+    heap.has_swing_room = pages::map_piece(pages::Area::kThreadHeaps, heap.index * kThreadHeapBytes + kRoomBytes,
+                                           kThreadHeapBytes - kRoomBytes);
+  return heap.has_swing_room;
+}
+
+enum class Trend { kSame, kSwing };
+
+// Under the gate. Whether the last event of the class was of the other kind; notes this one.
+Trend note_event(ThreadHeap& heap, unsigned c, bool is_flush) {
+  const std::uint64_t bit = std::uint64_t{1} << (c % 64);
+  std::uint64_t& word = heap.flushed_last[c / 64];
+  const bool was_flush = (word & bit) != 0;
+  word = is_flush ? word | bit : word & ~bit;
+  return was_flush != is_flush ? Trend::kSwing : Trend::kSame;
+}
+
 // Under the gate. Twice the room, as far as the class may go and the budget allows.
-void grow_pool(ThreadHeap& heap, unsigned c) {
-  const unsigned most = kSizeClasses.slots_per_pool[c];
+void grow_pool(ThreadHeap& heap, unsigned c, Trend trend) {
+  const unsigned base = kSizeClasses.slots_per_pool[c];
+  const unsigned most = trend == Trend::kSwing ? kSizeClasses.slots_per_pool_swing[c] : base;
   const unsigned before = limit_of(heap, c);
   const unsigned wanted = before * 2 < most ? before * 2 : most;
   if (wanted <= before) return;
-  if (!commit_slots(heap, kLayout.room[c], kLayout.room[c] + wanted + 1u)) return;
-  if (heap.bottom[c] != kLayout.room[c]) {
+  const unsigned place = wanted <= base ? kLayout.room[c] : kLayout.swing[c];
+  if (wanted > base && !map_swing_room(heap)) return;
+  if (!commit_slots(heap, place, place + wanted + 1u) || !count_swing(heap, c, before, wanted)) return;
+  if (heap.bottom[c] != place) {
     const unsigned count = pooled(heap, c);
-    std::memmove(heap.slots() + kLayout.room[c], heap.slots() + heap.bottom[c], (count + 1) * sizeof(void*));
-    heap.bottom[c] = kLayout.room[c];
+    std::memmove(heap.slots() + place, heap.slots() + heap.bottom[c], (count + 1) * sizeof(void*));
+    heap.bottom[c] = static_cast<std::uint16_t>(place);
     set_top(heap, c, heap.bottom[c] + count);
   }
   set_limit(heap, c, wanted);
@@ -233,7 +292,8 @@ void* refill_and_pop(ThreadHeap& heap, SizeClass c) {
   LockGuard guard(heap.gate);
   answer_reclaim(heap);
   if (pooled(heap, i) == 0) {
-    if (heap.refilled[i] != 0) grow_pool(heap, i);  // empty again: it was too small
+    const Trend trend = note_event(heap, i, false);
+    if (heap.refilled[i] != 0) grow_pool(heap, i, trend);  // empty again: it was too small
     const unsigned room = limit_of(heap, i);
     unsigned wanted = (room + 1) / 2;
     if (wanted > kRefillMost) wanted = kRefillMost;
@@ -255,7 +315,7 @@ void make_room_and_push(ThreadHeap& heap, SizeClass c, void* pointer, const char
   LockGuard guard(heap.gate);
   answer_reclaim(heap);
   mark_active(heap, i);
-  if (pooled(heap, i) >= limit_of(heap, i)) grow_pool(heap, i);
+  if (pooled(heap, i) >= limit_of(heap, i)) grow_pool(heap, i, note_event(heap, i, true));
   if (const unsigned count = pooled(heap, i); count >= limit_of(heap, i))
     flush_oldest(heap, i, count - count / 2, source(), call);
   const std::uint64_t word = heap.word[i].load(kRelaxed);
@@ -298,7 +358,8 @@ void tick(ThreadHeap& heap) {
     if (const unsigned count = pooled(heap, c); count != 0)
       flush_oldest(heap, c, count - count / 2, NodeHeap::Source::kSlabsOnly, "free");
     const unsigned first = kSizeClasses.slots_per_pool_first[c];
-    if (limit_of(heap, c) / 2 >= first && limit_of(heap, c) / 2 >= pooled(heap, c)) set_limit(heap, c, limit_of(heap, c) / 2);
+    const unsigned half = limit_of(heap, c) / 2;
+    if (half >= first && half >= pooled(heap, c) && count_swing(heap, c, limit_of(heap, c), half)) set_limit(heap, c, half);
   }
   for (std::uint64_t& bits : heap.active) bits = 0;
 }
@@ -312,12 +373,12 @@ void release_current() {
     LockGuard guard(heap->gate);
     pack_pools(*heap);
     // The room that grown pools had: a thousand threads that are gone must not hold a hundred megabytes.
-    const std::uint32_t grown = heap->committed_pages & ~pages_under(0, kPackedBytes);
-    if (grown != 0) {
-      const std::size_t first = static_cast<std::size_t>(std::countr_zero(grown)) * kPageSize;
-      const std::size_t bytes = static_cast<std::size_t>(std::popcount(grown)) * kPageSize;
-      if (pages::purge_metadata(reinterpret_cast<Address>(heap) + first, kThreadHeapBytes - first, bytes))
-        heap->committed_pages &= ~grown;
+    const std::size_t first = pages_for(kPackedBytes).bytes();
+    const std::size_t end = heap->has_swing_room ? kThreadHeapBytes : kRoomBytes;
+    const std::size_t grown = pages_for(end - first).count - missing_pages(*heap, first, end);
+    if (grown != 0 && pages::purge_metadata(reinterpret_cast<Address>(heap) + first, end - first, grown * kPageSize)) {
+      heap->committed_pages[0] &= (std::uint64_t{1} << (first / kPageSize)) - 1;
+      heap->committed_pages[1] = 0;
     }
   }
   threads_now.fetch_sub(1, kRelaxed);

@@ -4,9 +4,14 @@
 // top slot, and in the other 48 the number of allocations of the class: popping adds 65,535, which moves the top down
 // by one and counts one, in one instruction and one store. Under each pool lies a null, so an empty pool answers null.
 //
-//   slots()  │ 0 │ 0 a a a … │ 0 b b b … │ …          │ 0 a a a a a a … │ 0 b b b … │ …
-//              ▲   packed: every class, its first size     room: where a pool moves when it outgrows that
-//              └ index 0: null for ever, the pool of what has no class
+//   slots()  │ 0 │ 0 a a a … │ 0 b b b … │ …          │ 0 a a a a a a … │ 0 b b b … │ …     │ 0 a a a a a a a a a … │ …
+//              ▲   packed: every class, its first size     room: where a pool moves when       swing: where it moves when its
+//              └ index 0: null for ever, the pool          it outgrows that                    class is allocated and freed in
+//                of what has no class                                                          turn, beyond what it holds
+//
+// A pool doubles when it is met empty or full, up to 32 KiB worth of slots. Beyond, up to 192 KiB, it grows only on a swing:
+// emptied and filled in turn, when every further slot saves a trip to the slabs and back. A thread that only allocates or
+// only frees gains nothing by it. All threads together may add max(16 MiB, 1/8 of what is in use), one thread 1 MiB.
 //
 // Only the owner moves a word. Its slow paths run under the heap's gate; fork and the report take the gate to find the
 // counts at rest. `capacity[c]` is the one field written from outside without it: a reclaim sets it to 0, and the
@@ -36,6 +41,7 @@ struct alignas(kCacheLine) ThreadHeap {
   std::uint64_t refilled[kUnitUses];
   std::uint64_t flushed[kUnitUses];
   std::uint64_t active[(kUnitUses + 63) / 64];  // classes refilled or flushed since the last tick
+  std::uint64_t flushed_last[(kUnitUses + 63) / 64];  // classes whose last such event was a flush
   std::uint64_t ticked_at;                       // coarse milliseconds
   std::uint64_t refills;
   std::uint64_t flushes;
@@ -43,8 +49,10 @@ struct alignas(kCacheLine) ThreadHeap {
   std::uint32_t index;             // in the registry
   std::uint32_t next_free;         // index + 1 in the list of idle heaps
   std::uint32_t reclaim_epoch;     // the last one that was answered
-  std::uint32_t committed_pages;   // a bit for each page of this heap
+  std::uint32_t swing_bytes;       // of slots that pools may hold beyond 32 KiB a class
+  std::uint64_t committed_pages[2];  // a bit for each page of this heap
   std::uint8_t exit_rounds;        // of the thread-specific destructor
+  bool has_swing_room;             // that part is mapped
   std::atomic<bool> in_use;        // a thread has it, or had it before a fork that the thread did not survive
   Lock gate{LockRank::kGate};
 
