@@ -22,8 +22,7 @@ void die_of_memory(std::size_t requested_bytes) {
   TextOf<256> line;
   line << "NEBULA_BUDGET is exhausted: " << std::uint64_t{requested_bytes} << " bytes were asked for, "
        << process_account.committed() << " of " << process_account.hard_limit() << " are committed; aborting";
-  say(line.view());
-  report::write_before_abort();
+  report::write_before_abort(line.view());
   fatal::abort_process();
 }
 

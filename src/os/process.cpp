@@ -108,6 +108,11 @@ void wait_while(std::atomic<std::uint32_t>& word, std::uint32_t expected) {
   system_call(SYS_futex, as_long(&word), FUTEX_WAIT_PRIVATE, static_cast<long>(expected), 0);
 }
 
+void wait_while_for(std::atomic<std::uint32_t>& word, std::uint32_t expected, unsigned milliseconds) {
+  const timespec longest = {milliseconds / 1000, static_cast<long>(milliseconds % 1000) * 1'000'000};
+  system_call(SYS_futex, as_long(&word), FUTEX_WAIT_PRIVATE, static_cast<long>(expected), as_long(&longest));
+}
+
 void wake_one(std::atomic<std::uint32_t>& word) { system_call(SYS_futex, as_long(&word), FUTEX_WAKE_PRIVATE, 1); }
 
 void wake_all(std::atomic<std::uint32_t>& word) {

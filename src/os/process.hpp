@@ -51,6 +51,8 @@ void close_file(int descriptor);
 
 // Sleeps while `word` holds `expected`, or until woken; may wake for no reason.
 void wait_while(std::atomic<std::uint32_t>& word, std::uint32_t expected);
+// The same, for at most so long.
+void wait_while_for(std::atomic<std::uint32_t>& word, std::uint32_t expected, unsigned milliseconds);
 void wake_one(std::atomic<std::uint32_t>& word);
 void wake_all(std::atomic<std::uint32_t>& word);
 void yield_processor();

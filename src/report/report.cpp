@@ -23,12 +23,15 @@ namespace nebula::report {
 namespace {
 
 constexpr unsigned kLockPatienceMilliseconds = 20;
+constexpr unsigned kWriterPatienceMilliseconds = 1000;  // for a report that another thread is writing
 constexpr std::size_t kTextBytes = 24 * kKiB;
 constexpr unsigned kClassRows = 20;
 
 constinit Destination destination;
 constinit std::uint64_t started_at = 0;      // coarse milliseconds
-constinit std::atomic<bool> written{false};  // relaxed: only decides who writes
+// Whose the last report is: nobody's yet, being written, written. A futex: whoever comes later waits for the end.
+enum Stage : std::uint32_t { kNotBegun, kClaimed, kDone };
+constinit std::atomic<std::uint32_t> last_report{kNotBegun};
 constinit bool is_forked_child = false;
 constinit char text_room[kTextBytes];  // by whoever has writing
 constinit std::atomic<bool> writing{false};
@@ -74,8 +77,14 @@ constinit Snapshot snapshot = {};  // by whoever has writing: too large for a sm
 
 std::uint64_t at_least_zero(std::uint64_t value, std::uint64_t minus) { return value > minus ? value - minus : 0; }
 
-// Every unit of the heap, by what it is used for.
+std::uint64_t between(std::uint64_t least, std::uint64_t value, std::uint64_t most) {
+  return value < least ? least : value > most ? most : value;
+}
+
+// Every unit of the heap, by what it is used for. Without the locks, a unit's use and its record may be of different
+// owners, so what the record says is held within the heap, and each step goes on by a unit at least.
 void walk_units(Snapshot& s) {
+  const std::size_t end = first_unit_of(s.spans.regions);
   for (RegionIndex region = 0; region < s.spans.regions; ++region) {
     if (pages::committed_in({PageIndex{region} * kPagesPerRegion, {kPagesPerRegion}}).count == 0) continue;
     for (UnitIndex unit = first_unit_of(region); unit < first_unit_of(region + 1);) {
@@ -83,12 +92,13 @@ void walk_units(Snapshot& s) {
       std::size_t units = 1;
       std::uint64_t used = 0;  // bytes that belong to an object or a slab's slots
       if (is_size_class(use)) {
-        units = units_per_slab(size_class(use));
-        used = slab::committed_range(unit).count.bytes();
+        units = between(1, units_per_slab(size_class(use)), end - unit);
+        used = between(0, slab::at(unit).bump * slot_size(size_class(use)), units * kUnitSize);
+        used = pages_for(used).bytes();
         s.slab_committed_bytes += used;
       } else if (use == static_cast<unsigned>(UnitUse::kLargeHead)) {
-        used = large::size_of(unit);
-        units = units_for(pages_for(used)).count;
+        used = between(0, large::size_of(unit), (end - unit) * kUnitSize);
+        units = between(1, units_for(pages_for(used)).count, end - unit);
         s.large_bytes += used;
         ++s.large_objects;
       }
@@ -320,8 +330,8 @@ void write_rest(Text& text, const Snapshot& s) {
 }
 
 // False when another thread is at it and does not finish soon.
-bool begin_writing() {
-  const std::uint64_t deadline = os::nanoseconds() + std::uint64_t{kLockPatienceMilliseconds} * 1'000'000;
+bool begin_writing(unsigned patience_milliseconds) {
+  const std::uint64_t deadline = os::nanoseconds() + std::uint64_t{patience_milliseconds} * 1'000'000;
   // acquire / release: the last writer's text_room and snapshot are done with.
   while (writing.exchange(true, std::memory_order_acquire)) {
     if (os::nanoseconds() > deadline) return false;
@@ -331,6 +341,27 @@ bool begin_writing() {
 }
 
 void end_writing() { writing.store(false, std::memory_order_release); }
+
+// True for the first thread that comes to write the last report. The others wait for it, because the process ends when
+// they go on, but not for ever: it may be this very thread, interrupted.
+bool claim_last_report() {
+  std::uint32_t stage = kNotBegun;
+  // relaxed: only decides who writes; the text is guarded by `writing`.
+  if (last_report.compare_exchange_strong(stage, kClaimed, std::memory_order_relaxed)) return true;
+  const std::uint64_t deadline = os::nanoseconds() + std::uint64_t{kWriterPatienceMilliseconds} * 1'000'000;
+  // relaxed: nothing the writer wrote is read here.
+  while (last_report.load(std::memory_order_relaxed) == kClaimed) {
+    const std::uint64_t now = os::nanoseconds();
+    if (now >= deadline) break;
+    os::wait_while_for(last_report, kClaimed, static_cast<unsigned>((deadline - now) / 1'000'000 + 1));
+  }
+  return false;
+}
+
+void finish_last_report() {
+  last_report.store(kDone, std::memory_order_relaxed);
+  os::wake_all(last_report);
+}
 
 std::string_view compose() {
   Text text(text_room, sizeof text_room);
@@ -357,7 +388,9 @@ void write_file(std::string_view words) {
   os::close_file(file);
 }
 
-bool has_own_file() {
+// The file is the parent's, unless its name has the process id.
+bool may_write() {
+  if (!is_forked_child) return true;
   for (std::size_t i = 0; i + 1 < destination.file.size(); ++i)
     if (destination.file[i] == '%' && destination.file[i + 1] == 'p') return true;
   return false;
@@ -371,36 +404,42 @@ void begin() { started_at = os::coarse_milliseconds(); }
 
 void note_fork() {
   is_forked_child = true;
-  written.store(false, std::memory_order_relaxed);
+  last_report.store(kNotBegun, std::memory_order_relaxed);
   writing.store(false, std::memory_order_relaxed);
 }
 
 void write_at_exit() {
-  if (!destination.wanted || (is_forked_child && !has_own_file())) return;
-  if (written.exchange(true, std::memory_order_relaxed) || !begin_writing()) return;
-  const std::string_view words = compose();
-  if (!destination.file.empty()) write_file(words);
-  else nebula::write_to_standard_error(words);
-  end_writing();
+  if (!destination.wanted || !may_write() || !claim_last_report()) return;
+  if (begin_writing(kWriterPatienceMilliseconds)) {
+    const std::string_view words = compose();
+    if (!destination.file.empty()) write_file(words);
+    else nebula::write_to_standard_error(words);
+    end_writing();
+  }
+  finish_last_report();
 }
 
-void write_before_abort() {
-  if (written.exchange(true, std::memory_order_relaxed) || !begin_writing()) return;
-  const std::string_view words = compose();
-  nebula::write_to_standard_error(words);
-  if (!destination.file.empty()) write_file(words);
-  end_writing();
+void write_before_abort(std::string_view why) {
+  if (!claim_last_report()) return;
+  say(why);
+  if (begin_writing(kWriterPatienceMilliseconds)) {
+    const std::string_view words = compose();
+    nebula::write_to_standard_error(words);
+    if (!destination.file.empty() && may_write()) write_file(words);
+    end_writing();
+  }
+  finish_last_report();
 }
 
 void write_to_standard_error() {
-  if (!begin_writing()) return;
+  if (!begin_writing(kLockPatienceMilliseconds)) return;
   const std::string_view words = compose();
   nebula::write_to_standard_error(words);
   end_writing();
 }
 
 Totals totals() {
-  if (!begin_writing()) return {};
+  if (!begin_writing(kLockPatienceMilliseconds)) return {};
   const Snapshot& s = snapshot;
   take_snapshot(snapshot);
   const Totals result = {s.all_live_bytes(), s.pooled_bytes, s.depot_bytes, s.slab_free_bytes(), s.dirty_bytes,

@@ -16,8 +16,9 @@ void set_destination(const Destination& destination);
 void begin();
 // Writes the report to where it belongs; once, whoever calls. In a child of fork only where it has a file of its own.
 void write_at_exit();
-// The same words now, to standard error and to the file, whether or not a report is wanted: the process is about to die.
-void write_before_abort();
+// The process is about to die of memory: the line that says why, and the same words, to standard error and to the file,
+// whether or not a report is wanted. Of several threads one writes; the others come back when it has.
+void write_before_abort(std::string_view why);
 // What malloc_stats prints.
 void write_to_standard_error();
 void note_fork();

@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 import harness  # noqa: E402
+import report  # noqa: E402
 from harness import Skip  # noqa: E402
 
 BAD_LIMIT_STATUS = 78
@@ -93,6 +94,38 @@ def entry_points_exported(test):
 @test
 def entry_points_provided(test):
     test.run([test.program("provider"), test.library, *ENTRY_POINTS, *OPERATORS]).ended(0).printed("").quiet()
+
+
+def checked(outcome, text):
+    """The report that a text is, whole and consistent."""
+    try:
+        return report.checked(text)
+    except report.Wrong as wrong:
+        outcome.fail(f"{wrong}\n{text}")
+
+
+def budget_abort(threads, size):
+    """Ten runs: whoever is refused first writes one report, whole, before anyone ends the process."""
+
+    def run(test):
+        for _ in range(10):
+            outcome = test.run([test.program("greedy_threads"), threads, size],
+                               {"NEBULA_BUDGET": "16M", "NEBULA_BUDGET_ACTION": "abort"},
+                               before=limit(resource.RLIMIT_CORE, 0)).ended(-signal.SIGABRT)
+            why, _, text = outcome.errors.partition("\n")
+            outcome.said(r"^nebula: NEBULA_BUDGET is exhausted: [\d,]+ bytes were asked for, .*; aborting$", why)
+            found = checked(outcome, text)
+            if found.budget["refusals"] < 1 or found.ladder["= committed"] < 8 << 20:
+                outcome.fail("a report that shows no use of the budget")
+            if threads == 1 and not found.at_rest:
+                outcome.fail("one thread, and the report took no locks")
+
+    return run
+
+
+for threads in (1, 9):
+    for size in (100, 50000):
+        TESTS[f"budget_abort_{threads}_{size}"] = budget_abort(threads, size)
 
 
 @test
