@@ -23,25 +23,74 @@ void* next_symbol(const char* name, std::atomic<void*>& known) {
   return symbol;
 }
 
-// The header that glibc keeps before each of its objects: the size with three flags in the low bits. Glibc's own free
-// aborts on a header that does not fit, and so would end a program whose pointer comes from elsewhere.
+// What glibc keeps before each of its objects (malloc.c, "struct malloc_chunk"): a word of its own business, and the size
+// with three flags in the low bits. The chunk behind has the first flag set as long as this one is an object.
+constexpr std::size_t kPreviousInUse = 1;
+constexpr std::size_t kMapped = 2;
+constexpr std::size_t kOtherArena = 4;
+constexpr std::size_t kFlags = 7;
+constexpr std::size_t kHeader = 16;
+constexpr std::size_t kLeastChunk = 32;
+constexpr std::size_t kLargestMapping = std::size_t{1} << 47;
+// The heaps of its other arenas start at multiples of this, with a "struct heap_info": the arena, which lies behind the
+// first heap's info, the heap before, and the size.
+constexpr std::size_t kArenaHeap = 64 * kMiB;
+constexpr std::size_t kHeapInfoMost = 256;
+
+// Where its main arena may begin: the end of brk's heap when nobody had allocated yet.
+constinit std::atomic<Address> main_arena{0};
+
+std::size_t word_at(Address where) { return *reinterpret_cast<const std::size_t*>(where); }
+
+bool is_mapped_chunk(Address chunk) {
+  const std::size_t before = word_at(chunk);
+  const std::size_t size = word_at(chunk + 8) & ~kFlags;
+  if ((word_at(chunk + 8) & kFlags) != kMapped || size > kLargestMapping) return false;
+  if (before > chunk || (chunk - before) % kPageSize != 0 || (size + before) % kPageSize != 0) return false;
+  return os::is_readable(chunk - before) && os::is_readable(chunk + size - 8);
+}
+
+// Between two addresses that hold nothing but chunks, up to the top one.
+bool is_chunk_within(Address chunk, Address first, Address end) {
+  const std::size_t size = word_at(chunk + 8) & ~kFlags;
+  if (chunk < first || chunk >= end || size > end - chunk || end - chunk - size < kHeader) return false;
+  const Address next = chunk + size;
+  if (!os::is_readable(next + 8)) return false;
+  const std::size_t next_size = word_at(next + 8) & ~kFlags;
+  return (word_at(next + 8) & kPreviousInUse) != 0 && next_size >= kHeader && next_size <= end - next;
+}
+
+bool is_chunk_of_other_arena(Address chunk) {
+  const auto arena_of = [](Address heap) { return os::is_readable(heap) ? word_at(heap) : 0; };
+  const Address heap = chunk & ~(kArenaHeap - 1);
+  const Address arena = arena_of(heap);
+  const std::size_t offset = arena % kArenaHeap;
+  if (arena == 0 || arena % kHeader != 0 || offset < 2 * kHeader || offset > kHeapInfoMost) return false;
+  if (arena_of(arena - offset) != arena || !os::is_readable(heap + 16)) return false;
+  const std::size_t size = word_at(heap + 16);
+  return size % kPageSize == 0 && size <= kArenaHeap && is_chunk_within(chunk, heap + offset, heap + size);
+}
+
+bool is_chunk_of_main_arena(Address chunk) {
+  const Address first = main_arena.load(std::memory_order_relaxed);
+  return first != 0 && chunk >= first && is_chunk_within(chunk, first, os::program_break());
+}
+
+// Glibc ends the program, or worse, on a pointer that is not its own: so it gets only those whose whole surroundings are
+// as it makes them.
 bool looks_like_libc(const void* pointer) {
-  constexpr std::size_t kMapped = 2;
-  constexpr std::size_t kOtherArena = 4;
-  constexpr std::size_t kFlags = 7;
-  constexpr std::size_t kHeader = 16;
-  constexpr std::size_t kArenaBytes = 64 * kMiB;
   const auto address = reinterpret_cast<Address>(pointer);
-  if (address % kHeader != 0 || address < kHeader || !os::is_mapped(address - kHeader)) return false;
-  const auto* const header = reinterpret_cast<const std::size_t*>(address - kHeader);
-  const std::size_t size = header[1] & ~kFlags;
-  if (size < 2 * kHeader || size % kHeader != 0) return false;
-  if ((header[1] & kMapped) != 0) return (address - kHeader - header[0]) % kPageSize == 0 && (size + header[0]) % kPageSize == 0;
-  if ((header[1] & kOtherArena) != 0) return address % kArenaBytes + size <= kArenaBytes + kHeader;
-  return size <= kGiB;
+  const Address chunk = address - kHeader;
+  if (address % kHeader != 0 || address < kPageSize || !os::is_readable(chunk)) return false;
+  const std::size_t size = word_at(chunk + 8);
+  if ((size & ~kFlags) < kLeastChunk || (size & ~kFlags) % kHeader != 0) return false;
+  if ((size & kMapped) != 0) return is_mapped_chunk(chunk);
+  return (size & kOtherArena) != 0 ? is_chunk_of_other_arena(chunk) : is_chunk_of_main_arena(chunk);
 }
 
 }  // namespace
+
+void begin() { main_arena.store(os::program_break(), std::memory_order_relaxed); }
 
 void deallocate(void* pointer) {
   static constinit std::atomic<void*> known{nullptr};

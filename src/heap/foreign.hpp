@@ -6,6 +6,8 @@
 
 namespace nebula::foreign {
 
+// Called once, before anything else could allocate: notes where libc's main arena would begin.
+void begin();
 void deallocate(void* pointer);
 // 0 when it is not known whose it is.
 [[nodiscard]] std::size_t usable_size(const void* pointer);

@@ -317,6 +317,7 @@ bool start() {
   if (state.load(std::memory_order_acquire) == State::kNotStarted) {
     LockGuard guard(start_lock);
     if (state.load(kRelaxed) == State::kNotStarted) {
+      foreign::begin();
       const bool claimed = os::kernel_page_size() == kPageSize && pages::claim();
       // release: pairs with the acquire in is_started().
       state.store(claimed ? State::kStarted : State::kImpossible, std::memory_order_release);

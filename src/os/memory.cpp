@@ -47,11 +47,17 @@ bool move_pages(Address from, Address to, std::size_t bytes) {
   return system_call(SYS_mremap, as_long(from), as_long(bytes), as_long(bytes), kFlags, as_long(to)) == as_long(to);
 }
 
-// MADV_WILLNEED changes nothing that the program could notice; what is not mapped is told by ENOMEM.
-bool is_mapped(Address where) {
-  const Address page = where & ~(kPageSize - 1);
-  const long result = system_call(SYS_madvise, as_long(page), kPageSize, MADV_WILLNEED);
-  return result != -ENOMEM && result != -EINVAL;
+// The kernel reads the new signal mask before it looks at what to do with it: EFAULT when it cannot, EINVAL and nothing
+// changed when it can.
+bool is_readable(Address where) {
+  constexpr long kNothingToDo = -1;
+  constexpr long kMaskBytes = 8;
+  return system_call(SYS_rt_sigprocmask, kNothingToDo, as_long(where), 0, kMaskBytes) == -EINVAL;
+}
+
+Address program_break() {
+  const long result = system_call(SYS_brk, 0);
+  return result > 0 ? static_cast<Address>(result) : 0;
 }
 
 const char* huge_page_mode() {

@@ -31,8 +31,11 @@ bool advise_huge_pages(Address where, std::size_t bytes, HugePages wish);
 // `from` stays mapped and reads as zero. False when the kernel cannot (before 5.7, or refused): nothing changed.
 [[nodiscard]] bool move_pages(Address from, Address to, std::size_t bytes);
 
-// Whether the page at this address can be looked at without a fault that kills.
-[[nodiscard]] bool is_mapped(Address where);
+// Whether the 8 bytes at this address (a multiple of 8) can be read without a fault that kills.
+[[nodiscard]] bool is_readable(Address where);
+
+// Where the heap that brk moves ends; 0 when the kernel does not say.
+[[nodiscard]] Address program_break();
 
 // "always", "madvise" or "never", read once from /sys; "unknown" where that cannot be read.
 [[nodiscard]] const char* huge_page_mode();

@@ -20,7 +20,7 @@ INTERIOR = rf"^nebula: free of {ADDRESS}, an interior pointer: {{at}}, in {{call
 NO_OBJECT = rf"^nebula: free of {ADDRESS}, which is no object: {{at}}, in {{call}}\(\)$"
 
 # The line of the report that counts, after a program with one bug or some foreign pointers.
-COUNTED = r"^misuse +{double} double frees, {invalid} invalid frees, {foreign} foreign pointers\b"
+COUNTED = r"^misuse +{double} double frees, {invalid} invalid frees, {foreign} foreign pointers, {libc} of them libc's$"
 
 
 def slot(size):
@@ -49,21 +49,22 @@ class OurPage:
         if outcome.errors.count("\n") != 1:
             outcome.fail("expected one line on stderr")
         is_double = int(self.pattern == DOUBLE_FREE)
-        counted(test, command, {"NEBULA_ON_MISUSE": "warn"}, double=is_double, invalid=1 - is_double, foreign=0)
+        counted(test, command, {"NEBULA_ON_MISUSE": "warn"}, double=is_double, invalid=1 - is_double, foreign=0, libc=0)
 
 
 @dataclass
 class Foreign:
-    """A pointer that is on no page of the heap; count: how many of them the program uses."""
+    """A pointer that is on no page of the heap; count: how many of them the program uses, libc: how many of these go to libc."""
 
     program: str
     count: int
+    libc: int = 0
 
     def __call__(self, test):
         command = [test.program(self.program)]
         for variables in ({}, {"NEBULA_ON_MISUSE": "abort"}, {"NEBULA_ON_MISUSE": "warn"}):
             test.run(command, variables).ended(0).printed("finished\n").quiet()
-            counted(test, command, variables, double=0, invalid=0, foreign=self.count)
+            counted(test, command, variables, double=0, invalid=0, foreign=self.count, libc=self.libc)
 
 
 def counted(test, command, variables, **counts):
@@ -99,6 +100,9 @@ TESTS = {
     "foreign_stack": Foreign("foreign_stack", 2),
     "foreign_static": Foreign("foreign_static", 2),
     "foreign_far": Foreign("foreign_far", 4),
+    "foreign_guarded": Foreign("foreign_guarded", 4),
+    "foreign_libc": Foreign("foreign_libc", 3 * 7 * 10 * 2 + 10, 3 * 7 * 10 * 2),
+    "foreign_pool": Foreign("foreign_pool", 4 * 2 * 6 * 8),
     "foreign_realloc": Foreign("foreign_realloc", 1),
     "foreign_usable_size": Foreign("foreign_usable_size", 1),
 }
