@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <signal.h>
 #include <sys/auxv.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -21,6 +22,37 @@ long as_long(const void* pointer) { return reinterpret_cast<long>(pointer); }
 std::uint64_t microseconds(const timeval& value) {
   return static_cast<std::uint64_t>(value.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(value.tv_usec);
 }
+
+// While it lives, a write of this thread to a pipe without readers raises no signal: it is held back, and the one that
+// the write raised is taken away again. One that waited before stays.
+class PipeSignalHeld {
+ public:
+  PipeSignalHeld() {
+    is_held_ = system_call(SYS_rt_sigprocmask, SIG_BLOCK, as_long(&kPipe), as_long(&mask_before_), sizeof kPipe) == 0;
+    if (!is_held_ || (mask_before_ & kPipe) == 0) return;
+    Mask pending = 0;
+    waited_before_ = system_call(SYS_rt_sigpending, as_long(&pending), sizeof pending) != 0 || (pending & kPipe) != 0;
+  }
+  ~PipeSignalHeld() {
+    const timespec no_time = {0, 0};
+    if (!is_held_) return;
+    if (is_broken_ && !waited_before_)
+      system_call(SYS_rt_sigtimedwait, as_long(&kPipe), 0, as_long(&no_time), sizeof kPipe);
+    system_call(SYS_rt_sigprocmask, SIG_SETMASK, as_long(&mask_before_), 0, sizeof mask_before_);
+  }
+  PipeSignalHeld(const PipeSignalHeld&) = delete;
+  PipeSignalHeld& operator=(const PipeSignalHeld&) = delete;
+
+  void note_result(long written) { is_broken_ = is_broken_ || written == -EPIPE; }
+
+ private:
+  using Mask = std::uint64_t;  // as the kernel has it, not libc
+  static constexpr Mask kPipe = Mask{1} << (SIGPIPE - 1);
+  Mask mask_before_ = 0;
+  bool is_held_ = false;
+  bool waited_before_ = false;
+  bool is_broken_ = false;
+};
 
 }  // namespace
 
@@ -58,8 +90,10 @@ FileIdentity identity_of(int descriptor) {
 bool write_all(int descriptor, std::string_view text) {
   constexpr int kPatience = 10'000;  // a full non-blocking pipe whose reader is gone must not hold the process
   int refusals = 0;
+  PipeSignalHeld signal;
   while (!text.empty()) {
     const long written = system_call(SYS_write, descriptor, as_long(text.data()), static_cast<long>(text.size()));
+    signal.note_result(written);
     if ((written == -EINTR || written == -EAGAIN) && ++refusals < kPatience) {
       yield_processor();
       continue;
@@ -71,8 +105,15 @@ bool write_all(int descriptor, std::string_view text) {
 }
 
 int create_file(const char* path) {
-  constexpr int kFlags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY;
-  return static_cast<int>(system_call(SYS_openat, AT_FDCWD, as_long(path), kFlags, 0666));
+  constexpr int kFlags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+  const long file = system_call(SYS_openat, AT_FDCWD, as_long(path), kFlags, 0666);
+  if (file == -ENXIO) return kNoPlainFile;  // a pipe without readers, a socket
+  if (file < 0) return static_cast<int>(file);
+  struct stat facts;
+  if (system_call(SYS_fstat, file, as_long(&facts)) == 0 && (S_ISREG(facts.st_mode) || S_ISCHR(facts.st_mode)))
+    return static_cast<int>(file);
+  system_call(SYS_close, file);
+  return kNoPlainFile;
 }
 
 int duplicate(int descriptor) {

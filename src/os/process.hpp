@@ -37,9 +37,11 @@ struct FileIdentity {
 };
 [[nodiscard]] FileIdentity identity_of(int descriptor);
 
-// Writes all of it, past interruptions and short writes; false on any other error.
+// Writes all of it, past interruptions and short writes; false on any other error. A broken pipe raises no signal.
 bool write_all(int descriptor, std::string_view text);
-// Creates or truncates; close-on-exec. The descriptor, or a negative error number.
+// Creates or truncates; close-on-exec; waits for nobody. The descriptor, or a negative error number, or kNoPlainFile for
+// what is neither a regular file nor a character device.
+inline constexpr int kNoPlainFile = -0x10000;
 [[nodiscard]] int create_file(const char* path);
 void close_file(int descriptor);
 // A close-on-exec copy with a high number, where no program expects to find one free; negative when refused.

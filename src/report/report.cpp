@@ -379,8 +379,9 @@ void write_file(std::string_view words) {
   const int file = path.is_full() ? -1 : os::create_file(path.view().data());
   if (file < 0) {
     TextOf<1400> line;
-    line << "the report cannot be written to NEBULA_STATS_FILE=" << destination.file << ": error ";
-    line.plain(static_cast<std::uint64_t>(-file));
+    line << "the report cannot be written to NEBULA_STATS_FILE=" << destination.file << ": ";
+    if (file == os::kNoPlainFile) line << "neither a file nor a character device";
+    else (line << "error ").plain(static_cast<std::uint64_t>(-file));
     say(line.view());
     return;
   }

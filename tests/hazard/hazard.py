@@ -483,5 +483,29 @@ def stats_file_mode(test):
     outcome.printed("main\n").said(r"^nebula: .*no such folder")
 
 
+@test
+def stats_file_pipe(test):
+    """A pipe would hold the exit for ever, or break: refused, told, and the program's status stays."""
+    pipe = test.scratch / "pipe"
+    os.mkfifo(pipe)
+    variables = {"NEBULA_STATS": "1", "NEBULA_STATS_FILE": str(pipe)}
+    for reader in (None, os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)):
+        outcome = test.run([test.program("prints_main")], variables, timeout=20).ended(0).printed("main\n")
+        outcome.said(r"^nebula: .*/pipe: neither a file nor a character device$")
+        if reader is not None:
+            test.expect(os.read(reader, 1) == b"", "something was written into the pipe")
+            os.close(reader)
+    test.run([test.program("prints_main")], {**variables, "NEBULA_STATS_FILE": "/dev/null"}).ended(0).quiet()
+
+
+@test
+def broken_pipe(test):
+    """Nobody reads standard error: neither warnings nor the report end the program."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    test.run([test.program("broken_pipe")], {"NEBULA_STATS": "1", "NEBULA_ON_MISUSE": "warn"}, stderr=writer).ended(3)
+    os.close(writer)
+
+
 if __name__ == "__main__":
     harness.main(TESTS)
