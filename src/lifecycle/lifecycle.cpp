@@ -74,9 +74,10 @@ void start(const char* const* environment) {
   misuse::set_action(configuration.on_misuse == config::MisuseAction::kWarn ? misuse::Action::kWarn
                                                                             : misuse::Action::kAbort);
   process_account.set_limits(configuration.budget, configuration.budget_soft);
-  if (configuration.budget_action == config::BudgetAction::kAbort) heap::set_refusal_handler(die_of_memory);
+  const bool may_abort = configuration.budget_action == config::BudgetAction::kAbort;
+  if (may_abort) heap::set_refusal_handler(die_of_memory);
   if (configuration.stats && configuration.stats_file.empty()) keep_standard_error();
-  report::set_destination({configuration.stats, configuration.stats_file});
+  if (configuration.stats || may_abort) report::expect_report({configuration.stats, configuration.stats_file});
   heap::start();
   heap::watch_thread_exits();
   pthread_atfork(before_fork, in_parent, in_child);

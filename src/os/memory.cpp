@@ -1,10 +1,12 @@
 #include "os/memory.hpp"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include <atomic>
+
+#include "os/process.hpp"
 #include "os/system_call.hpp"
 
 namespace nebula::os {
@@ -60,25 +62,23 @@ Address program_break() {
   return result > 0 ? static_cast<Address>(result) : 0;
 }
 
+namespace {
+constinit std::atomic<const char*> known_huge_page_mode{nullptr};  // relaxed: points at constants
+}
+
+void read_huge_page_mode() {
+  if (known_huge_page_mode.load(std::memory_order_relaxed) != nullptr) return;
+  const char* mode = "unknown";
+  char text[64];
+  const std::size_t length = read_file("/sys/kernel/mm/transparent_hugepage/enabled", text);
+  for (std::size_t i = 0; i + 1 < length; ++i)
+    if (text[i] == '[') mode = text[i + 1] == 'a' ? "always" : text[i + 1] == 'm' ? "madvise" : "never";
+  known_huge_page_mode.store(mode, std::memory_order_relaxed);
+}
+
 const char* huge_page_mode() {
-  static constinit const char* mode = nullptr;
-  const char* known = __atomic_load_n(&mode, __ATOMIC_RELAXED);  // relaxed: points at constants, any winner is right
-  if (known != nullptr) return known;
-  known = "unknown";
-  const long file = system_call(SYS_openat, AT_FDCWD,
-                                reinterpret_cast<long>("/sys/kernel/mm/transparent_hugepage/enabled"),
-                                O_RDONLY | O_CLOEXEC);
-  if (file >= 0) {
-    char text[64] = {};
-    const long length = system_call(SYS_read, file, reinterpret_cast<long>(text), sizeof text - 1);
-    system_call(SYS_close, file);
-    for (long i = 0; i + 1 < length; ++i) {
-      if (text[i] != '[') continue;
-      known = text[i + 1] == 'a' ? "always" : text[i + 1] == 'm' ? "madvise" : "never";
-    }
-  }
-  __atomic_store_n(&mode, known, __ATOMIC_RELAXED);
-  return known;
+  const char* const known = known_huge_page_mode.load(std::memory_order_relaxed);
+  return known != nullptr ? known : "not read";
 }
 
 }  // namespace nebula::os

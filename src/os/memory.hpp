@@ -37,7 +37,9 @@ bool advise_huge_pages(Address where, std::size_t bytes, HugePages wish);
 // Where the heap that brk moves ends; 0 when the kernel does not say.
 [[nodiscard]] Address program_break();
 
-// "always", "madvise" or "never", read once from /sys; "unknown" where that cannot be read.
+// "always", "madvise" or "never" as /sys has it; "unknown" where that cannot be read. Read at the start, because a program
+// that has entered a sandbox may not open files.
+void read_huge_page_mode();
 [[nodiscard]] const char* huge_page_mode();
 
 }  // namespace nebula::os

@@ -33,6 +33,7 @@ constinit std::uint64_t started_at = 0;      // coarse milliseconds
 enum Stage : std::uint32_t { kNotBegun, kClaimed, kDone };
 constinit std::atomic<std::uint32_t> last_report{kNotBegun};
 constinit bool is_forked_child = false;
+constinit int process_id = 0;  // of this process, once begun
 constinit char text_room[kTextBytes];  // by whoever has writing
 constinit std::atomic<bool> writing{false};
 
@@ -166,7 +167,7 @@ void write_line(Text& text, const char* name, std::uint64_t value) {
 
 void write_heading(Text& text) {
   text << "nebula " NEBULA_VERSION " report: " << os::program_name() << ", pid ";
-  text.plain(static_cast<std::uint64_t>(os::process_id())) << '\n';
+  text.plain(static_cast<std::uint64_t>(process_id)) << '\n';
   text << "  options  ";
   bool any = false;
   for (std::size_t i = 0; i < config::options().size(); ++i) {
@@ -375,7 +376,7 @@ std::string_view compose() {
 
 void write_file(std::string_view words) {
   TextOf<1400> path;
-  config::expand_path(destination.file, os::process_id(), os::program_name(), 1, path);
+  config::expand_path(destination.file, process_id, os::program_name(), 1, path);
   const int file = path.is_full() ? -1 : os::create_file(path.view().data());
   if (file < 0) {
     TextOf<1400> line;
@@ -399,12 +400,19 @@ bool may_write() {
 
 }  // namespace
 
-void set_destination(const Destination& wanted) { destination = wanted; }
+void begin() {
+  started_at = os::coarse_milliseconds();
+  process_id = os::process_id();
+}
 
-void begin() { started_at = os::coarse_milliseconds(); }
+void expect_report(const Destination& wanted) {
+  destination = wanted;
+  os::read_huge_page_mode();
+}
 
 void note_fork() {
   is_forked_child = true;
+  process_id = os::process_id();
   last_report.store(kNotBegun, std::memory_order_relaxed);
   writing.store(false, std::memory_order_relaxed);
 }

@@ -212,6 +212,14 @@ plain("rseq_unregistered", variables={"GLIBC_TUNABLES": "glibc.pthread.rseq=0"})
 
 
 @test
+def seccomp_report(test):
+    """The report at the exit of a program in a sandbox needs two calls more than the heap."""
+    for variables in ({"NEBULA_STATS": "1"}, {"NEBULA_BUDGET": "1G", "NEBULA_STATS": "1"}):
+        outcome = test.run([test.program("seccomp"), "report"], variables).ended(0).printed("finished\n")
+        checked(outcome, outcome.errors)
+
+
+@test
 def stack_unlimited(test):
     """The legacy layout, where mappings grow upwards from a third of the address space."""
     unlimited = limit(resource.RLIMIT_STACK, resource.RLIM_INFINITY)
