@@ -155,11 +155,11 @@ Address grow_by_moving_pages(SpanHeap& spans, UnitIndex head, std::size_t size) 
     spans.give_back(target, units);
     return 0;
   }
+  count_dead(old.pages);  // before the new one is counted, or the peak in use would have both
   begin_object(target, after, units);
   unit_use(head).store(kNothing, kRelaxed);
   set_use(head + 1, old.units - 1, kNothing);
   frees.fetch_add(1, kRelaxed);
-  count_dead(old.pages);
   spans.give_back(head, {old.units});
   return address_of_unit(target);
 }
