@@ -5,6 +5,7 @@
 #include <linux/futex.h>
 #include <signal.h>
 #include <sys/auxv.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -21,6 +22,14 @@ long as_long(const void* pointer) { return reinterpret_cast<long>(pointer); }
 
 std::uint64_t microseconds(const timeval& value) {
   return static_cast<std::uint64_t>(value.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(value.tv_usec);
+}
+
+// The finaliser of SplitMix64 (Steele, Lea and Flood 2014): each bit of the result depends on each bit of the value.
+std::uint64_t mix(std::uint64_t value) {
+  value += 0x9e37'79b9'7f4a'7c15;
+  value = (value ^ value >> 30) * 0xbf58'476d'1ce4'e5b9;
+  value = (value ^ value >> 27) * 0x94d0'49bb'1331'11eb;
+  return value ^ value >> 31;
 }
 
 // While it lives, a write of this thread to a pipe without readers raises no signal: it is held back, and the one that
@@ -68,10 +77,13 @@ int process_id() { return static_cast<int>(system_call(SYS_getpid)); }
 bool is_secure_execution() { return getauxval(AT_SECURE) != 0; }
 
 std::uint64_t random_start_value() {
-  const auto* bytes = reinterpret_cast<const unsigned char*>(getauxval(AT_RANDOM));
   std::uint64_t value = 0;
-  if (bytes != nullptr) __builtin_memcpy(&value, bytes + 8, sizeof value);  // the first 8 are libc's stack guard
-  return value;
+  if (system_call(SYS_getrandom, as_long(&value), sizeof value, GRND_NONBLOCK) == long{sizeof value}) return value;
+  const auto* const bytes = reinterpret_cast<const unsigned char*>(getauxval(AT_RANDOM));
+  if (bytes == nullptr) return 0;
+  std::uint64_t halves[2];  // libc's stack guard and pointer guard
+  __builtin_memcpy(halves, bytes, sizeof halves);
+  return mix(mix(halves[0]) + halves[1]);
 }
 
 std::size_t kernel_page_size() { return getauxval(AT_PAGESZ); }

@@ -24,7 +24,9 @@ struct Usage {
 
 [[nodiscard]] int process_id();
 [[nodiscard]] bool is_secure_execution();        // AT_SECURE: set-user-id, file capabilities
-[[nodiscard]] std::uint64_t random_start_value();  // 8 of the bytes the kernel gives each process, no system call
+// From the kernel, or where it refuses mixed from the bytes it gives each process: libc keeps its guards in those, so they
+// must not be found again in what follows from this value.
+[[nodiscard]] std::uint64_t random_start_value();
 [[nodiscard]] std::size_t kernel_page_size();
 [[nodiscard]] const char* program_name();  // the last part of argv[0]; never null
 
