@@ -171,14 +171,14 @@ Outcome read(const char* const* environment, Config& config) {
 }
 
 void print_help() {
-  TextOf<4096> text;
-  text << "Nebula's environment variables:\n";
+  write_to_standard_error("Nebula's environment variables:\n");
   for (const Option& option : kOptions) {
+    TextOf<512> text;  // one at a time: no frame here is above a page
     text << "  ";
     text.left(option.name, 22) << option.description << '\n';
     text.left("", 24) << "accepted: " << option.form << "   default: " << option.default_value << '\n';
+    write_to_standard_error(text.view());
   }
-  write_to_standard_error(text.view());
 }
 
 bool parse_size(std::string_view text, std::uint64_t& result) {
