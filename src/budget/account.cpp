@@ -13,10 +13,9 @@ void Account::set_limits(std::uint64_t hard, std::uint64_t soft) {
 }
 
 bool Account::try_charge(std::size_t bytes, Reserve reserve) {
-  constexpr std::uint64_t kReserve = 64 * 1024;
   if (bytes == 0) return true;
   std::uint64_t limit = hard_limit();
-  if (reserve == Reserve::kMustLeave && limit != kNoLimit) limit -= limit / 8 < kReserve ? limit / 8 : kReserve;
+  if (reserve == Reserve::kMustLeave) limit -= this->reserve();
   std::uint64_t before = committed();
   do {
     if (before > limit || bytes > limit - before) {
@@ -26,6 +25,19 @@ bool Account::try_charge(std::size_t bytes, Reserve reserve) {
   } while (!committed_.compare_exchange_weak(before, before + bytes, std::memory_order_relaxed));
   raise_peak(before + bytes);
   return true;
+}
+
+std::uint64_t Account::reserve() const {
+  constexpr std::uint64_t kReserve = 64 * 1024;
+  const std::uint64_t limit = hard_limit();
+  if (limit == kNoLimit) return 0;
+  return limit / 8 < kReserve ? limit / 8 : kReserve;
+}
+
+std::uint64_t Account::reserve_used_at_most() const {
+  if (hard_limit() == kNoLimit) return 0;
+  const std::uint64_t start = hard_limit() - reserve();
+  return peak() > start ? peak() - start : 0;
 }
 
 void Account::credit(std::size_t bytes) { committed_.fetch_sub(bytes, std::memory_order_relaxed); }

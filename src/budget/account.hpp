@@ -23,6 +23,9 @@ class Account {
   // False when the hard limit leaves no room: then nothing is charged.
   [[nodiscard]] bool try_charge(std::size_t bytes, Reserve reserve = Reserve::kMayUse);
   void credit(std::size_t bytes);
+  // How much the last part is, and how much of it was ever in use; 0 without a limit.
+  [[nodiscard]] std::uint64_t reserve() const;
+  [[nodiscard]] std::uint64_t reserve_used_at_most() const;
 
   // One request of the program that could not be met.
   void count_refusal(std::size_t requested_bytes);

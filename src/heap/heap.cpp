@@ -414,6 +414,11 @@ std::size_t usable_size_slow(const void* pointer) {
   return 0;
 }
 
+void flush_this_thread() {
+  const SlowPath slow;
+  if (slow.entered() && !thread_heap::is_none(current_heap)) thread_heap::flush_all(*current_heap);
+}
+
 bool trim() {
   attend_thread();
   const SlowPath slow;

@@ -95,6 +95,9 @@ void deallocate_slow(void* pointer, const char* call);
   return slot != 0 ? slot : usable_size_slow(pointer);
 }
 
+// The slots in this thread's pools go back to their slabs. Nothing inside a slow path.
+void flush_this_thread();
+
 // Gives back what can be given back; true when memory was.
 bool trim();
 

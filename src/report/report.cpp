@@ -32,6 +32,7 @@ constinit std::uint64_t started_at = 0;      // coarse milliseconds
 // Whose the last report is: nobody's yet, being written, written. A futex: whoever comes later waits for the end.
 enum Stage : std::uint32_t { kNotBegun, kClaimed, kDone };
 constinit std::atomic<std::uint32_t> last_report{kNotBegun};
+constinit std::uint64_t reports_composed = 0;  // of this process; by whoever has writing
 constinit bool is_forked_child = false;
 constinit int process_id = 0;  // of this process, once begun
 constinit char text_room[kTextBytes];  // by whoever has writing
@@ -52,7 +53,7 @@ struct Snapshot {
   std::uint64_t live_bytes = 0;  // of all small objects
   std::uint64_t pooled_bytes = 0;
   std::uint64_t depot_bytes = 0;
-  std::uint64_t slab_committed_bytes = 0;
+  std::uint64_t slab_free_bytes = 0;
   std::uint64_t dirty_bytes = 0;  // committed, and no object's
   std::uint64_t large_bytes = 0;
   std::uint64_t large_objects = 0;
@@ -63,15 +64,15 @@ struct Snapshot {
   thread_heap::Facts threads;
   large::Counts large;
   heap::Facts heap;
-  bool at_rest = false;  // all locks were held
+  std::uint64_t committed_bytes = 0;  // as the account has it, which no other line is taken from
+  bool at_rest = false;               // all locks were held
 
-  [[nodiscard]] std::uint64_t slots_outside_bytes() const { return live_bytes + pooled_bytes + depot_bytes; }
-  [[nodiscard]] std::uint64_t slab_free_bytes() const {
-    return slab_committed_bytes > slots_outside_bytes() ? slab_committed_bytes - slots_outside_bytes() : 0;
-  }
   [[nodiscard]] std::uint64_t all_live_bytes() const { return live_bytes + large_bytes + heap.signal_bytes; }
-  [[nodiscard]] std::uint64_t committed_bytes() const {
-    return all_live_bytes() + pooled_bytes + depot_bytes + slab_free_bytes() + dirty_bytes + metadata_bytes;
+  [[nodiscard]] std::uint64_t sum_of_lines() const {
+    return all_live_bytes() + pooled_bytes + depot_bytes + slab_free_bytes + dirty_bytes + metadata_bytes;
+  }
+  [[nodiscard]] std::uint64_t difference() const {
+    return sum_of_lines() > committed_bytes ? sum_of_lines() - committed_bytes : committed_bytes - sum_of_lines();
   }
 };
 constinit Snapshot snapshot = {};  // by whoever has writing: too large for a small stack
@@ -94,9 +95,11 @@ void walk_units(Snapshot& s) {
       std::uint64_t used = 0;  // bytes that belong to an object or a slab's slots
       if (is_size_class(use)) {
         units = between(1, units_per_slab(size_class(use)), end - unit);
-        used = between(0, slab::at(unit).bump * slot_size(size_class(use)), units * kUnitSize);
-        used = pages_for(used).bytes();
-        s.slab_committed_bytes += used;
+        const Slab& slab = slab::at(unit);
+        const std::size_t size = slot_size(size_class(use));
+        const Pages to_mark = pages_for(between(0, slab.bump * size, units * kUnitSize));
+        used = pages::committed_in({first_page_of(unit), to_mark}).bytes();
+        s.slab_free_bytes += at_least_zero(used, slab.outside() * size);
       } else if (use == static_cast<unsigned>(UnitUse::kLargeHead)) {
         used = between(0, large::size_of(unit), (end - unit) * kUnitSize);
         units = between(1, units_for(pages_for(used)).count, end - unit);
@@ -112,16 +115,18 @@ void walk_units(Snapshot& s) {
   }
 }
 
-void take_snapshot(Snapshot& s) {
+enum class Locks { kTake, kLeave };
+
+void look_once(Snapshot& s, Locks locks) {
   s = {};
-  const SlowPath slow;  // whatever allocates from here on must not wait for the locks below
   bool pools_locked = false;
   bool node_locked = false;
-  if (slow.entered() && heap_map.base != 0) {
+  if (locks == Locks::kTake) {
     pools_locked = thread_heap::try_lock_all_for(kLockPatienceMilliseconds);
     node_locked = pools_locked && node_heap.try_lock_all_for(kLockPatienceMilliseconds);
   }
   s.at_rest = node_locked;
+  s.committed_bytes = process_account.committed();
   s.spans = node_heap.spans().facts();
   s.threads = thread_heap::facts();
   s.large = large::counts();
@@ -154,6 +159,18 @@ void take_snapshot(Snapshot& s) {
   walk_units(s);
   if (node_locked) node_heap.unlock_all();
   if (pools_locked) thread_heap::unlock_all();
+}
+
+// A thread that is about to get its heap charges it under none of the locks: so a sum that is wrong is looked at again.
+void take_snapshot(Snapshot& s) {
+  constexpr int kLooks = 3;
+  const SlowPath slow;  // whatever allocates from here on must not wait for the locks below
+  const Locks locks = slow.entered() && heap_map.base != 0 ? Locks::kTake : Locks::kLeave;
+  for (int look = 0; look < kLooks; ++look) {
+    if (look != 0) os::yield_processor();
+    look_once(s, locks);
+    if (!s.at_rest || s.difference() == 0) return;
+  }
 }
 
 constexpr unsigned kName = 26;
@@ -191,17 +208,21 @@ void write_ladder(Text& text, const Snapshot& s) {
   write_line(text, "live", s.all_live_bytes());
   write_line(text, "in pools", s.pooled_bytes);
   write_line(text, "in depots", s.depot_bytes);
-  write_line(text, "free in slabs", s.slab_free_bytes());
+  write_line(text, "free in slabs", s.slab_free_bytes);
   write_line(text, "dirty spans", s.dirty_bytes);
   write_line(text, "metadata", s.metadata_bytes);
-  write_line(text, "= committed", s.committed_bytes());
-  write_line(text, "purged and untouched", at_least_zero(s.mapped_bytes, s.committed_bytes()));
+  write_line(text, "= committed", s.committed_bytes);
+  write_line(text, "purged and untouched", at_least_zero(s.mapped_bytes, s.committed_bytes));
   write_line(text, "= mapped", s.mapped_bytes);
   text << "  peak committed ";
   text << process_account.peak() << " at ";
   text.seconds(at_least_zero(process_account.peak_at_milliseconds(), started_at));
   text << ", peak in use (live, in pools, in depots) " << bytes_in_use.peak() << '\n';
-  if (!s.at_rest) text << "  (threads were running and would not pause: the numbers are of slightly different moments)\n";
+  if (!s.at_rest)
+    text << "  (threads were running and would not pause: the numbers are of slightly different moments, "
+         << s.difference() << " bytes apart)\n";
+  else if (s.difference() != 0)
+    text << "  (inconsistent by " << s.difference() << " bytes: please report this)\n";
 }
 
 void write_row(Text& text, std::string_view name, const ClassRow& row, std::uint64_t bytes, std::uint64_t committed) {
@@ -305,7 +326,9 @@ void write_rest(Text& text, const Snapshot& s) {
 
   text << "budget    ";
   if (process_account.hard_limit() == kNoLimit) text << "no limit";
-  else text << "limit " << process_account.hard_limit();
+  else
+    text << "limit " << process_account.hard_limit() << ", the last " << process_account.reserve()
+         << " for small requests, " << process_account.reserve_used_at_most() << " of them used";
   if (process_account.soft_limit() != kNoLimit) text << ", soft limit " << process_account.soft_limit();
   text << "; peak " << process_account.peak() << "; hit " << process_account.hits() << " times, reclaimed "
        << process_account.reclaimed() << " bytes; refused " << process_account.refusals() << " requests, largest "
@@ -365,6 +388,7 @@ void finish_last_report() {
 }
 
 std::string_view compose() {
+  ++reports_composed;
   Text text(text_room, sizeof text_room);
   take_snapshot(snapshot);
   write_heading(text);
@@ -376,7 +400,7 @@ std::string_view compose() {
 
 void write_file(std::string_view words) {
   TextOf<1400> path;
-  config::expand_path(destination.file, process_id, os::program_name(), 1, path);
+  config::expand_path(destination.file, process_id, os::program_name(), reports_composed, path);
   const int file = path.is_full() ? -1 : os::create_file(path.view().data());
   if (file < 0) {
     TextOf<1400> line;
@@ -413,12 +437,14 @@ void expect_report(const Destination& wanted) {
 void note_fork() {
   is_forked_child = true;
   process_id = os::process_id();
+  reports_composed = 0;
   last_report.store(kNotBegun, std::memory_order_relaxed);
   writing.store(false, std::memory_order_relaxed);
 }
 
 void write_at_exit() {
   if (!destination.wanted || !may_write() || !claim_last_report()) return;
+  heap::flush_this_thread();  // a double free that is still in a pool is found now, and not counted as a free
   if (begin_writing(kWriterPatienceMilliseconds)) {
     const std::string_view words = compose();
     if (!destination.file.empty()) write_file(words);
@@ -451,8 +477,10 @@ Totals totals() {
   if (!begin_writing(kLockPatienceMilliseconds)) return {};
   const Snapshot& s = snapshot;
   take_snapshot(snapshot);
-  const Totals result = {s.all_live_bytes(), s.pooled_bytes, s.depot_bytes, s.slab_free_bytes(), s.dirty_bytes,
-                         s.metadata_bytes, s.committed_bytes(), at_least_zero(s.mapped_bytes, s.committed_bytes()),
+  // Whoever subtracts one of these from the other must not get below zero.
+  const std::uint64_t committed = s.at_rest ? s.committed_bytes : s.sum_of_lines();
+  const Totals result = {s.all_live_bytes(), s.pooled_bytes, s.depot_bytes, s.slab_free_bytes, s.dirty_bytes,
+                         s.metadata_bytes, committed, at_least_zero(s.mapped_bytes, committed),
                          s.mapped_bytes, s.sum.live + s.large_objects, s.large_bytes, s.large_objects};
   end_writing();
   return result;

@@ -380,10 +380,16 @@ def deep_binding_ours(test):
 
 @test
 def help_lists_variables(test):
+    """Every variable with what README.md's table says of it, and nothing else."""
     outcome = test.run([test.program("prints_main")], {"NEBULA_HELP": "1"}).ended(0).printed("main\n")
-    for name in ("NEBULA_STATS", "NEBULA_STATS_FILE", "NEBULA_BUDGET", "NEBULA_ON_MISUSE", "NEBULA_ABORT_CONF",
-                 "NEBULA_HELP"):
-        outcome.said(rf"^\s*{name}\s+\S")
+    readme = Path(__file__).resolve().parents[2] / "README.md"
+    table = re.findall(r"^\| `(NEBULA_\w+)` \| (.+) \| (.+) \| (.+) \|$", readme.read_text(), re.MULTILINE)
+    test.expect(len(table) == 8, f"README.md's table has {len(table)} variables")
+    expected = "Nebula's environment variables:\n" + "".join(
+        f"  {name:<22}{meaning}\n{'':24}accepted: {accepted}   default: {default}\n"
+        for name, accepted, default, meaning in table)
+    if outcome.errors != expected:
+        outcome.fail(f"expected {expected!r}")
 
 
 def bad_budget(value):
@@ -489,6 +495,16 @@ def stats_file_mode(test):
     outcome = test.run([test.program("prints_main")],
                        {"NEBULA_STATS": "1", "NEBULA_STATS_FILE": f"{test.scratch}/no such folder/report"}).ended(0)
     outcome.printed("main\n").said(r"^nebula: .*no such folder")
+
+
+@test
+def stats_file_sequence(test):
+    """%n is the number of the report in its process: malloc_stats has written one before."""
+    variables = {"NEBULA_STATS": "1", "NEBULA_STATS_FILE": f"{test.scratch}/%e.%n"}
+    test.run([test.program("malloc_info")], variables).ended(0)
+    test.run([test.program("prints_main")], variables).ended(0)
+    found = sorted(path.name for path in test.scratch.iterdir())
+    test.expect(found == ["malloc_info.2", "prints_main.1"], f"reports in {found}")
 
 
 @test

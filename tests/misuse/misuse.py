@@ -74,6 +74,17 @@ def counted(test, command, variables, **counts):
     report.unlink()
 
 
+def double_free_at_exit(test):
+    """What still lies in the pools of the thread that exits is looked at before the report counts it."""
+    command = [test.program("double_free_at_exit")]
+    message = DOUBLE_FREE.format(at=slot(64), call="free")
+    test.run(command, {"NEBULA_STATS": "1"}).ended(-signal.SIGABRT).printed("finished\n").said(message)
+    warn = {"NEBULA_ON_MISUSE": "warn"}
+    test.run(command, {**warn, "NEBULA_STATS": "1"}).ended(0).printed("finished\n").said(message)
+    counted(test, command, warn, double=1, invalid=0, foreign=0, libc=0)
+    test.run(command).ended(0).printed("finished\n").quiet()
+
+
 MEBIBYTE = "a large object of 1,048,576 bytes"
 
 TESTS = {
@@ -82,6 +93,7 @@ TESTS = {
     "double_free_later_flush": OurPage("double_free_later_flush", DOUBLE_FREE, slot(64)),
     "double_free_two_threads": OurPage("double_free_two_threads", DOUBLE_FREE, slot(64)),
     "double_free_depot": OurPage("double_free_depot", DOUBLE_FREE, slot(64), call="\\w+"),
+    "double_free_at_exit": double_free_at_exit,
     "double_free_large": OurPage("double_free_large", NO_OBJECT, "free memory of the heap", argument="1048576"),
     "double_free_just_large": OurPage("double_free_large", NO_OBJECT, "free memory of the heap", argument="32769"),
     "double_delete": OurPage("double_delete", DOUBLE_FREE, slot(64), call="operator delete"),

@@ -20,7 +20,7 @@ LADDER = ['live', 'in pools', 'in depots', 'free in slabs', 'dirty spans', 'meta
           'purged and untouched', '= mapped']
 OBJECTS_HEADING = 'objects         allocations          frees         live       live bytes   slabs   used'
 AT_SOMEWHAT_DIFFERENT_MOMENTS = ('  (threads were running and would not pause: '
-                                 'the numbers are of slightly different moments)')
+                                 'the numbers are of slightly different moments, {apart} bytes apart)')
 
 
 class Wrong(Exception):
@@ -54,6 +54,7 @@ class Report:
     pid: int
     options: dict
     at_rest: bool
+    apart: int  # by how much the ladder may not add up when threads were running
     ladder: dict
     rows: list
     process: dict
@@ -134,10 +135,11 @@ def read_budget(lines):
     rest = (r'; peak {peak}; hit {hits} times, reclaimed {reclaimed} bytes; refused {refusals} requests, largest '
             r'{largest_refused} bytes')
     soft_rest = '; above the soft limit {soft_crossings} times, let go {soft_let_go} times'
+    limit = 'limit {limit}, the last {reserve} for small requests, {reserve_used} of them used'
     forms = ['budget    no limit' + rest,
-             'budget    limit {limit}' + rest,
+             'budget    ' + limit + rest,
              'budget    no limit, soft limit {soft_limit}' + rest + soft_rest,
-             'budget    limit {limit}, soft limit {soft_limit}' + rest + soft_rest]
+             'budget    ' + limit + ', soft limit {soft_limit}' + rest + soft_rest]
     found = lines.take('|'.join(re.sub(r'\?P<(\w+)>', rf'?P<\1_{place}>', pattern(form))
                                 for place, form in enumerate(forms)))
     numbers = {name.rpartition('_')[0]: number(text) for name, text in found.groupdict().items() if text is not None}
@@ -155,7 +157,7 @@ def read(text):
     lines.take('memory, bytes')
     ladder = {name: number(lines.take(rf'  {re.escape(name)} +([\d,]+)')[1]) for name in LADDER}
     peak = lines.numbers('  peak committed {committed} at {at:s}, peak in use (live, in pools, in depots) {in_use}')
-    at_rest = lines.take(re.escape(AT_SOMEWHAT_DIFFERENT_MOMENTS), optional=True) is None
+    moments = lines.numbers(AT_SOMEWHAT_DIFFERENT_MOMENTS, optional=True)
     lines.take('')
     lines.take(re.escape(OBJECTS_HEADING))
     rows = [read_row(lines)]
@@ -173,7 +175,8 @@ def read(text):
     handlers = lines.numbers('handlers  {allocations} allocations inside an interrupted allocation, {deferred} frees put '
                              'off, {lost} lost', optional=True)
     lines.end()
-    return Report(heading['program'], int(heading['pid']), options, at_rest, ladder, rows, process, peak, threads, budget,
+    return Report(heading['program'], int(heading['pid']), options, not moments,
+                  moments.get('apart', 0), ladder, rows, process, peak, threads, budget,
                   {name: number(text) for name, text in pages.groupdict().items()}, misuse, handlers)
 
 
@@ -187,14 +190,14 @@ def problems(report):
 def ladder_problems(report):
     ladder = report.ladder
     committed = sum(ladder[name] for name in LADDER[:6])
-    if committed != ladder['= committed']:
+    if abs(committed - ladder['= committed']) != report.apart:
         yield f'live to metadata are {committed}, committed is {ladder["= committed"]}'
     mapped = ladder['= committed'] + ladder['purged and untouched']
     if mapped != ladder['= mapped']:
         yield f'committed and what is purged and untouched are {mapped}, mapped is {ladder["= mapped"]}'
     if ladder['live'] != report.row('total').live_bytes:
         yield f'live bytes: {ladder["live"]} in the ladder, {report.row("total").live_bytes} in the table of objects'
-    for name in ('metadata', '= mapped') + (('= committed',) if report.at_rest else ()):
+    for name in ('metadata', '= mapped') + ('= committed',):
         if ladder[name] % PAGE != 0:
             yield f'{name} is no whole number of pages: {ladder[name]}'
 
@@ -243,6 +246,8 @@ def account_problems(report):
     in_use = sum(report.ladder[name] for name in ('live', 'in pools', 'in depots'))
     if is_still(report) and in_use > report.peak['in_use']:
         yield f'in use are {in_use}, above the peak in use, {report.peak["in_use"]}'
+    if budget['limit'] is not None and max(0, peak - budget['limit'] + budget['reserve']) != budget['reserve_used']:
+        yield f'of the reserve {budget["reserve_used"]} bytes are used, the peak is {peak} of {budget["limit"]}'
     if budget['limit'] is not None and peak > budget['limit']:
         yield f'the peak, {peak}, is above the limit, {budget["limit"]}'
     for option, limit in (('NEBULA_BUDGET', 'limit'), ('NEBULA_BUDGET_SOFT', 'soft_limit')):
