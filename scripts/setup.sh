@@ -5,12 +5,15 @@
 set -euo pipefail
 
 run_packages=(meson ninja-build g++ pkg-config)
-bench_packages=("${run_packages[@]}"
+# What benchmarks and tests are built with, and the programs that both run.
+common_packages=("${run_packages[@]}"
   libbenchmark-dev libnuma-dev libjemalloc-dev libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 python3
-  redis-server redis-tools sqlite3 xz-utils)
-test_packages=("${bench_packages[@]}"
-  clang libclang-rt-14-dev libgtest-dev libgmock-dev librapidcheck-dev valgrind binutils util-linux
-  libpython3.11-testsuite git perl bash nodejs tar gzip coreutils openssl)
+  redis-server redis-tools sqlite3 xz-utils clang git perl)
+bench_packages=("${common_packages[@]}"
+  libtbbmalloc2 python3-matplotlib gcc libc6-dev make memcached z3 ghostscript ruby lua5.4 rocksdb-tools)
+test_packages=("${common_packages[@]}"
+  libclang-rt-14-dev libgtest-dev libgmock-dev librapidcheck-dev valgrind binutils util-linux
+  libpython3.11-testsuite bash nodejs tar gzip coreutils openssl)
 
 case ${1:-} in
   run) wanted=("${run_packages[@]}") ;;
@@ -56,7 +59,7 @@ fi
 type -P apt-get >/dev/null || give_up "there is no apt-get to install with"
 
 apt_get() {
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq "$@" </dev/null >&2
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@" </dev/null >&2
 }
 echo "setup: installing ${missing[*]}" >&2
 apt_get update || give_up "apt-get update failed"

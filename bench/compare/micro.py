@@ -9,45 +9,17 @@ time is wall time divided by the operations of all threads together.
 
 import argparse
 import csv
-import datetime
 import json
-import os
-import platform
 import re
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
-LIBRARIES = Path("/usr/lib/x86_64-linux-gnu")
-PEERS = {  # name: (Debian's package, library)
-    "glibc": ("libc6", None),
-    "jemalloc": ("libjemalloc2", LIBRARIES / "libjemalloc.so.2"),
-    "mimalloc": ("libmimalloc2.0", LIBRARIES / "libmimalloc.so.2"),
-    "tcmalloc": ("libtcmalloc-minimal4", LIBRARIES / "libtcmalloc_minimal.so.4"),
-}
-NEBULA_VARIABLES = {"NEBULA_STATS": "1", "NEBULA_STATS_FILE": "/dev/null", "NEBULA_BUDGET": "16G"}
-
-
-def package_version(package):
-    query = subprocess.run(["dpkg-query", "--showformat=${Version}", "--show", package], capture_output=True, text=True)
-    return query.stdout or "not installed"
-
-
-def machine():
-    """What a reader needs to compare with another run."""
-    processor = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                      if line.startswith("model name")), "unknown")
-    huge_pages = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-    return {
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "processor": processor,
-        "processors": len(os.sched_getaffinity(0)),
-        "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // 2**20} MiB",
-        "kernel": platform.release(),
-        "huge pages": huge_pages.read_text().strip() if huge_pages.exists() else "unknown",
-        "load average at start": f"{os.getloadavg()[0]:.2f}",
-    }
+import allocators as known
+import machine
+from tables import significant
 
 
 def list_cases(binary, pattern):
@@ -56,19 +28,13 @@ def list_cases(binary, pattern):
     return listing.stdout.split()
 
 
-def run_once(binary, case, name, library, min_time):
+def run_once(binary, case, allocator, min_time):
     """Nanoseconds per operation of one case under one allocator."""
-    environment = {key: value for key, value in os.environ.items()
-                   if not key.startswith(("NEBULA_", "LD_", "MALLOC_", "MIMALLOC_", "TCMALLOC_"))}
-    if library is not None:
-        environment["LD_PRELOAD"] = str(library)
-    if name == "nebula":
-        environment.update(NEBULA_VARIABLES)
     command = [binary, f"--benchmark_filter=^{re.escape(case)}$", f"--benchmark_min_time={min_time}",
                f"--benchmark_min_warmup_time={min_time / 4}", "--benchmark_format=json"]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    run = subprocess.run(command, env=allocator.environment(tempfile.gettempdir()), capture_output=True, text=True)
     if run.returncode != 0 or "cannot be preloaded" in run.stderr:
-        sys.exit(f"{name}, {case}: ended with status {run.returncode}\n{run.stderr}")
+        sys.exit(f"{allocator.name}, {case}: ended with status {run.returncode}\n{run.stderr}")
     (result,) = json.loads(run.stdout)["benchmarks"]
     return 1e9 / result["items_per_second"]
 
@@ -79,8 +45,8 @@ def measure(binary, cases, allocators, rounds, min_time):
     for number in range(rounds + 1):
         print(f"round {number} of {rounds}{' (warming up)' if number == 0 else ''}", file=sys.stderr)
         for case in cases:
-            for name, library in allocators.items():
-                nanoseconds = run_once(binary, case, name, library, min_time)
+            for name, allocator in allocators.items():
+                nanoseconds = run_once(binary, case, allocator, min_time)
                 if number > 0:
                     times[case][name].append(nanoseconds)
     return times
@@ -99,11 +65,6 @@ def summarise(times, allocators):
             row["to best"] = medians["nebula"] / min(peers.values())
         rows.append(row)
     return rows
-
-
-def significant(value):
-    """Three digits, or all before the point."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def print_table(rows, facts):
@@ -125,8 +86,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--micro", type=Path, required=True, help="the benchmark binary")
     parser.add_argument("--library", type=Path, help="libnebula.so")
-    parser.add_argument("--allocators", default=",".join(["glibc", "nebula", *list(PEERS)[1:]]),
-                        help="comma-separated, in the order of running (default: %(default)s)")
+    parser.add_argument("--allocators", default="glibc,nebula,jemalloc,mimalloc,tcmalloc",
+                        help=f"comma-separated, in the order of running: {known.FORMS} (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count (default: %(default)s)")
     parser.add_argument("--benchmark_filter", default=".", help="a regular expression of the cases to run")
     parser.add_argument("--benchmark_min_time", type=float, default=0.1, help="seconds for each case (default: %(default)s)")
@@ -136,22 +97,15 @@ def main():
     if arguments.rounds < 1:
         parser.error("at least one round")
 
-    allocators, versions = {}, {}
-    for name in arguments.allocators.split(","):
-        if name == "nebula":
-            if arguments.library is None:
-                parser.error("nebula needs --library")
-            library, versions[name] = arguments.library.resolve(), str(arguments.library)
-        elif name in PEERS:
-            package, library = PEERS[name]
-            versions[name] = f"{package} {package_version(package)}"
-        else:
-            parser.error(f"unknown allocator {name}; known: nebula, {', '.join(PEERS)}")
-        if library is not None and not library.exists():
-            parser.error(f"no library at {library}")
-        allocators[name] = library
+    if "nebula" in arguments.allocators.split(",") and arguments.library is None:
+        parser.error("nebula needs --library")
+    try:
+        allocators = known.choose(arguments.allocators, arguments.library)
+    except known.UnknownAllocator as error:
+        parser.error(f"--allocators {arguments.allocators}: {error}")
 
-    facts = {**machine(), "rounds": arguments.rounds, "seconds for each case": arguments.benchmark_min_time, **versions}
+    facts = {**machine.facts(), "rounds": arguments.rounds, "seconds for each case": arguments.benchmark_min_time,
+             **{name: allocator.version for name, allocator in allocators.items()}}
     binary = arguments.micro.resolve()
     cases = list_cases(binary, arguments.benchmark_filter)
     if not cases:
