@@ -55,8 +55,9 @@ void in_child() {
     const SlowPath slow;
     thread_heap::adopt_after_fork();
   } else {
-    thread_heap::reset_locks_in_child();
-    node_heap.reset_locks_in_child();
+    pages::reset_in_child();
+    thread_heap::reset_in_child();
+    node_heap.reset_in_child();
   }
 }
 

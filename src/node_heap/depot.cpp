@@ -12,8 +12,11 @@ constexpr unsigned kBatchesLeast = 2;
 constexpr std::uint32_t kRecordsPerPage = kPageSize / sizeof(BatchRecord);
 
 constinit BatchStack spare_records;
-constinit std::atomic<bool> making_records{false};
-constinit std::uint32_t records_made = 0;  // by whoever has making_records
+constinit std::atomic<std::uint32_t> maker{0};  // the token of the thread that makes records
+constinit std::uint32_t records_made = 0;  // by the maker
+
+// Threads lie pages apart, so the lowest eight bits of a token say nothing more.
+std::uint32_t short_token() { return thread_token() >> 8; }
 
 BatchRecord& record_at(std::uint32_t index) {
   return reinterpret_cast<BatchRecord*>(record_map.batch_records)[index];
@@ -22,14 +25,16 @@ BatchRecord& record_at(std::uint32_t index) {
 // A page of new records. One thread at a time, the others do without: a depot is an optimisation.
 std::uint32_t make_records() {
   // acquire / release: what the last maker did to records_made and the area is seen by the next.
-  if (making_records.exchange(true, std::memory_order_acquire)) return BatchStack::kNone;
+  std::uint32_t nobody = 0;
+  if (!maker.compare_exchange_strong(nobody, thread_token(), std::memory_order_acquire, std::memory_order_relaxed))
+    return BatchStack::kNone;
   std::uint32_t first = BatchStack::kNone;
   const std::size_t end = (records_made + kRecordsPerPage) * sizeof(BatchRecord);
   if (pages::map_metadata(pages::Area::kBatchRecords, end) && pages::commit_metadata(kPageSize)) {
     first = records_made;
     records_made += kRecordsPerPage;
   }
-  making_records.store(false, std::memory_order_release);
+  maker.store(0, std::memory_order_release);
   if (first == BatchStack::kNone) return first;
   for (std::uint32_t i = 1; i < kRecordsPerPage; ++i) spare_records.push(first + i);
   return first;
@@ -60,6 +65,11 @@ std::uint32_t BatchStack::pop() {
   }
 }
 
+// relaxed: there is one thread.
+void Depot::reset_in_child() {
+  if (maker.load(std::memory_order_relaxed) != thread_token()) maker.store(0, std::memory_order_relaxed);
+}
+
 bool Depot::deposit(SizeClass c, void* const* slots, unsigned count) {
   const std::size_t batch_bytes = std::size_t{kSizeClasses.batch[index_of(c)]} * slot_size(c);
   const std::size_t bytes = bytes_most_.load(std::memory_order_relaxed);
@@ -73,7 +83,7 @@ bool Depot::deposit(SizeClass c, void* const* slots, unsigned count) {
   if (index == BatchStack::kNone) return false;
   BatchRecord& record = record_at(index);
   record.count = static_cast<std::uint8_t>(count);
-  record.depositor = thread_token() & 0xff'ffff;  // said again for the compiler
+  record.depositor = short_token() & 0xff'ffff;  // the mask is for the compiler
   std::memcpy(record.slots, slots, count * sizeof slots[0]);
   slots_.fetch_add(count, std::memory_order_relaxed);  // before the push: never less than there is
   deposits_.fetch_add(1, std::memory_order_relaxed);
@@ -93,7 +103,7 @@ unsigned Depot::withdraw(SizeClass c, void** end, unsigned room) {
   if (index == BatchStack::kNone) return 0;
   const BatchRecord& record = record_at(index);
   const unsigned count = record.count;
-  if (record.depositor != thread_token() && was_full_.load(std::memory_order_relaxed)) {
+  if (record.depositor != short_token() && was_full_.load(std::memory_order_relaxed)) {
     was_full_.store(false, std::memory_order_relaxed);
     wants_more_.store(true, std::memory_order_relaxed);
   }

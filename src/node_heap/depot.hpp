@@ -22,7 +22,7 @@ namespace nebula {
 struct alignas(kCacheLine) BatchRecord {
   std::atomic<std::uint32_t> next;  // index + 1 of the record below
   std::uint32_t count : 8;
-  std::uint32_t depositor : 24;  // a thread's token
+  std::uint32_t depositor : 24;  // the low bits of a thread's token
   void* slots[kBatchMost];
 };
 static_assert(sizeof(BatchRecord) == 512);
@@ -51,6 +51,8 @@ class alignas(kCacheLine) Depot {
   void grow_within(std::uint64_t bytes);
   // After it was found idle.
   void start_again() { bytes_most_.store(kBytesFirst, std::memory_order_relaxed); }
+  // In the child of a fork that did not wait for anybody: whoever was making records is gone.
+  static void reset_in_child();
 
   [[nodiscard]] std::uint64_t slots() const { return slots_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t deposits() const { return deposits_.load(std::memory_order_relaxed); }

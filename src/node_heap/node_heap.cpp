@@ -290,10 +290,11 @@ void NodeHeap::unlock_all() NEBULA_UNCHECKED {
   for (unsigned i = kClassEnd - 1; i >= kClassFirst; --i) classes_[i].lock.unlock();
 }
 
-void NodeHeap::reset_locks_in_child() {
+void NodeHeap::reset_in_child() {
+  Depot::reset_in_child();
   for (unsigned i = kClassFirst; i < kClassEnd; ++i)
     if (!classes_[i].lock.is_mine()) classes_[i].lock.reset_in_child();
-  if (!spans_.lock().is_mine()) spans_.lock().reset_in_child();
+  spans_.reset_in_child();
 }
 
 }  // namespace nebula

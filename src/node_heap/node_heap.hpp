@@ -61,8 +61,8 @@ class NodeHeap {
   void lock_all();
   [[nodiscard]] bool try_lock_all_for(unsigned milliseconds);
   void unlock_all();
-  // In the child of a fork that could not take the locks.
-  void reset_locks_in_child();
+  // In the child of a fork that could not take the locks: what others held or had begun is free and has ended.
+  void reset_in_child();
 
  private:
   // List 0 is no list: a slab with nothing to give. Then by what is available, fullest first, then the empty ones.

@@ -18,6 +18,7 @@ struct AreaState {
   std::size_t capacity = 0;
   std::size_t mapped = 0;
   std::size_t step = 0;
+  std::size_t attempted = 0;  // what `mapped` becomes if the mapping that is being tried succeeds; else 0
 };
 constinit AreaState areas[static_cast<unsigned>(Area::kEnd)];
 constinit RegionIndex regions_capacity = 0;
@@ -55,7 +56,7 @@ void lay_out(Address metadata_base, RegionIndex regions) {
   const std::size_t thread_heaps = regions >= 32 * 1024 ? 32 * 1024 : 2 * 1024;
   Address at = metadata_base;
   const auto place = [&at](Area area, std::size_t capacity, std::size_t step) {
-    state_of(area) = {at, capacity, 0, step};
+    state_of(area) = {at, capacity, 0, step, 0};
     at += round_up(capacity, kRegionSize);
   };
   place(Area::kRegionRecords, regions * kRegionRecordBytes, 16 * kPageSize);
@@ -64,7 +65,7 @@ void lay_out(Address metadata_base, RegionIndex regions) {
   place(Area::kThreadHeaps, thread_heaps * kThreadHeapBytes, kThreadHeapBytes);
   place(Area::kSignalArena, kSignalArenaBytes, 0);
   const Address base = round_up(at + kClassMapBytes, kBaseAlignment);
-  state_of(Area::kClassMap) = {base - kClassMapBytes, regions * kUnitsPerRegion, 0, 16 * kPageSize};
+  state_of(Area::kClassMap) = {base - kClassMapBytes, regions * kUnitsPerRegion, 0, 16 * kPageSize, 0};
   record_map = {state_of(Area::kRegionRecords).start, state_of(Area::kUnitRecords).start,
                 state_of(Area::kBatchRecords).start, state_of(Area::kThreadHeaps).start,
                 state_of(Area::kSignalArena).start};
@@ -101,13 +102,22 @@ bool map_metadata(Area area, std::size_t bytes) {
     std::size_t wanted = round_up(bytes, kPageSize);
     if (wanted < state.mapped + step) wanted = state.mapped + step;
     if (wanted > round_up(state.capacity, kPageSize)) wanted = round_up(state.capacity, kPageSize);
-    if (os::map_at(state.start + state.mapped, wanted - state.mapped) == os::MapResult::kMapped) {
-      mapped.fetch_add(wanted - state.mapped, std::memory_order_relaxed);
+    const std::size_t more = wanted - state.mapped;
+    state.attempted = wanted;
+    const os::MapResult result = os::map_at(state.start + state.mapped, more);
+    if (result == os::MapResult::kMapped) {
+      mapped.fetch_add(more, std::memory_order_relaxed);
       state.mapped = wanted;
-      return true;
     }
+    state.attempted = 0;
+    if (result == os::MapResult::kMapped) return true;
     if (step == kPageSize) return false;
   }
+}
+
+void reset_in_child() {
+  for (AreaState& state : areas)
+    if (state.attempted > state.mapped && os::is_readable(state.start + state.mapped)) state.mapped = state.attempted;
 }
 
 bool map_piece(Area area, std::size_t offset, std::size_t bytes) {

@@ -75,6 +75,9 @@ enum class Area : std::uint8_t { kRegionRecords, kUnitRecords, kBatchRecords, kT
 [[nodiscard]] bool map_metadata(Area area, std::size_t bytes);
 // The same for a piece of an area that does not grow from its start; each piece once.
 [[nodiscard]] bool map_piece(Area area, std::size_t offset, std::size_t bytes);
+// In the child of a fork that did not wait for anybody: what a thread that is gone had mapped and not yet noted is noted,
+// or the next growth of its area would find the place taken.
+void reset_in_child();
 // Gives back a stretch of metadata of which `charged` bytes are committed; it stays mapped and reads as zero. False when
 // the kernel refuses.
 [[nodiscard]] bool purge_metadata(Address where, std::size_t bytes, std::size_t charged);

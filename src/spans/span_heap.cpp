@@ -28,6 +28,13 @@ constexpr unsigned kRegionsPerPurge = 4;  // keeps the longest call under about 
 std::size_t record_bytes(std::size_t regions) {
   return round_up(regions * kUnitsPerRegion, kPageSize) + round_up(regions * kRegionRecordBytes, kPageSize);
 }
+// The span that this thread has claimed, one at a time: what a child of fork keeps of the claims. Set before the claim's
+// bit and cleared after it, under the lock.
+struct Claimed {
+  UnitIndex first = kNoUnit;
+  std::uint32_t era = 0;
+};
+constinit thread_local Claimed claimed_here;
 
 pages::Range pages_of(UnitIndex first, Units count) {
   return {first_page_of(first), {count.count * kPagesPerUnit}};
@@ -45,10 +52,10 @@ UnitIndex SpanHeap::take(Units count, Units alignment) {
       mark_used(first, count);
       return first;
     }
-    if (growing_) {
+    if (grower_ != 0) {
       wait_for_change();
     } else if (!grow(count, alignment)) {
-      if (purging_ == 0) return kNoUnit;
+      if (purging_.count() == 0) return kNoUnit;
       wait_for_change();
     }
   }
@@ -65,8 +72,9 @@ bool SpanHeap::is_claimed(UnitIndex first) const {
 }
 
 void SpanHeap::set_claimed(UnitIndex first) {
+  claimed_here = {first, claims_.begin()};
+  std::atomic_signal_fence(std::memory_order_release);  // a handler that forks sees no bit of ours without the line above
   region_at(region_of(first)).claimed_units |= mask_of(first % kUnitsPerRegion, 1);
-  ++claims_;
 }
 
 void SpanHeap::claim(UnitIndex first) {
@@ -98,7 +106,9 @@ bool SpanHeap::try_claim(UnitIndex first) {
 void SpanHeap::release_claim(UnitIndex first) {
   LockGuard guard(lock_);
   region_at(region_of(first)).claimed_units &= ~mask_of(first % kUnitsPerRegion, 1);
-  --claims_;
+  std::atomic_signal_fence(std::memory_order_release);  // as in set_claimed
+  claims_.end(claimed_here.era);
+  claimed_here.first = kNoUnit;
   announce_change();
 }
 
@@ -214,7 +224,7 @@ bool SpanHeap::grow(Units count, Units alignment) {
     if (!charge_records(first + wanted)) return false;
   }
   const bool is_small_heap = first * kRegionSize < kSmallPagesBytes && wanted * kRegionSize < kSmallPagesBytes;
-  growing_ = true;
+  grower_ = thread_token();
   lock_.unlock();
 
   os::MapResult result = os::MapResult::kRefused;
@@ -239,7 +249,7 @@ bool SpanHeap::grow(Units count, Units alignment) {
   }
 
   lock_.lock();
-  growing_ = false;
+  grower_ = 0;
   announce_change();
   if (result == os::MapResult::kRefused) {
     ++growth_refusals_;
@@ -290,21 +300,38 @@ void SpanHeap::publish(RegionIndex first, std::size_t count) {
 
 void SpanHeap::wait_for_change() {
   const std::uint32_t seen = changes_.load(std::memory_order_relaxed);  // changes only under the lock
-  ++waiting_;
+  const std::uint32_t era = waiting_.begin();
   lock_.unlock();
   os::wait_while(changes_, seen);
   lock_.lock();
-  --waiting_;
+  waiting_.end(era);
 }
 
 void SpanHeap::announce_change() {
   changes_.fetch_add(1, std::memory_order_relaxed);
-  if (waiting_ != 0) os::wake_all(changes_);
+  if (waiting_.count() != 0) os::wake_all(changes_);
 }
 
 void SpanHeap::lock_quiet() {
   lock_.lock();
-  while (growing_ || purging_ != 0 || claims_ != 0) wait_for_change();
+  while (grower_ != 0 || purging_.count() != 0 || claims_.count() != 0) wait_for_change();
+}
+
+// This thread may be in the middle of anything here, and goes on with it when its signal handler returns.
+void SpanHeap::reset_in_child() NEBULA_UNCHECKED {
+  if (!lock_.is_mine()) lock_.reset_in_child();
+  if (grower_ != thread_token()) grower_ = 0;
+  purging_.forget_in_child();
+  claims_.forget_in_child();
+  waiting_.forget_in_child();
+  for (RegionIndex index = 0; index < regions_; ++index) {
+    const bool has_ours = claimed_here.first != kNoUnit && region_of(claimed_here.first) == index;
+    const std::uint32_t ours = has_ours ? mask_of(claimed_here.first % kUnitsPerRegion, 1) : 0;
+    Region& region = region_at(index);
+    if ((region.claimed_units & ~ours) != 0) region.claimed_units &= ours;
+  }
+  // If it is this thread that waits, it looks again. relaxed: there is no other.
+  changes_.fetch_add(1, std::memory_order_relaxed);
 }
 
 void SpanHeap::mark_used(UnitIndex first, Units count) {
@@ -458,7 +485,7 @@ std::size_t SpanHeap::purge(Purge how) {
   for (RegionIndex index = 0; index < regions_; ++index)
     if (region_at(index).dirty_pages != 0) purged += purge_region(index, how);
   // What other threads are purging is memory on its way back: the caller may count on it.
-  while (purging_ != 0) wait_for_change();
+  while (purging_.count() != 0) wait_for_change();
   return purged;
 }
 
@@ -483,7 +510,7 @@ std::size_t SpanHeap::purge_region(RegionIndex index, Purge how) {
   region.dirty_units &= ~chosen;
   dirty_pages_ -= dirty_before;
   set_free_units(index, region.free_units & ~chosen, End::kFront);
-  ++purging_;
+  const std::uint32_t era = purging_.begin();
   lock_.unlock();
 
   // Else the kernel would soon put a huge page back under the whole region.
@@ -509,7 +536,7 @@ std::size_t SpanHeap::purge_region(RegionIndex index, Purge how) {
   }
 
   lock_.lock();
-  --purging_;
+  purging_.end(era);
   if (healed) {
     region.is_patched = false;
     --patched_regions_;

@@ -19,6 +19,7 @@
 #include "base/units.hpp"
 #include "pages/region.hpp"
 #include "sync/lock.hpp"
+#include "sync/tally.hpp"
 
 namespace nebula {
 
@@ -63,6 +64,9 @@ class SpanHeap {
   // For fork and the report: nothing moves while it is held, growth, purges and claims included.
   Lock& lock() { return lock_; }
   void lock_quiet() NEBULA_ACQUIRE(lock_);
+  // In the child of a fork that could not wait for that: growths, purges and claims of threads that are not here any more
+  // have ended. Units that such a purge had taken out of circulation are lost.
+  void reset_in_child() NEBULA_UNCHECKED;
 
  private:
   struct List {
@@ -103,11 +107,11 @@ class SpanHeap {
   std::uint64_t dirty_pages_ NEBULA_GUARDED_BY(lock_) = 0;
   RegionIndex regions_ NEBULA_GUARDED_BY(lock_) = 0;
   std::size_t charged_records_ NEBULA_GUARDED_BY(lock_) = 0;  // bytes of class map and region records
-  bool growing_ NEBULA_GUARDED_BY(lock_) = false;
-  unsigned purging_ NEBULA_GUARDED_BY(lock_) = 0;
   std::uint32_t patched_regions_ NEBULA_GUARDED_BY(lock_) = 0;
-  unsigned claims_ NEBULA_GUARDED_BY(lock_) = 0;
-  unsigned waiting_ NEBULA_GUARDED_BY(lock_) = 0;
+  std::uint32_t grower_ NEBULA_GUARDED_BY(lock_) = 0;  // the token of the thread that is at it
+  Tally purging_ NEBULA_GUARDED_BY(lock_);
+  Tally claims_ NEBULA_GUARDED_BY(lock_);
+  Tally waiting_ NEBULA_GUARDED_BY(lock_);
   std::atomic<std::uint32_t> changes_{0};  // a futex: a growth, a purge or a claim has ended
   std::uint64_t huge_regions_ NEBULA_GUARDED_BY(lock_) = 0;
   std::uint64_t growths_ NEBULA_GUARDED_BY(lock_) = 0;

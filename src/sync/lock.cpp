@@ -28,6 +28,8 @@ constinit thread_local std::uint8_t held[static_cast<unsigned>(LockRank::kEnd)] 
 
 }  // namespace
 
+std::uint32_t thread_token() { return my_token(); }
+
 void Lock::note_acquired() {
 #ifndef NDEBUG
   for (unsigned above = static_cast<unsigned>(rank_) + 1; above < static_cast<unsigned>(LockRank::kEnd); ++above)

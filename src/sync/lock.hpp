@@ -73,6 +73,9 @@ class NEBULA_SCOPED_CAPABILITY LockGuard {
   Lock& lock_;
 };
 
+// Tells the threads of a process apart; never 0. See my_token in lock.cpp for how well.
+[[nodiscard]] std::uint32_t thread_token();
+
 // Set while this thread holds every lock there is, for fork: what it allocates in between, in other libraries' fork
 // handlers, needs to take none.
 extern constinit thread_local bool holds_every_lock;
@@ -80,12 +83,6 @@ extern constinit thread_local bool holds_every_lock;
 // Set while this thread is in a slow path and may hold locks: whoever comes in again on the same thread is a signal
 // handler (or code called by one) and must not take any.
 extern constinit thread_local bool in_slow_path;
-
-// Tells threads apart, in 24 bits: their thread-local storage lies in different pages. Two threads a multiple of 64 GiB
-// apart share one.
-[[nodiscard]] inline std::uint32_t thread_token() {
-  return static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(&in_slow_path) >> 12) & 0xff'ffff;
-}
 
 class SlowPath {
  public:

@@ -448,7 +448,7 @@ void unlock_all() NEBULA_UNCHECKED {
   registry_lock.unlock();
 }
 
-void reset_locks_in_child() {
+void reset_in_child() {
   for_each_heap([](ThreadHeap& heap) {
     if (!heap.gate.is_mine()) heap.gate.reset_in_child();
   });

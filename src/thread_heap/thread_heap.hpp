@@ -125,7 +125,7 @@ void adopt_after_fork();
 void lock_all();
 [[nodiscard]] bool try_lock_all_for(unsigned milliseconds);
 void unlock_all();
-void reset_locks_in_child();
+void reset_in_child();
 
 struct PoolFacts {
   std::uint64_t allocations = 0;

@@ -296,6 +296,7 @@ plain("thread_keys")
 plain("fork_storm")
 plain("fork_concurrent")
 plain("fork_in_handler")
+plain("fork_in_handler_growing")
 plain("fork_handlers")
 
 
