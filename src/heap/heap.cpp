@@ -41,19 +41,15 @@ constexpr std::uint64_t kNodeTickMilliseconds = 100;
 // and not yet back in a slab): fork waits for it, and so the child, where this thread does not exist, loses nothing.
 class HoldGate {
  public:
-  HoldGate() : heap_(thread_heap::is_none(current_heap) ? nullptr : current_heap) { lock(); }
+  HoldGate() : gate_(thread_heap::my_gate()) { lock(); }
   ~HoldGate() { unlock(); }
   HoldGate(const HoldGate&) = delete;
   HoldGate& operator=(const HoldGate&) = delete;
 
  private:
-  void lock() NEBULA_UNCHECKED {
-    if (heap_ != nullptr) heap_->gate.lock();
-  }
-  void unlock() NEBULA_UNCHECKED {
-    if (heap_ != nullptr) heap_->gate.unlock();
-  }
-  ThreadHeap* heap_;
+  void lock() NEBULA_UNCHECKED { gate_.lock(); }
+  void unlock() NEBULA_UNCHECKED { gate_.unlock(); }
+  Lock& gate_;
 };
 
 bool is_started() {
@@ -171,11 +167,11 @@ void note_refusal(const Request& request) {
 
 void reclaim_for_soft_limit() {
   const std::uint64_t started = os::nanoseconds();
-  if (started < soft_busy_until.load(kRelaxed)) {
+  std::uint64_t busy_until = soft_busy_until.load(kRelaxed);
+  if (started < busy_until || !soft_busy_until.compare_exchange_strong(busy_until, ~std::uint64_t{0}, kRelaxed)) {
     soft_let_go.fetch_add(1, kRelaxed);
     return;
   }
-  soft_busy_until.store(~std::uint64_t{0}, kRelaxed);
   if (soft_crossings.fetch_add(1, kRelaxed) == 0) {
     TextOf<128> line;
     line << "committed memory is above NEBULA_BUDGET_SOFT, " << process_account.soft_limit() << " bytes; reclaiming";
@@ -224,13 +220,16 @@ void* serve(Request& request, Attempt attempt, InHandler in_handler) {
   return object;
 }
 
+// What every slot of a class is aligned to: whoever asked for an alignment got such a class.
+std::size_t aligned_by_slot_size(SizeClass c) { return slot_size(c) & (~slot_size(c) + 1); }
+
 enum class OnRefusal { kNote, kIgnore };
 
 void* allocate_class(SizeClass c, std::size_t size, OnRefusal on_refusal = OnRefusal::kNote) {
   if (void* const slot = try_pop(current_heap, index_of(c))) return slot;
   Request request = {size, slot_size(c)};
   void* const slot = serve(request, [c] { return allocate_from_class(c); },
-                           [c] { return signal_arena::allocate(slot_size(c)); });
+                           [c] { return signal_arena::allocate(slot_size(c), aligned_by_slot_size(c)); });
   if (on_refusal == OnRefusal::kNote) note_refusal(request);
   return slot;
 }
@@ -245,7 +244,10 @@ void* allocate_large(std::size_t size, std::size_t alignment, large::Contents co
         const HoldGate hold;
         return reinterpret_cast<void*>(large::allocate(node_heap.spans(), bytes, alignment, contents));
       },
-      [=]() -> void* { return alignment <= kGranule ? signal_arena::allocate(bytes) : nullptr; });
+      [=]() -> void* {
+        void* const target = signal_arena::allocate(bytes, alignment);
+        return target != nullptr && contents == large::Contents::kZero ? std::memset(target, 0, bytes) : target;
+      });
   note_refusal(request);
   return object;
 }
@@ -325,6 +327,8 @@ bool start() {
   }
   return state.load(std::memory_order_acquire) == State::kStarted;
 }
+
+void reset_in_child() { soft_busy_until.store(0, kRelaxed); }
 
 void watch_thread_exits() {
   if (exits_watched.load(kRelaxed) || pthread_key_create(&exit_key, at_thread_exit) != 0) return;

@@ -104,6 +104,8 @@ bool trim();
 // Called once before other threads exist; later calls find it done. False: no address space to be had, every
 // allocation will fail.
 bool start();
+// In the child of a fork: what another thread was doing here has ended.
+void reset_in_child();
 // From then on the heaps of threads that end are used again.
 void watch_thread_exits();
 

@@ -44,20 +44,23 @@ bool make_ready(std::size_t end) {
 
 }  // namespace
 
-void* allocate(std::size_t size) {
+void* allocate(std::size_t size, std::size_t alignment) {
   const std::size_t capacity = pages::capacity_of(pages::Area::kSignalArena);
-  if (size > capacity / 2) return nullptr;
-  const std::size_t bytes = kHeader + round_up(size, kHeader);
+  if (size > capacity / 4 || alignment > capacity / 4) return nullptr;
+  if (alignment < kHeader) alignment = kHeader;
+  const std::size_t bytes = round_up(size, kHeader);
   std::uint64_t before = state.load(kRelaxed);
-  std::size_t at = 0;
+  Address object = 0;
+  std::uint64_t after = 0;
   do {
-    at = before & (kOneLive - 1);
-    if (at + bytes > capacity || !make_ready(at + bytes)) return nullptr;
+    object = round_up(record_map.signal_arena + (before & (kOneLive - 1)) + kHeader, alignment);
+    const std::size_t end = object + bytes - record_map.signal_arena;
+    if (end > capacity || !make_ready(end)) return nullptr;
+    after = (before & ~(kOneLive - 1)) + kOneLive + end;
     // acquire: pairs with the release in deallocate, whose object's place may be handed out again.
-  } while (!state.compare_exchange_weak(before, before + bytes + kOneLive, std::memory_order_acquire, kRelaxed));
+  } while (!state.compare_exchange_weak(before, after, std::memory_order_acquire, kRelaxed));
   allocations.fetch_add(1, kRelaxed);
-  const Address object = record_map.signal_arena + at + kHeader;
-  *reinterpret_cast<std::size_t*>(object - kHeader) = bytes - kHeader;
+  *reinterpret_cast<std::size_t*>(object - kHeader) = bytes;
   return reinterpret_cast<void*>(object);
 }
 

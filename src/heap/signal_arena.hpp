@@ -9,7 +9,8 @@
 
 namespace nebula::signal_arena {
 
-[[nodiscard]] void* allocate(std::size_t size);
+// alignment: a power of two. The contents are what the last owner left.
+[[nodiscard]] void* allocate(std::size_t size, std::size_t alignment);
 [[nodiscard]] bool holds(const void* pointer);
 [[nodiscard]] std::size_t size_of(const void* pointer);
 void deallocate(void* pointer);

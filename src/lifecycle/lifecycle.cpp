@@ -50,6 +50,7 @@ void in_parent() {
 
 void in_child() {
   report::note_fork();
+  heap::reset_in_child();
   if (holds_every_lock) {
     release_after_fork();
     const SlowPath slow;

@@ -68,6 +68,11 @@ constexpr unsigned kHeapsMost = 32 * 1024;
 constinit Lock registry_lock{LockRank::kRegistry};
 constinit std::atomic<std::uint32_t> heaps_reserved{0};  // indices below were given out
 constinit std::atomic<std::uint64_t> heaps_ready[kHeapsMost / 64] = {};
+// Of each heap in use, where its thread keeps current_heap. Two threads that live have two such places: a new thread that
+// finds its own in here is the successor, at the same place, of one that ended without telling.
+constinit std::atomic<Address> owners[kHeapsMost] = {};
+constinit Lock heapless_gate{LockRank::kGate};
+constinit std::atomic<std::uint64_t> create_again_at{0};  // coarse milliseconds
 constinit std::uint32_t first_free NEBULA_GUARDED_BY(registry_lock) = 0;  // index + 1
 constinit std::uint32_t idle_heaps NEBULA_GUARDED_BY(registry_lock) = 0;
 constinit std::atomic<std::uint64_t> threads_started{0};
@@ -140,14 +145,23 @@ constexpr std::size_t kPackedBytes = sizeof(ThreadHeap) + kLayout.packed_end * s
 
 // A heap from fresh memory; null when system or budget has no room for it.
 ThreadHeap* create() {
-  const std::uint32_t index = heaps_reserved.load(kRelaxed);
-  if (index >= kHeapsMost || (index + 1) * kThreadHeapBytes > pages::capacity_of(pages::Area::kThreadHeaps))
-    return nullptr;
+  constexpr std::uint64_t kPatienceMilliseconds = 100;  // after a refusal: every call of a thread without a heap comes here
+  const std::uint64_t now = os::coarse_milliseconds();
+  if (now < create_again_at.load(kRelaxed)) return nullptr;
+  const std::size_t most = pages::capacity_of(pages::Area::kThreadHeaps) / kThreadHeapBytes;
+  if (heaps_reserved.load(kRelaxed) >= (most < kHeapsMost ? most : kHeapsMost)) return nullptr;
   const std::size_t bytes = pages_for(kPackedBytes).bytes();
-  if (!pages::commit_metadata(bytes)) return nullptr;
+  if (!pages::commit_metadata(bytes)) {
+    create_again_at.store(now + kPatienceMilliseconds, kRelaxed);
+    return nullptr;
+  }
   const std::uint32_t mine = heaps_reserved.fetch_add(1, kRelaxed);
-  if (mine >= kHeapsMost || !pages::map_piece(pages::Area::kThreadHeaps, mine * kThreadHeapBytes, kRoomBytes)) {
+  if (mine >= most || mine >= kHeapsMost || !pages::map_piece(pages::Area::kThreadHeaps, mine * kThreadHeapBytes, kRoomBytes)) {
     pages::uncommit_metadata(bytes);
+    create_again_at.store(now + kPatienceMilliseconds, kRelaxed);
+    // The index is used again unless another thread has taken the next one meanwhile.
+    std::uint32_t end = mine + 1;
+    heaps_reserved.compare_exchange_strong(end, mine, kRelaxed);
     return nullptr;
   }
   ThreadHeap& heap = heap_at(mine);
@@ -161,6 +175,13 @@ ThreadHeap* create() {
   // release: pairs with the acquire in for_each_heap.
   heaps_ready[mine / 64].fetch_or(std::uint64_t{1} << (mine % 64), std::memory_order_release);
   return &heap;
+}
+
+constexpr std::uint32_t kIdleHeapsKept = 4;
+
+std::uint32_t idle_now() {
+  LockGuard guard(registry_lock);
+  return idle_heaps;
 }
 
 ThreadHeap* take_idle() {
@@ -179,6 +200,17 @@ void put_idle(ThreadHeap& heap) {
   heap.next_free = first_free;
   first_free = heap.index + 1;
   ++idle_heaps;
+}
+
+// The heap of a thread that ended after its last destructors, at whose place this thread lives now; as it was left.
+ThreadHeap* inherit() {
+  const auto here = reinterpret_cast<Address>(&current_heap);
+  const std::uint32_t end = heaps_reserved.load(kRelaxed);
+  for (std::uint32_t i = 0; i < end && i < kHeapsMost; ++i) {
+    // acquire: the thread that ended had its place given back by the C library before this one could get it.
+    if (owners[i].load(std::memory_order_acquire) == here) return &heap_at(i);
+  }
+  return nullptr;
 }
 
 NodeHeap::Source source() {
@@ -252,7 +284,8 @@ void grow_pool(ThreadHeap& heap, unsigned c, Trend trend) {
 
 // Under the gate. A reclaim somewhere has set the capacities to 0: give everything, then be as before.
 void answer_reclaim(ThreadHeap& heap) {
-  const std::uint32_t epoch = reclaim_epoch.load(kRelaxed);
+  // acquire: pairs with the release in ask_others_to_flush, so the zeros come before what is stored below.
+  const std::uint32_t epoch = reclaim_epoch.load(std::memory_order_acquire);
   if (heap.reclaim_epoch == epoch) return;
   heap.reclaim_epoch = epoch;
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
@@ -271,18 +304,23 @@ constinit thread_local ThreadHeap* current_heap = const_cast<ThreadHeap*>(&no_he
 
 namespace thread_heap {
 
+Lock& my_gate() { return is_none(current_heap) ? heapless_gate : current_heap->gate; }
+
 bool is_none(const ThreadHeap* heap) { return heap == no_heap_yet || heap == no_heap_any_more; }
 
 ThreadHeap* ensure() {
   if (current_heap != no_heap_yet) return current_heap;
   ThreadHeap* heap = take_idle();
-  if (heap == nullptr) heap = create();
+  ThreadHeap* const inherited = heap == nullptr ? inherit() : nullptr;
+  if (heap == nullptr) heap = inherited != nullptr ? inherited : create();
   if (heap == nullptr) return current_heap;
   heap->exit_rounds = 0;
-  heap->reclaim_epoch = reclaim_epoch.load(kRelaxed);
+  heap->reclaim_epoch = reclaim_epoch.load(std::memory_order_acquire);  // as in answer_reclaim
+  for (unsigned c = kClassFirst; c < kClassEnd; ++c) heap->capacity[c].store(heap->limit[c], kRelaxed);
   heap->ticked_at = os::coarse_milliseconds();
   threads_started.fetch_add(1, kRelaxed);
-  threads_now.fetch_add(1, kRelaxed);
+  if (inherited == nullptr) threads_now.fetch_add(1, kRelaxed);
+  owners[heap->index].store(reinterpret_cast<Address>(&current_heap), std::memory_order_release);
   current_heap = heap;
   return heap;
 }
@@ -327,6 +365,7 @@ void* allocate_direct(SizeClass c) {
   // A refill may end on a cache line and so give more than one; the rest goes straight back.
   constexpr unsigned kRoom = kCacheLine / kGranule;
   void* slots[kRoom];
+  LockGuard guard(heapless_gate);
   const unsigned got = node_heap.refill(c, slots + kRoom, 1, kRoom, NodeHeap::Source::kSlabsOnly);
   if (got == 0) return nullptr;
   if (got > 1) node_heap.flush(c, slots + kRoom - got, got - 1, NodeHeap::Source::kSlabsOnly, "malloc");
@@ -335,6 +374,7 @@ void* allocate_direct(SizeClass c) {
 }
 
 void free_direct(SizeClass c, void* pointer, const char* call) {
+  LockGuard guard(my_gate());
   node_heap.flush(c, &pointer, 1, NodeHeap::Source::kSlabsOnly, call);
   node_heap.count_direct_free(c);
 }
@@ -369,30 +409,34 @@ void release_current() {
   if (is_none(heap)) return;
   flush_all(*heap);
   current_heap = no_heap_any_more;
+  const bool keeps_room = idle_now() < kIdleHeapsKept;
   {
     LockGuard guard(heap->gate);
     pack_pools(*heap);
-    // The room that grown pools had: a thousand threads that are gone must not hold a hundred megabytes.
+    // The room that grown pools had: a thousand threads that are gone must not hold a hundred megabytes. The next few
+    // threads find it ready.
     const std::size_t first = pages_for(kPackedBytes).bytes();
     const std::size_t end = heap->has_swing_room ? kThreadHeapBytes : kRoomBytes;
     const std::size_t grown = pages_for(end - first).count - missing_pages(*heap, first, end);
-    if (grown != 0 && pages::purge_metadata(reinterpret_cast<Address>(heap) + first, end - first, grown * kPageSize)) {
+    if (grown != 0 && !keeps_room && pages::purge_metadata(reinterpret_cast<Address>(heap) + first, end - first, grown * kPageSize)) {
       heap->committed_pages[0] &= (std::uint64_t{1} << (first / kPageSize)) - 1;
       heap->committed_pages[1] = 0;
     }
   }
   threads_now.fetch_sub(1, kRelaxed);
+  owners[heap->index].store(0, kRelaxed);
   put_idle(*heap);
 }
 
 void ask_others_to_flush() {
-  reclaim_epoch.fetch_add(1, kRelaxed);
   for_each_heap([](ThreadHeap& heap) {
     if (&heap == current_heap) return;
     if (heap.in_use.load(kRelaxed)) {
       for (unsigned c = kClassFirst; c < kClassEnd; ++c) heap.capacity[c].store(0, kRelaxed);
     }
   });
+  // release, after the zeros: an owner that answers before has zeros left and comes here again; see answer_reclaim.
+  reclaim_epoch.fetch_add(1, std::memory_order_release);
   // Idle heaps have empty pools, except those inherited through a fork: nobody else will flush these.
   std::uint32_t rest = 0;
   {
@@ -417,18 +461,22 @@ void ask_others_to_flush() {
 void adopt_after_fork() {
   threads_now.store(is_none(current_heap) ? 0 : 1, kRelaxed);
   for_each_heap([](ThreadHeap& heap) {
-    if (&heap != current_heap && heap.in_use.load(kRelaxed)) put_idle(heap);
+    if (&heap == current_heap || !heap.in_use.load(kRelaxed)) return;
+    owners[heap.index].store(0, kRelaxed);
+    put_idle(heap);
   });
 }
 
 void lock_all() NEBULA_UNCHECKED {
   registry_lock.lock();
+  heapless_gate.lock();
   for_each_heap([](ThreadHeap& heap) NEBULA_UNCHECKED { heap.gate.lock(); });
 }
 
 bool try_lock_all_for(unsigned milliseconds) NEBULA_UNCHECKED {
   if (!registry_lock.try_lock_for(milliseconds)) return false;
-  bool all = true;
+  bool all = heapless_gate.try_lock_for(milliseconds);
+  const bool has_heapless = all;
   std::uint32_t locked = 0;
   for_each_heap([&](ThreadHeap& heap) NEBULA_UNCHECKED {
     if (!all) return;
@@ -439,12 +487,14 @@ bool try_lock_all_for(unsigned milliseconds) NEBULA_UNCHECKED {
   for_each_heap([&](ThreadHeap& heap) NEBULA_UNCHECKED {
     if (heap.index < locked) heap.gate.unlock();
   });
+  if (has_heapless) heapless_gate.unlock();
   registry_lock.unlock();
   return false;
 }
 
 void unlock_all() NEBULA_UNCHECKED {
   for_each_heap([](ThreadHeap& heap) NEBULA_UNCHECKED { heap.gate.unlock(); });
+  heapless_gate.unlock();
   registry_lock.unlock();
 }
 
@@ -452,6 +502,7 @@ void reset_in_child() {
   for_each_heap([](ThreadHeap& heap) {
     if (!heap.gate.is_mine()) heap.gate.reset_in_child();
   });
+  if (!heapless_gate.is_mine()) heapless_gate.reset_in_child();
   if (!registry_lock.is_mine()) registry_lock.reset_in_child();
 }
 

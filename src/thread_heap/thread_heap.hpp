@@ -104,6 +104,9 @@ ThreadHeap* ensure();
 [[nodiscard]] void* refill_and_pop(ThreadHeap& heap, SizeClass c);
 // Makes room and pushes. The pointer is in a unit of class c.
 void make_room_and_push(ThreadHeap& heap, SizeClass c, void* pointer, const char* call);
+// What this thread holds while something is in two places at once: its heap's gate, or the one that all threads without a
+// heap share.
+[[nodiscard]] Lock& my_gate();
 // One slot, through no pool.
 [[nodiscard]] void* allocate_direct(SizeClass c);
 void free_direct(SizeClass c, void* pointer, const char* call);

@@ -1,6 +1,6 @@
 /* A signal handler that allocates and frees while malloc and free are interrupted anywhere, 10,000 times a second, in
-   two threads: no deadlock. What the objects hold is not looked at: between two steps of a pool a handler may be given
-   the slot that the interrupted call is about to return. */
+   two threads: no deadlock, and each object is aligned and, from calloc, zero. What other objects hold is not looked at:
+   between two steps of a pool a handler may be given the slot that the interrupted call is about to return. */
 #include "check.h"
 
 #include <pthread.h>
@@ -19,6 +19,20 @@ static void allocate(int signal_number) {
     void *object = hide(malloc(sizes[i]));
     CHECK(object != NULL);
     free(object);
+  }
+  for (size_t alignment = 64; alignment <= 1 << 20; alignment *= 16) {
+    void *aligned = NULL;
+    CHECK(posix_memalign(&aligned, alignment, 100) == 0);
+    CHECK((uintptr_t)hide(aligned) % alignment == 0);
+    free(aligned);
+  }
+  /* Large ones: a small one may be the interrupted call's slot too. */
+  for (int i = 0; i < 2; ++i) {
+    unsigned char *zero = hide(calloc(1, 50000));
+    CHECK(zero != NULL);
+    for (size_t at = 0; at < 50000; ++at) CHECK(zero[at] == 0);
+    memset(zero, 0xff, 50000);
+    free(zero);
   }
   ++handled;
   errno = error;

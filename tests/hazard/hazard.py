@@ -293,6 +293,29 @@ def secure_mode(test):
 
 plain("thread_storm")
 plain("thread_keys")
+
+
+def heaps_of(test, program):
+    """How many thread heaps the report of a program that ends well counts."""
+    outcome = test.run([test.program(program)], {"NEBULA_STATS": "1"}).ended(0)
+    found = re.search(r"^threads .* (\d+) heaps;", outcome.errors, re.MULTILINE)
+    if not found:
+        outcome.fail("there is no report")
+    return int(found[1])
+
+
+@test
+def late_first_use(test):
+    heaps = heaps_of(test, "late_first_use")
+    test.expect(heaps <= 3, f"{heaps} thread heaps for one thread at a time")
+
+
+@test
+def no_room_for_heaps(test):
+    heaps = heaps_of(test, "no_room_for_heaps")
+    test.expect(2 <= heaps <= 3, f"{heaps} thread heaps for two threads at a time")
+
+
 plain("fork_storm")
 plain("fork_concurrent")
 plain("fork_in_handler")
