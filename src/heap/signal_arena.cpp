@@ -4,6 +4,7 @@
 
 #include "base/bits.hpp"
 #include "budget/account.hpp"
+#include "os/process.hpp"
 #include "pages/address_space.hpp"
 
 namespace nebula::signal_arena {
@@ -30,6 +31,8 @@ constinit std::atomic<unsigned> places_used{0};  // of these, at most so many ar
 
 // Maps and charges up to `end`. Handlers on several threads may race for a piece: exactly one maps it and pays.
 bool make_ready(std::size_t end) {
+  constexpr int kPatience = 100;  // moments of some 50 microseconds: a handler on another thread may be mapping it
+  int refusals = 0;
   for (std::uint64_t ready = ready_bytes.load(kRelaxed); ready < end; ready = ready_bytes.load(kRelaxed)) {
     if (!process_account.try_charge(kPiece)) return false;
     if (pages::map_piece(pages::Area::kSignalArena, ready, kPiece)) {
@@ -37,7 +40,9 @@ bool make_ready(std::size_t end) {
       continue;
     }
     process_account.credit(kPiece);
-    if (ready_bytes.load(kRelaxed) == ready) return false;  // refused, or another thread is at it: do without
+    if (ready_bytes.load(kRelaxed) != ready) continue;
+    if (++refusals == kPatience) return false;
+    os::yield_processor();
   }
   return true;
 }
@@ -73,12 +78,16 @@ std::size_t size_of(const void* pointer) {
   return *reinterpret_cast<const std::size_t*>(reinterpret_cast<Address>(pointer) - kHeader);
 }
 
-void deallocate(void*) {
+void deallocate(void* pointer) {
   frees.fetch_add(1, kRelaxed);
+  const Address start = reinterpret_cast<Address>(pointer) - record_map.signal_arena;
+  const Address end = start + size_of(pointer);
   std::uint64_t before = state.load(kRelaxed);
   std::uint64_t after = 0;
   do {
     after = before - kOneLive;
+    // The last one below the mark takes it back with it.
+    if ((before & (kOneLive - 1)) == end) after -= end - (start - kHeader);
     if (after >> kLiveShift == 0) after = 0;
   } while (!state.compare_exchange_weak(before, after, std::memory_order_release, kRelaxed));
 }

@@ -1,7 +1,7 @@
 // Memory for the one caller who may not take a lock: a signal handler that interrupted the allocator itself. Objects lie in
-// an area of their own beside the heap, handed out by moving an atomic mark, which goes back to the start when none is
-// live; and there are a few places to put pointers that such a handler frees, for the next slow path to take up. malloc is
-// not for signal handlers, but it must not hang there.
+// an area of their own beside the heap, handed out by moving an atomic mark, which goes back by the last one when that is
+// freed and to the start when none is live; and there are a few places to put pointers that such a handler frees, for the
+// next slow path to take up. malloc is not for signal handlers, but it must not hang there.
 #pragma once
 
 #include <cstddef>
