@@ -4,7 +4,7 @@
 #   build/clang    clang, debug: must build without a warning
 #   build/thread   thread sanitizer: unit, property and stress tests
 #   build/address  address and undefined-behaviour sanitizers: the same
-# The last line is 'N passed, N failed'; a build that fails counts as one failure. The status is 0 when nothing failed.
+# The last line is 'N passed, N failed, N skipped', after the names of those; a build that fails counts as one failure. The status is 0 when nothing failed.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
@@ -113,14 +113,19 @@ import sys
 
 passed = 0
 failed = int(sys.argv[1])
+skipped = []
 for path in sys.argv[2:]:
     try:
         with open(path, encoding='utf-8') as log:
-            results = [json.loads(line)['result'] for line in log]
+            tests = [json.loads(line) for line in log]
     except OSError:
-        results = ['no test ran']
+        tests = [{'name': 'none', 'result': 'no test ran'}]
+    results = [test['result'] for test in tests]
+    skipped += [f"{path.split('/')[1]}: {test['name']}" for test in tests if test['result'] == 'SKIP']
     passed += sum(result in ('OK', 'EXPECTEDFAIL') for result in results)
     failed += sum(result not in ('OK', 'EXPECTEDFAIL', 'SKIP') for result in results)
-print(f'{passed} passed, {failed} failed')
+for name in skipped:
+    print(f'skipped: {name}')
+print(f'{passed} passed, {failed} failed, {len(skipped)} skipped')
 sys.exit(failed != 0)
 COUNT
