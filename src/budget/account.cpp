@@ -34,10 +34,10 @@ std::uint64_t Account::reserve() const {
   return limit / 8 < kReserve ? limit / 8 : kReserve;
 }
 
-std::uint64_t Account::reserve_used_at_most() const {
+std::uint64_t Account::reserve_used_at(std::uint64_t committed_bytes) const {
   if (hard_limit() == kNoLimit) return 0;
   const std::uint64_t start = hard_limit() - reserve();
-  return peak() > start ? peak() - start : 0;
+  return committed_bytes > start ? committed_bytes - start : 0;
 }
 
 void Account::credit(std::size_t bytes) { committed_.fetch_sub(bytes, std::memory_order_relaxed); }
@@ -52,11 +52,12 @@ void Account::raise_peak(std::uint64_t value) {
 }
 
 void Account::count_refusal(std::size_t requested_bytes) {
-  refusals_.fetch_add(1, std::memory_order_relaxed);
   std::uint64_t largest = largest_refused();
   while (requested_bytes > largest &&
          !largest_refused_.compare_exchange_weak(largest, requested_bytes, std::memory_order_relaxed)) {
   }
+  // release: pairs with the acquire in refusals().
+  refusals_.fetch_add(1, std::memory_order_release);
 }
 
 }  // namespace nebula

@@ -2,7 +2,7 @@
 // was given back, so the committed bytes of the process never exceed the hard limit, not by a byte and not for a
 // moment, from any number of threads.
 //
-// Lock-free; every counter is a total that orders nothing else, so all atomics are relaxed. The limit holds by the
+// Lock-free; every counter is a total that orders nothing else, so all atomics but one are relaxed. The limit holds by the
 // compare-and-swap alone: a charge is added only to a value that was seen to leave room for it.
 #pragma once
 
@@ -23,9 +23,9 @@ class Account {
   // False when the hard limit leaves no room: then nothing is charged.
   [[nodiscard]] bool try_charge(std::size_t bytes, Reserve reserve = Reserve::kMayUse);
   void credit(std::size_t bytes);
-  // How much the last part is, and how much of it was ever in use; 0 without a limit.
+  // How much the last part is, and how much of it is in use when so much is committed; 0 without a limit.
   [[nodiscard]] std::uint64_t reserve() const;
-  [[nodiscard]] std::uint64_t reserve_used_at_most() const;
+  [[nodiscard]] std::uint64_t reserve_used_at(std::uint64_t committed_bytes) const;
 
   // One request of the program that could not be met.
   void count_refusal(std::size_t requested_bytes);
@@ -40,7 +40,8 @@ class Account {
   [[nodiscard]] bool is_over_soft_limit() const { return committed() > soft_limit(); }
   [[nodiscard]] std::uint64_t hits() const { return hits_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t reclaimed() const { return reclaimed_.load(std::memory_order_relaxed); }
-  [[nodiscard]] std::uint64_t refusals() const { return refusals_.load(std::memory_order_relaxed); }
+  // acquire: pairs with the release in count_refusal, so that the largest is no less than that of the refusals seen.
+  [[nodiscard]] std::uint64_t refusals() const { return refusals_.load(std::memory_order_acquire); }
   [[nodiscard]] std::uint64_t largest_refused() const { return largest_refused_.load(std::memory_order_relaxed); }
 
  private:

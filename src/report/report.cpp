@@ -65,6 +65,13 @@ struct Snapshot {
   large::Counts large;
   heap::Facts heap;
   std::uint64_t committed_bytes = 0;  // as the account has it, which no other line is taken from
+  std::uint64_t committed_peak = 0;   // of these, each read once, so that all lines say the same
+  std::uint64_t in_use_peak = 0;
+  std::uint64_t deposits = 0;
+  std::uint64_t withdrawals = 0;
+  pages::PurgeCounts purges = {};
+  std::uint64_t refusals = 0;
+  std::uint64_t largest_refused = 0;
   bool at_rest = false;               // all locks were held
 
   [[nodiscard]] std::uint64_t all_live_bytes() const { return live_bytes + large_bytes + heap.signal_bytes; }
@@ -127,10 +134,15 @@ void look_once(Snapshot& s, Locks locks) {
   }
   s.at_rest = node_locked;
   s.committed_bytes = process_account.committed();
+  s.in_use_peak = bytes_in_use.peak();  // before the peak that is above it
+  s.committed_peak = process_account.peak();
+  s.refusals = process_account.refusals();
+  s.largest_refused = s.refusals == 0 ? 0 : process_account.largest_refused();
   s.spans = node_heap.spans().facts();
   s.threads = thread_heap::facts();
   s.large = large::counts();
   s.heap = heap::facts();
+  s.purges = pages::purge_counts();
   s.metadata_bytes = pages::metadata_bytes();
   s.mapped_bytes = pages::mapped_bytes();
   for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
@@ -140,6 +152,8 @@ void look_once(Snapshot& s, Locks locks) {
     const thread_heap::PoolFacts pools = thread_heap::pool_facts(c);
     row.pooled = pools.pooled;
     row.in_depot = node_heap.depot(c).slots();
+    s.deposits += node_heap.depot(c).deposits();
+    s.withdrawals += node_heap.depot(c).withdrawals();
     row.live = at_least_zero(row.facts.slots_outside, row.pooled + row.in_depot);
     row.allocations = pools.allocations + row.facts.direct_allocations;
     // Frees that were misuse are told apart. In running threads pools move between the two reads; never below zero.
@@ -215,9 +229,9 @@ void write_ladder(Text& text, const Snapshot& s) {
   write_line(text, "purged and untouched", at_least_zero(s.mapped_bytes, s.committed_bytes));
   write_line(text, "= mapped", s.mapped_bytes);
   text << "  peak committed ";
-  text << process_account.peak() << " at ";
+  text << s.committed_peak << " at ";
   text.seconds(at_least_zero(process_account.peak_at_milliseconds(), started_at));
-  text << ", peak in use (live, in pools, in depots) " << bytes_in_use.peak() << '\n';
+  text << ", peak in use (live, in pools, in depots) " << s.in_use_peak << '\n';
   if (!s.at_rest)
     text << "  (threads were running and would not pause: the numbers are of slightly different moments, "
          << s.difference() << " bytes apart)\n";
@@ -314,30 +328,24 @@ void write_objects(Text& text, const Snapshot& s) {
 }
 
 void write_rest(Text& text, const Snapshot& s) {
-  std::uint64_t deposits = 0;
-  std::uint64_t withdrawals = 0;
-  for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
-    deposits += node_heap.depot(size_class(i)).deposits();
-    withdrawals += node_heap.depot(size_class(i)).withdrawals();
-  }
   text << "\nthreads   " << s.threads.threads_started << " started, " << s.threads.threads_now << " now, "
        << s.threads.heaps << " heaps; " << s.threads.refills << " refills, " << s.threads.flushes << " flushes; depots "
-       << deposits << " batches in, " << withdrawals << " out; " << s.sum.facts.contended << " waits for a lock\n";
+       << s.deposits << " batches in, " << s.withdrawals << " out; " << s.sum.facts.contended << " waits for a lock\n";
 
   text << "budget    ";
   if (process_account.hard_limit() == kNoLimit) text << "no limit";
   else
     text << "limit " << process_account.hard_limit() << ", the last " << process_account.reserve()
-         << " for small requests, " << process_account.reserve_used_at_most() << " of them used";
+         << " for small requests, " << process_account.reserve_used_at(s.committed_peak) << " of them used";
   if (process_account.soft_limit() != kNoLimit) text << ", soft limit " << process_account.soft_limit();
-  text << "; peak " << process_account.peak() << "; hit " << process_account.hits() << " times, reclaimed "
-       << process_account.reclaimed() << " bytes; refused " << process_account.refusals() << " requests, largest "
-       << process_account.largest_refused() << " bytes";
+  text << "; peak " << s.committed_peak << "; hit " << process_account.hits() << " times, reclaimed "
+       << process_account.reclaimed() << " bytes; refused " << s.refusals << " requests, largest "
+       << s.largest_refused << " bytes";
   if (process_account.soft_limit() != kNoLimit)
     text << "; above the soft limit " << s.heap.soft_crossings << " times, let go " << s.heap.soft_let_go << " times";
   text << '\n';
 
-  const pages::PurgeCounts purges = pages::purge_counts();
+  const pages::PurgeCounts& purges = s.purges;
   text << "pages     " << purges.purges << " purges of " << purges.purged_bytes << " bytes, " << purges.refusals
        << " refused; " << purges.moves << " moves of " << purges.moved_bytes << " bytes; " << s.large.grown_in_place
        << " objects grown in place; huge pages asked for in " << s.spans.huge_regions << " regions (system: "

@@ -206,7 +206,61 @@ def mlockall_unprivileged(test):
 
 
 plain("small_stacks")
+
+
+@test
+def small_stack_ends(test):
+    """The report, a refusal, words on misuse and a look at a foreign pointer fit on 16 KiB too."""
+    program = test.program("small_stack_ends")
+    outcome = test.run([program, "exit"], {"NEBULA_STATS": "1"}).ended(0)
+    checked(outcome, outcome.errors)
+    outcome = test.run([program, "stats"]).ended(0)
+    checked(outcome, outcome.errors)
+    test.run([program, "foreign"]).ended(0).quiet()
+    test.run([program, "refusal"], {"NEBULA_BUDGET": "16M", "NEBULA_BUDGET_SOFT": "8M"}).ended(0)
+    outcome = test.run([program, "refusal"], {"NEBULA_BUDGET": "16M", "NEBULA_BUDGET_ACTION": "abort"},
+                       before=limit(resource.RLIMIT_CORE, 0)).ended(-signal.SIGABRT)
+    checked(outcome, outcome.errors.partition("\n")[2])
+    outcome = test.run([program, "misuse"], {"NEBULA_ON_MISUSE": "warn"}).ended(0)
+    if len(re.findall(r"^nebula: (?:double )?free of ", outcome.errors, re.MULTILINE)) != 2:
+        outcome.fail("expected two lines on misuse")
+
+
 plain("mappings")
+
+
+def core_size(test, preload):
+    """The bytes of a core dump of a program with a heap that is next to empty."""
+    core = test.scratch / f"core.{len(list(test.scratch.iterdir()))}"
+    if shutil.which("gcore"):
+        process = subprocess.Popen([test.program("crashes"), "wait"], env={"LD_PRELOAD": preload}, stdout=subprocess.PIPE)
+        try:
+            process.stdout.readline()
+            subprocess.run(["gcore", "-o", core, str(process.pid)], capture_output=True, stdin=subprocess.DEVNULL,
+                           timeout=60)
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+        core = core.with_name(f"{core.name}.{process.pid}")
+        if not core.exists():
+            raise Skip("gcore cannot attach to a process here")
+    else:
+        if Path("/proc/sys/kernel/core_pattern").read_text() != "core\n":
+            raise Skip("there is no gcore, and cores go elsewhere than into the working directory")
+        test.run([test.program("crashes")], preload=preload, cwd=test.scratch, before=limit(
+            resource.RLIMIT_CORE, resource.RLIM_INFINITY)).ended(-signal.SIGABRT)
+        (test.scratch / "core").rename(core)
+    return core.stat().st_size
+
+
+@test
+def core_dump(test):
+    """A core holds what is mapped, so what is mapped is what is used: within 16 MiB of a core without the library."""
+    plain_size, size = core_size(test, ""), core_size(test, str(test.library))
+    test.expect(size <= plain_size + (16 << 20), f"a core of {size} bytes, without the library {plain_size}")
+
+
 plain("seccomp", output="finished\n")
 plain("rseq_unregistered", variables={"GLIBC_TUNABLES": "glibc.pthread.rseq=0"})
 
@@ -356,7 +410,12 @@ def spawn(test):
 @test
 def exit_in_handler(test):
     test.run([test.program("exit_in_handler")]).ended(0).quiet()
-    test.run([test.program("exit_in_handler")], {"NEBULA_STATS": "1"}).ended(0)
+    outcome = test.run([test.program("exit_in_handler")],
+                       {"NEBULA_STATS": "1", "NEBULA_STATS_FILE": f"{test.scratch}/%p"}).ended(0).quiet()
+    reports = list(test.scratch.iterdir())
+    test.expect(len(reports) == 61, f"{len(reports)} reports of 61 processes")
+    for path in reports:
+        checked(outcome, path.read_text())
 
 
 # What happens at the end: how the process ends, whether a report is due, whether destructors run.
@@ -508,6 +567,16 @@ def stats_of_forked_child(test):
     pids = [int(pid) for pid in re.findall(r"^nebula.*\bpid (\d+)\b", outcome.errors, re.MULTILINE)]
     if pids.count(parent) != 1 or pids.count(child) > 1 or set(pids) - {parent, child}:
         outcome.fail(f"expected one report of {parent} and at most one of {child}, found {pids}")
+
+
+@test
+def report_length(test):
+    """At most 60 lines, however much a program does."""
+    for command in (["/bin/true"], [test.program("seccomp"), "report"], ["/usr/bin/python3", "-c", "import json, ssl"]):
+        outcome = test.run(command, {"NEBULA_STATS": "1", "PYTHONMALLOC": "malloc"}).ended(0)
+        checked(outcome, outcome.errors)
+        if outcome.errors.count("\n") > 60:
+            outcome.fail(f"{outcome.errors.count(chr(10))} lines")
 
 
 @test

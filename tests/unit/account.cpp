@@ -34,6 +34,19 @@ TEST(Account, HugeRequestsDoNotWrapAround) {
   EXPECT_EQ(account.committed(), 100u);
 }
 
+TEST(Account, TheReserveIsWhatLiesAboveItsStart) {
+  Account account;
+  EXPECT_EQ(account.reserve(), 0u);
+  EXPECT_EQ(account.reserve_used_at(1000), 0u);
+  account.set_limits(1 << 20, kNoLimit);
+  EXPECT_EQ(account.reserve(), 65536u);
+  EXPECT_FALSE(account.try_charge((1 << 20) - 65535, Account::Reserve::kMustLeave));
+  EXPECT_TRUE(account.try_charge((1 << 20) - 65536, Account::Reserve::kMustLeave));
+  EXPECT_EQ(account.reserve_used_at(account.peak()), 0u);
+  EXPECT_TRUE(account.try_charge(100, Account::Reserve::kMayUse));
+  EXPECT_EQ(account.reserve_used_at(account.peak()), 100u);
+}
+
 TEST(Account, RefusalsKeepTheLargest) {
   Account account;
   account.count_refusal(10);
