@@ -8,9 +8,9 @@ run_packages=(meson ninja-build g++ pkg-config)
 # What benchmarks and tests are built with, and the programs that both run.
 common_packages=("${run_packages[@]}"
   libbenchmark-dev libnuma-dev libjemalloc-dev libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 python3
-  redis-server redis-tools sqlite3 xz-utils clang git perl)
+  redis-server redis-tools sqlite3 xz-utils clang git perl python3-matplotlib)
 bench_packages=("${common_packages[@]}"
-  libtbbmalloc2 python3-matplotlib gcc libc6-dev make memcached z3 ghostscript ruby lua5.4 rocksdb-tools)
+  libtbbmalloc2 gcc libc6-dev make memcached z3 ghostscript ruby lua5.4 rocksdb-tools)
 test_packages=("${common_packages[@]}"
   libclang-rt-14-dev libgtest-dev libgmock-dev librapidcheck-dev valgrind binutils util-linux
   libpython3.11-testsuite bash nodejs tar gzip coreutils openssl)

@@ -101,6 +101,12 @@ void Lock::unlock() {
   if ((word_.exchange(0, std::memory_order_release) & kSleepers) != 0) os::wake_one(word_);
 }
 
+void Lock::lock_with_all_others() {
+  if (!holds_every_lock) return;
+  word_.store(my_token(), std::memory_order_relaxed);
+  note_acquired();
+}
+
 bool Lock::is_mine() const { return (word_.load(std::memory_order_relaxed) & ~kSleepers) == my_token(); }
 
 }  // namespace nebula

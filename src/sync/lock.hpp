@@ -46,6 +46,9 @@ class NEBULA_CAPABILITY("lock") Lock {
   [[nodiscard]] bool try_lock_for(unsigned milliseconds) NEBULA_TRY_ACQUIRE(true);
   void unlock() NEBULA_RELEASE();
 
+  // For a lock that is made while this thread holds all others: it holds this one too from then on.
+  void lock_with_all_others() NEBULA_UNCHECKED;
+
   [[nodiscard]] bool is_mine() const;
   // How often a thread had to wait. Exact while the lock is held.
   [[nodiscard]] std::uint64_t contended() const { return contended_.load(std::memory_order_relaxed); }

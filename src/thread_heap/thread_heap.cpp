@@ -73,6 +73,7 @@ constinit std::atomic<std::uint64_t> heaps_ready[kHeapsMost / 64] = {};
 constinit std::atomic<Address> owners[kHeapsMost] = {};
 constinit Lock heapless_gate{LockRank::kGate};
 constinit std::atomic<std::uint64_t> create_again_at{0};  // coarse milliseconds
+constinit std::atomic<std::uint32_t> refused_pieces{0};
 constinit std::uint32_t first_free NEBULA_GUARDED_BY(registry_lock) = 0;  // index + 1
 constinit std::uint32_t idle_heaps NEBULA_GUARDED_BY(registry_lock) = 0;
 constinit std::atomic<std::uint64_t> threads_started{0};
@@ -159,13 +160,16 @@ ThreadHeap* create() {
   if (mine >= most || mine >= kHeapsMost || !pages::map_piece(pages::Area::kThreadHeaps, mine * kThreadHeapBytes, kRoomBytes)) {
     pages::uncommit_metadata(bytes);
     create_again_at.store(now + kPatienceMilliseconds, kRelaxed);
-    // The index is used again unless another thread has taken the next one meanwhile.
+    // The index is used again, unless another thread has taken the next one meanwhile or the place proves to be taken.
+    constexpr std::uint32_t kTries = 16;
     std::uint32_t end = mine + 1;
-    heaps_reserved.compare_exchange_strong(end, mine, kRelaxed);
+    if (refused_pieces.fetch_add(1, kRelaxed) % kTries != kTries - 1)
+      heaps_reserved.compare_exchange_strong(end, mine, kRelaxed);
     return nullptr;
   }
   ThreadHeap& heap = heap_at(mine);
   new (&heap.gate) Lock(LockRank::kGate);
+  heap.gate.lock_with_all_others();
   heap.index = mine;
   for (std::size_t page = 0; page < pages_for(kPackedBytes).count; ++page)
     heap.committed_pages[page / 64] |= std::uint64_t{1} << (page % 64);
@@ -502,6 +506,10 @@ void reset_in_child() {
   for_each_heap([](ThreadHeap& heap) {
     if (!heap.gate.is_mine()) heap.gate.reset_in_child();
   });
+  // The heaps of threads that are not here may be in the middle of something: nobody inherits them.
+  const auto here = reinterpret_cast<Address>(&current_heap);
+  for (std::uint32_t i = 0; i < heaps_reserved.load(kRelaxed) && i < kHeapsMost; ++i)
+    if (owners[i].load(kRelaxed) != here) owners[i].store(0, kRelaxed);
   if (!heapless_gate.is_mine()) heapless_gate.reset_in_child();
   if (!registry_lock.is_mine()) registry_lock.reset_in_child();
 }
