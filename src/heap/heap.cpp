@@ -142,15 +142,15 @@ bool is_larger_than_anything(const Request& request) {
 template <class Attempt>
 void* with_reclaim(Request& request, Attempt attempt) {
   refused_by_budget = request.new_bytes > process_account.hard_limit();
-  if (!is_larger_than_anything(request)) {
+  const bool is_possible = !is_larger_than_anything(request);
+  if (is_possible)
     if (void* const object = attempt()) return object;
-    if (refused_by_budget) process_account.count_hit();
-    if (!is_hopeless(request)) {
-      for (Step step = Step::kOwnPools; step != Step::kEnd; step = static_cast<Step>(static_cast<int>(step) + 1)) {
-        process_account.count_reclaimed(reclaim(step));
-        refused_by_budget = false;
-        if (void* const object = attempt()) return object;
-      }
+  if (refused_by_budget) process_account.count_hit();
+  if (is_possible && !is_hopeless(request)) {
+    for (Step step = Step::kOwnPools; step != Step::kEnd; step = static_cast<Step>(static_cast<int>(step) + 1)) {
+      process_account.count_reclaimed(reclaim(step));
+      refused_by_budget = false;
+      if (void* const object = attempt()) return object;
     }
   }
   request.refusal = refused_by_budget ? Refusal::kByBudget : Refusal::kBySystem;
