@@ -2,6 +2,7 @@
 # Sets up, builds everything and runs all tests:
 #   build/test     g++, release: every suite
 #   build/clang    clang, debug: must build without a warning
+#   build/debug, build/clang-release   the library alone: the same of g++, debug, and clang, release
 #   build/thread   thread sanitizer: unit, property and stress tests
 #   build/address  address and undefined-behaviour sanitizers: the same
 # The last line is 'N passed, N failed, N skipped', after the names of those; a build that fails counts as one failure. The status is 0 when nothing failed.
@@ -90,6 +91,9 @@ fi
 
 if [[ $everything == yes ]]; then
   CC=clang CXX=clang++ build clang --werror -Dbuildtype=debug -Dtests=true -Dbench=true || true
+  library_alone=(--werror -Dtests=false -Dbench=false)
+  build debug "${library_alone[@]}" -Dbuildtype=debug || true
+  CC=clang CXX=clang++ build clang-release "${library_alone[@]}" -Dbuildtype=release || true
 
   # The preloaded library itself is no place for a sanitizer: it would replace the sanitizer's own malloc. The tests
   # that link the core are.
