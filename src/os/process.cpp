@@ -94,7 +94,7 @@ const char* program_name() {
 }
 
 FileIdentity identity_of(int descriptor) {
-  struct stat facts;
+  struct stat facts = {};
   if (system_call(SYS_fstat, descriptor, as_long(&facts)) != 0) return {};
   return {facts.st_dev, facts.st_ino, true};
 }
