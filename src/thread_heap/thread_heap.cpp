@@ -115,6 +115,7 @@ void mark_active(ThreadHeap& heap, unsigned c) { heap.active[c / 64] |= std::uin
 void pack_pools(ThreadHeap& heap) {
   swing_bytes_of_all.fetch_sub(heap.swing_bytes, kRelaxed);
   heap.swing_bytes = 0;
+  for (std::uint64_t& bits : heap.flushed_last) bits = 0;
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
     heap.bottom[c] = kLayout.packed[c];
     set_top(heap, c, heap.bottom[c]);
