@@ -31,7 +31,7 @@ inline constexpr unsigned kUnitsPerRegion = kRegionSize / kUnitSize;
 inline constexpr unsigned kPagesPerRegion = kRegionSize / kPageSize;
 inline constexpr std::size_t kCacheLine = 64;
 
-inline constexpr UnitIndex kNoUnit = ~UnitIndex{0};
+inline constexpr UnitIndex kNoUnit = 0;  // the first one is never used, so what holds no unit is zero
 inline constexpr RegionIndex kNoRegion = ~RegionIndex{0};
 
 struct Pages {

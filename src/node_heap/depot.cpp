@@ -11,12 +11,9 @@ namespace {
 constexpr unsigned kBatchesLeast = 2;
 constexpr std::uint32_t kRecordsPerPage = kPageSize / sizeof(BatchRecord);
 
-constinit BatchStack spare_records;
+constinit BatchStack spare_records;  // of all depots
 constinit std::atomic<std::uint32_t> maker{0};  // the token of the thread that makes records
 constinit std::uint32_t records_made = 0;  // by the maker
-
-// Threads lie pages apart, so the lowest eight bits of a token say nothing more.
-std::uint32_t short_token() { return thread_token() >> 8; }
 
 BatchRecord& record_at(std::uint32_t index) {
   return reinterpret_cast<BatchRecord*>(record_map.batch_records)[index];
@@ -70,48 +67,51 @@ void Depot::reset_in_child() {
   if (maker.load(std::memory_order_relaxed) != thread_token()) maker.store(0, std::memory_order_relaxed);
 }
 
-bool Depot::deposit(SizeClass c, void* const* slots, unsigned count) {
-  const std::size_t batch_bytes = std::size_t{kSizeClasses.batch[index_of(c)]} * slot_size(c);
-  const std::size_t bytes = bytes_most_.load(std::memory_order_relaxed);
-  const std::size_t most = bytes / batch_bytes > kBatchesLeast ? bytes / batch_bytes : kBatchesLeast;
-  if (slots_.load(std::memory_order_relaxed) + count > most * kSizeClasses.batch[index_of(c)]) {
+bool Depot::deposit(SizeClass c, void* const* slots) {
+  const unsigned batch = kSizeClasses.batch[index_of(c)];
+  const std::size_t bytes = kBytesFirst << doublings_.load(std::memory_order_relaxed);
+  const std::size_t wanted = bytes / (batch * slot_size(c));
+  if (facts().batches >= (wanted > kBatchesLeast ? wanted : kBatchesLeast)) {
     was_full_.store(true, std::memory_order_relaxed);
     return false;
   }
-  std::uint32_t index = spare_records.pop();
+  std::uint32_t index = spare_records_.pop();
+  if (index == BatchStack::kNone) index = spare_records.pop();
   if (index == BatchStack::kNone) index = make_records();
   if (index == BatchStack::kNone) return false;
   BatchRecord& record = record_at(index);
-  record.count = static_cast<std::uint8_t>(count);
-  record.depositor = short_token() & 0xff'ffff;  // the mask is for the compiler
-  std::memcpy(record.slots, slots, count * sizeof slots[0]);
-  slots_.fetch_add(count, std::memory_order_relaxed);  // before the push: never less than there is
-  deposits_.fetch_add(1, std::memory_order_relaxed);
+  record.depositor = thread_token();
+  std::memcpy(record.slots, slots, batch * sizeof slots[0]);
+  counts_.fetch_add(kOneDeposit + 1, std::memory_order_relaxed);  // before the push: never less than there is
   stack_.push(index);
   return true;
 }
 
+void Depot::start_again() {
+  doublings_.store(0, std::memory_order_relaxed);
+  for (std::uint32_t index; (index = spare_records_.pop()) != BatchStack::kNone;) spare_records.push(index);
+}
+
 void Depot::grow_within(std::uint64_t bytes) {
   wants_more_.store(false, std::memory_order_relaxed);
-  const std::uint32_t doubled = bytes_most_.load(std::memory_order_relaxed) * 2;
-  if (doubled <= kBytesMost && doubled <= bytes) bytes_most_.store(doubled, std::memory_order_relaxed);
+  const std::uint32_t more = doublings_.load(std::memory_order_relaxed) + 1;
+  if (kBytesFirst << more <= kBytesMost && kBytesFirst << more <= bytes) doublings_.store(more, std::memory_order_relaxed);
 }
 
 unsigned Depot::withdraw(SizeClass c, void** end, unsigned room) {
-  if (room < kSizeClasses.batch[index_of(c)]) return 0;
+  const unsigned batch = kSizeClasses.batch[index_of(c)];
+  if (room < batch) return 0;
   const std::uint32_t index = stack_.pop();
   if (index == BatchStack::kNone) return 0;
   const BatchRecord& record = record_at(index);
-  const unsigned count = record.count;
-  if (record.depositor != short_token() && was_full_.load(std::memory_order_relaxed)) {
+  if (record.depositor != thread_token() && was_full_.load(std::memory_order_relaxed)) {
     was_full_.store(false, std::memory_order_relaxed);
     wants_more_.store(true, std::memory_order_relaxed);
   }
-  std::memcpy(end - count, record.slots, count * sizeof record.slots[0]);
-  spare_records.push(index);
-  slots_.fetch_sub(count, std::memory_order_relaxed);
-  withdrawals_.fetch_add(1, std::memory_order_relaxed);
-  return count;
+  std::memcpy(end - batch, record.slots, batch * sizeof record.slots[0]);
+  spare_records_.push(index);
+  counts_.fetch_sub(1, std::memory_order_relaxed);
+  return batch;
 }
 
 }  // namespace nebula

@@ -21,8 +21,7 @@ namespace nebula {
 
 struct alignas(kCacheLine) BatchRecord {
   std::atomic<std::uint32_t> next;  // index + 1 of the record below
-  std::uint32_t count : 8;
-  std::uint32_t depositor : 24;  // the low bits of a thread's token
+  std::uint32_t depositor;  // its thread's token
   void* slots[kBatchMost];
 };
 static_assert(sizeof(BatchRecord) == 512);
@@ -40,9 +39,8 @@ class BatchStack {
 
 class alignas(kCacheLine) Depot {
  public:
-  // False when the depot is full or no record is to be had: the slots stay the caller's. count at most the class's
-  // batch.
-  [[nodiscard]] bool deposit(SizeClass c, void* const* slots, unsigned count);
+  // Takes a batch of the class. False when the depot is full or no record is to be had: the slots stay the caller's.
+  [[nodiscard]] bool deposit(SizeClass c, void* const* slots);
   // Copies a batch to `end - n … end` and returns n; 0 when there is none or `room` is less than a batch.
   [[nodiscard]] unsigned withdraw(SizeClass c, void** end, unsigned room);
 
@@ -50,27 +48,35 @@ class alignas(kCacheLine) Depot {
   // Grants that, if twice as much is still at most `bytes`; else it may want again.
   void grow_within(std::uint64_t bytes);
   // After it was found idle.
-  void start_again() { bytes_most_.store(kBytesFirst, std::memory_order_relaxed); }
+  void start_again();
   // In the child of a fork that did not wait for anybody: whoever was making records is gone.
   static void reset_in_child();
 
-  [[nodiscard]] std::uint64_t slots() const { return slots_.load(std::memory_order_relaxed); }
-  [[nodiscard]] std::uint64_t deposits() const { return deposits_.load(std::memory_order_relaxed); }
-  [[nodiscard]] std::uint64_t withdrawals() const { return withdrawals_.load(std::memory_order_relaxed); }
+  struct Facts {
+    std::uint64_t batches;  // that wait
+    std::uint64_t deposits;
+    [[nodiscard]] std::uint64_t withdrawals() const { return deposits - batches; }
+  };
+  [[nodiscard]] Facts facts() const {
+    const std::uint64_t counts = counts_.load(std::memory_order_relaxed);
+    return {counts % kOneDeposit, counts / kOneDeposit};
+  }
+  [[nodiscard]] std::uint64_t slots(SizeClass c) const { return facts().batches * kSizeClasses.batch[index_of(c)]; }
 
  private:
-  static constexpr std::uint32_t kBytesFirst = 32 * kKiB;
-  static constexpr std::uint32_t kBytesMost = kMiB;
+  static constexpr std::size_t kBytesFirst = 32 * kKiB;
+  static constexpr std::size_t kBytesMost = kMiB;
+
+  static constexpr std::uint64_t kOneDeposit = std::uint64_t{1} << 20;
 
   BatchStack stack_;
+  BatchStack spare_records_;  // used before others': those of one depot stay with the threads that meet there
   // Relaxed: two threads that double at once double once or twice; what is not seen now is seen the next time.
-  std::atomic<std::uint32_t> bytes_most_{kBytesFirst};
+  std::atomic<std::uint32_t> doublings_{0};  // of the bytes that it may hold
   std::atomic<bool> was_full_{false};
   std::atomic<bool> wants_more_{false};
-  // Relaxed: totals; exact whenever nobody is in between.
-  std::atomic<std::uint64_t> slots_{0};
-  std::atomic<std::uint64_t> deposits_{0};
-  std::atomic<std::uint64_t> withdrawals_{0};
+  // Batches that wait, and deposits above them: one operation counts both. Relaxed: exact whenever nobody is in between.
+  std::atomic<std::uint64_t> counts_{0};
 };
 
 }  // namespace nebula

@@ -1,5 +1,7 @@
 #include "node_heap/node_heap.hpp"
 
+#include <iterator>
+
 #include "base/bits.hpp"
 #include "budget/usage.hpp"
 #include "diag/misuse.hpp"
@@ -7,64 +9,121 @@
 namespace nebula {
 
 constinit NodeHeap node_heap;
+constinit SpanHeap NodeHeap::spans_;
 
 namespace {
 
 constexpr std::uint32_t kEmptySlabsKept = 1;
+constexpr std::uint32_t kEmptyUnitsMost = kMiB / kUnitSize;  // of a class and shard that swings
+constexpr unsigned kLookedAtMost = 8;  // slabs of a list, for one to take over
+
+constexpr NodeHeap::Shard kFirstShard{0};
+
+// The shard whose lock guards the slab that a slot of class c lies in, if it does: the class map tells, under that lock.
+NodeHeap::Shard home_of(UnitIndex unit, SizeClass c) {
+  if (unit_use(unit).load(std::memory_order_relaxed) != index_of(c)) return kFirstShard;
+  return static_cast<NodeHeap::Shard>(slab::at(slab::first_unit(unit, c)).shard.load(std::memory_order_relaxed));
+}
+
+NodeHeap::Shard home_of(const void* slot, SizeClass c) { return home_of(static_cast<UnitIndex>(unit_of(slot)), c); }
 
 }  // namespace
 
-unsigned NodeHeap::refill(SizeClass c, void** end, unsigned wanted, unsigned room, Source source) {
-  if (source == Source::kDepotFirst) {
-    unsigned got = 0;
-    while (got < wanted) {
-      const unsigned batch = depot(c).withdraw(c, end - got, room - got);
-      if (batch == 0) break;
-      got += batch;
-    }
-    if (got != 0) {
-      if (depot(c).wants_more()) [[unlikely]] {
-        Class& of = classes_[index_of(c)];
-        LockGuard guard(of.lock);
-        depot(c).grow_within(of.facts.slots_outside * slot_size(c) / 8);
-      }
-      return got;
-    }
-  }
-  return take_from_slabs(c, end, wanted, room);
+void NodeHeap::open(Shard shard) {
+  const auto last = static_cast<unsigned>(shard);
+  for (unsigned s = shards(); s <= last; ++s)
+    for (unsigned i = kClassFirst; i < kClassEnd; ++i) classes_[s][i].lock.lock_with_all_others();
+  if (last >= shards()) last_shard_.store(last, std::memory_order_relaxed);
 }
 
-unsigned NodeHeap::take_from_slabs(SizeClass c, void** end, unsigned wanted, unsigned room) {
-  Class& of = classes_[index_of(c)];
+unsigned NodeHeap::refill(SizeClass c, void** end, unsigned wanted, unsigned room, Source source, Shard shard) {
+  if (source == Source::kDepotFirst)
+    if (const unsigned got = take_from_depot(c, end, wanted, room, shard)) return got;
   for (;;) {
-    {
-      LockGuard guard(of.lock);
-      unsigned got = 0;
-      for (unsigned list = kFullest; list < kListEnd && got < wanted; ++list) {
-        // One that gives nothing (the budget refuses its next page, or its tail is being purged) is passed by.
-        for (UnitIndex unit = of.lists[list]; unit != kNoUnit && got < wanted;) {
-          const UnitIndex next = slab::at(unit).next;
-          got += slab::take(unit, end - got, wanted - got, room - got);
-          relink(of, unit);
-          unit = next;
-        }
-      }
-      if (got != 0) {
-        ++of.facts.refills;
-        of.facts.slots_outside += got;
-        if (of.facts.slots_outside > of.facts.slots_outside_peak)
-          of.facts.slots_outside_peak = of.facts.slots_outside;
-        bytes_in_use.add(got * slot_size(c));
-        return got;
+    if (const unsigned got = take_from_slabs(c, end, wanted, room, shard)) return got;
+    if (!take_over_slab(c, shard) && !add_slab(c, shard)) break;
+  }
+  // No more memory to be had: whatever another shard can give.
+  for (unsigned s = 0; s < shards(); ++s) {
+    if (const unsigned got = take_from_slabs(c, end, wanted, room, static_cast<Shard>(s))) return got;
+    if (const unsigned got = take_from_depot(c, end, wanted, room, static_cast<Shard>(s))) return got;
+  }
+  return 0;
+}
+
+unsigned NodeHeap::take_from_depot(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard) {
+  Depot& from = depot(shard, c);
+  unsigned got = 0;
+  while (got < wanted) {
+    const unsigned batch = from.withdraw(c, end - got, room - got);
+    if (batch == 0) break;
+    got += batch;
+  }
+  if (got != 0 && from.wants_more()) [[unlikely]] {
+    Class& of = class_of(shard, c);
+    LockGuard guard(of.lock);
+    from.grow_within(of.facts.slots_outside * slot_size(c) / 8);
+  }
+  return got;
+}
+
+unsigned NodeHeap::take_from_slabs(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard) {
+  Class& of = class_of(shard, c);
+  LockGuard guard(of.lock);
+  unsigned got = 0;
+  for (unsigned list = kFullest; list < kListEnd && got < wanted; ++list) {
+    // One that gives nothing (the budget refuses its next page, or its tail is being purged) is passed by.
+    for (UnitIndex unit = of.lists[list]; unit != kNoUnit && got < wanted;) {
+      const UnitIndex next = slab::at(unit).next;
+      got += slab::take(unit, end - got, wanted - got, room - got);
+      relink(of, unit);
+      unit = next;
+    }
+  }
+  if (got == 0) return 0;
+  ++of.facts.refills;
+  of.facts.slots_outside += got;
+  bytes_in_use.add(got * slot_size(c));
+  return got;
+}
+
+// From another shard, a slab of which a quarter has come back: that is memory. A tail never used is none, and taking it would
+// only make the other ask for a new one.
+bool NodeHeap::take_over_slab(SizeClass c, Shard shard) NEBULA_UNCHECKED {
+  const auto mine = static_cast<unsigned>(shard);
+  for (unsigned other = 0; other < shards(); ++other) {
+    if (other == mine) continue;
+    // Of two locks of a class, the lower shard's first.
+    LockGuard first(classes_[mine < other ? mine : other][index_of(c)].lock);
+    LockGuard second(classes_[mine < other ? other : mine][index_of(c)].lock);
+    Class& from = classes_[other][index_of(c)];
+    Class& to = classes_[mine][index_of(c)];
+    for (unsigned list = kEmpty; list > kFullest; --list) {
+      unsigned looked_at = 0;
+      for (UnitIndex unit = from.lists[list]; unit != kNoUnit && looked_at < kLookedAtMost;
+           unit = slab::at(unit).next, ++looked_at) {
+        Slab& slab = slab::at(unit);
+        if (slab.tail_is_busy || slab.free == 0 || (slab.free < slab.quarter && !slab.is_empty())) continue;
+        unlink(from, unit);
+        --from.facts.slabs;
+        ++to.facts.slabs;
+        from.facts.slots_outside -= slab.outside();
+        to.facts.slots_outside += slab.outside();
+        ++to.facts.takeovers;
+        slab.shard.store(static_cast<std::uint8_t>(mine), std::memory_order_relaxed);
+        link(to, unit);
+        return true;
       }
     }
-    if (!add_slab(c)) return 0;
   }
+  return false;
 }
 
 // Without the class's lock: the span heap may go to the system. Two threads may each add one; neither is lost.
-bool NodeHeap::add_slab(SizeClass c) {
+bool NodeHeap::add_slab(SizeClass c, Shard shard) {
   const Units units = {units_per_slab(c)};
+  // Other classes' empty slabs before memory that was never used.
+  if (more_empty_slabs_.load(std::memory_order_relaxed) != 0 && !spans_.has_dirty(units)) release_empty_slabs(Empty::kAll);
   const UnitIndex first = spans_.take(units, units);
   if (first == kNoUnit) return false;
   // A slab whose first slot the budget refuses would be taken and given back for ever.
@@ -73,11 +132,17 @@ bool NodeHeap::add_slab(SizeClass c) {
     return false;
   }
   slab::begin(first, c);
-  Class& of = classes_[index_of(c)];
+  slab::at(first).shard.store(static_cast<std::uint8_t>(shard), std::memory_order_relaxed);
+  Class& of = class_of(shard, c);
   LockGuard guard(of.lock);
   for (std::size_t i = 0; i < units.count; ++i)
     unit_use(first + i).store(static_cast<std::uint8_t>(index_of(c)), std::memory_order_relaxed);
   ++of.facts.slabs;
+  if (of.has_released) {
+    of.has_released = false;
+    const auto most = static_cast<std::uint32_t>(kEmptyUnitsMost / units.count) - kEmptySlabsKept;
+    of.more_kept = of.more_kept * 2 + 1 < most ? of.more_kept * 2 + 1 : most;
+  }
   link(of, first);
   return true;
 }
@@ -90,7 +155,7 @@ void NodeHeap::link(Class& of, UnitIndex unit) {
     return;
   }
   slab.list = slab.is_empty() ? std::uint8_t{kEmpty} : static_cast<std::uint8_t>(kFullest + (available - 1) / slab.quarter);
-  if (slab.list == kEmpty) ++of.empty_slabs;
+  if (slab.list == kEmpty && ++of.empty_slabs > kEmptySlabsKept) more_empty_slabs_.fetch_add(1, std::memory_order_relaxed);
   slab.previous = kNoUnit;
   slab.next = of.lists[slab.list];
   if (slab.next != kNoUnit) slab::at(slab.next).previous = unit;
@@ -100,7 +165,7 @@ void NodeHeap::link(Class& of, UnitIndex unit) {
 void NodeHeap::unlink(Class& of, UnitIndex unit) {
   Slab& slab = slab::at(unit);
   if (slab.list == kUnlisted) return;
-  if (slab.list == kEmpty) --of.empty_slabs;
+  if (slab.list == kEmpty && of.empty_slabs-- > kEmptySlabsKept) more_empty_slabs_.fetch_sub(1, std::memory_order_relaxed);
   if (slab.previous != kNoUnit) slab::at(slab.previous).next = slab.next;
   else of.lists[slab.list] = slab.next;
   if (slab.next != kNoUnit) slab::at(slab.next).previous = slab.previous;
@@ -115,7 +180,8 @@ void NodeHeap::relink(Class& of, UnitIndex unit) {
   if (slab.list - unsigned{kFullest} < kEmpty - kFullest && !slab.is_empty() && available - below - 1 < slab.quarter)
     return;
   unlink(of, unit);
-  if (slab.is_empty() && slab.bump != 0 && of.empty_slabs >= kEmptySlabsKept && !slab.tail_is_busy) {
+  if (slab.is_empty() && slab.bump != 0 && of.empty_slabs >= kEmptySlabsKept + of.more_kept && !slab.tail_is_busy) {
+    of.has_released = true;
     release(of, unit);
     return;
   }
@@ -133,17 +199,27 @@ void NodeHeap::release(Class& of, UnitIndex unit) {
 void NodeHeap::flush(SizeClass c, void* const* slots, unsigned count, Source source, const char* call) {
   if (source == Source::kDepotFirst) {
     const unsigned batch = kSizeClasses.batch[index_of(c)];
-    while (count >= batch && depot(c).deposit(c, slots, batch)) {
+    // A batch waits where its first slot is at home: what one thread hands to another comes back to it.
+    while (count >= batch && depot(home_of(*slots, c), c).deposit(c, slots)) {
       slots += batch;
       count -= batch;
     }
   }
+  Later later[2];
+  put_back(c, slots, count, later[0], call);
+  for (unsigned turn = 0; later[turn].count != 0; turn = 1 - turn) {
+    later[1 - turn].count = 0;
+    put_back(c, later[turn].slots, later[turn].count, later[1 - turn], call);
+  }
+}
+
+// One shard's lock after the other, until every slot is back or in `later`.
+void NodeHeap::put_back(SizeClass c, void* const* slots, unsigned count, Later& later, const char* call) {
   while (count != 0) {
-    slab::Returned verdict = slab::Returned::kBack;
-    const unsigned done = put_back_until_misuse(c, slots, count, verdict);
-    slots += done;
-    count -= done;
-    if (count == 0) return;
+    const PutBack result = put_back_under_one_lock(c, slots, count, later);
+    slots += result.done;
+    count -= result.done;
+    if (!result.met_misuse) continue;
     // *slots is the program's error. Said without a lock held.
     const void* const pointer = *slots;
     ++slots;
@@ -151,7 +227,7 @@ void NodeHeap::flush(SizeClass c, void* const* slots, unsigned count, Source sou
     const UnitIndex unit = slab::first_unit(static_cast<UnitIndex>(unit_of(pointer)), c);
     const std::size_t offset = reinterpret_cast<Address>(pointer) - address_of_unit(unit);
     const unsigned slot = slot_at(c, offset);
-    switch (verdict) {
+    switch (result.verdict) {
       case slab::Returned::kDoubleFree: misuse::double_free_of_slot(pointer, slot, slot_size(c), call); break;
       case slab::Returned::kInterior:
         misuse::interior_of_slot(pointer, slot, slot_size(c), offset - slot * slot_size(c), call);
@@ -162,75 +238,102 @@ void NodeHeap::flush(SizeClass c, void* const* slots, unsigned count, Source sou
   }
 }
 
-// Returns how many went back before the first that is no slot to put back; that one is counted as dropped, and `verdict`
-// says why (kBack: the slab does not exist any more).
-unsigned NodeHeap::put_back_until_misuse(SizeClass c, void* const* slots, unsigned count, slab::Returned& verdict) {
-  Class& of = classes_[index_of(c)];
+// Up to the first that is no slot to put back, which is counted as dropped, or that `later` has no room for.
+NodeHeap::PutBack NodeHeap::put_back_under_one_lock(SizeClass c, void* const* slots, unsigned count, Later& later) {
+  PutBack result;
+  const Shard shard = home_of(*slots, c);
+  Class& of = class_of(shard, c);
   LockGuard guard(of.lock);
-  unsigned done = 0;
-  verdict = slab::Returned::kBack;
-  while (done < count && verdict == slab::Returned::kBack) {
-    const auto raw = static_cast<UnitIndex>(unit_of(slots[done]));
-    if (unit_use(raw).load(std::memory_order_relaxed) != index_of(c)) break;
+  unsigned back = 0;
+  while (result.done < count) {
+    const auto raw = static_cast<UnitIndex>(unit_of(slots[result.done]));
+    if (unit_use(raw).load(std::memory_order_relaxed) != index_of(c)) {
+      result.met_misuse = true;
+      break;
+    }
     const UnitIndex unit = slab::first_unit(raw, c);
+    if (slab::at(unit).shard.load(std::memory_order_relaxed) != static_cast<std::uint8_t>(shard)) {
+      if (later.count == std::size(later.slots)) break;
+      later.slots[later.count++] = slots[result.done++];
+      continue;
+    }
     // Neighbours in the pool are often neighbours in memory: as many as lie in the same slab.
-    done += slab::put_back(unit, c, slots + done, count - done, verdict);
+    const unsigned done = slab::put_back(unit, c, slots + result.done, count - result.done, result.verdict);
     relink(of, unit);
+    result.done += done;
+    back += done;
+    if (result.verdict != slab::Returned::kBack) {
+      result.met_misuse = true;
+      break;
+    }
   }
-  if (done != count) ++of.facts.dropped;
+  if (result.met_misuse) ++of.facts.dropped;
   ++of.facts.flushes;
-  of.facts.slots_outside -= done;
-  bytes_in_use.subtract(done * slot_size(c));
-  return done;
+  of.facts.slots_outside -= back;
+  bytes_in_use.subtract(back * slot_size(c));
+  return result;
 }
 
 void NodeHeap::count_direct_allocation(SizeClass c) {
-  Class& of = classes_[index_of(c)];
+  Class& of = class_of(kFirstShard, c);
   LockGuard guard(of.lock);
   ++of.facts.direct_allocations;
 }
 
 void NodeHeap::count_direct_free(SizeClass c) {
-  Class& of = classes_[index_of(c)];
+  Class& of = class_of(kFirstShard, c);
   LockGuard guard(of.lock);
   ++of.facts.direct_frees;
 }
 
-void NodeHeap::drain(SizeClass c) {
+void NodeHeap::drain(SizeClass c, Shard shard) {
   void* slots[kBatchMost];
-  while (const unsigned count = depot(c).withdraw(c, slots + kBatchMost, kBatchMost))
+  while (const unsigned count = depot(shard, c).withdraw(c, slots + kBatchMost, kBatchMost))
     flush(c, slots + kBatchMost - count, count, Source::kSlabsOnly, "free");
 }
 
 void NodeHeap::drain_depots(Depots which) {
-  for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
-    const SizeClass c = size_class(i);
-    if (depot(c).slots() == 0) continue;
-    if (which == Depots::kIdle) {
-      Class& of = classes_[i];
-      LockGuard guard(of.lock);
-      const std::uint64_t now = depot(c).withdrawals();
-      const bool busy = now != of.withdrawals_seen;
-      of.withdrawals_seen = now;
-      if (busy) continue;
-      depot(c).start_again();
+  for (unsigned s = 0; s < shards(); ++s) {
+    const auto shard = static_cast<Shard>(s);
+    for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
+      const SizeClass c = size_class(i);
+      if (depot(shard, c).facts().deposits == 0) continue;
+      if (which == Depots::kIdle) {
+        Class& of = class_of(shard, c);
+        LockGuard guard(of.lock);
+        const std::uint64_t now = depot(shard, c).facts().withdrawals();
+        const bool busy = now != of.withdrawals_seen;
+        of.withdrawals_seen = now;
+        if (busy) continue;
+        depot(shard, c).start_again();
+      }
+      drain(c, shard);
     }
-    drain(c);
   }
 }
 
-void NodeHeap::release_empty_slabs() {
-  for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
-    Class& of = classes_[i];
-    LockGuard guard(of.lock);
-    UnitIndex unit = of.lists[kEmpty];
-    while (unit != kNoUnit) {
-      const UnitIndex next = slab::at(unit).next;
-      if (!slab::at(unit).tail_is_busy) {
-        unlink(of, unit);
-        release(of, unit);
+void NodeHeap::release_empty_slabs(Empty which) {
+  for (unsigned s = 0; s < shards(); ++s) {
+    for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
+      Class& of = classes_[s][i];
+      LockGuard guard(of.lock);
+      std::uint32_t kept = 0;
+      if (which == Empty::kIdle) {
+        const std::uint64_t uses = of.facts.refills + of.facts.flushes;
+        const bool is_idle = uses == of.uses_seen;
+        of.uses_seen = uses;
+        if (!is_idle) continue;
+        kept = kEmptySlabsKept;
       }
-      unit = next;
+      of.more_kept = 0;
+      for (UnitIndex unit = of.lists[kEmpty]; unit != kNoUnit && of.empty_slabs > kept;) {
+        const UnitIndex next = slab::at(unit).next;
+        if (!slab::at(unit).tail_is_busy) {
+          unlink(of, unit);
+          release(of, unit);
+        }
+        unit = next;
+      }
     }
   }
 }
@@ -247,19 +350,26 @@ std::size_t NodeHeap::purge_slab_tails() {
 
 // The pages behind the mark, and behind the last slot.
 std::size_t NodeHeap::purge_tail_of(UnitIndex unit, SizeClass c) {
-  Class& of = classes_[index_of(c)];
+  Shard shard = home_of(unit, c);
   pages::Range tail;
-  {
-    LockGuard guard(of.lock);
-    // Under the lock a unit of the class is a slab of it.
-    if (unit_use(unit).load(std::memory_order_relaxed) != index_of(c) || slab::at(unit).tail_is_busy) return 0;
+  for (;;) {
+    LockGuard guard(class_of(shard, c).lock);
+    // Under the lock of its shard a unit of the class is a slab of it.
+    if (unit_use(unit).load(std::memory_order_relaxed) != index_of(c)) return 0;
+    if (const Shard now = home_of(unit, c); now != shard) {
+      shard = now;
+      continue;
+    }
+    if (slab::at(unit).tail_is_busy) return 0;
     const pages::Range used = slab::committed_range(unit);
     tail = {used.first + used.count.count, Pages{units_per_slab(c) * std::size_t{kPagesPerUnit}} - used.count};
     if (pages::committed_in(tail).count == 0) return 0;
     slab::at(unit).tail_is_busy = true;
+    break;
   }
   const std::size_t bytes = pages::committed_in(tail).bytes();
   const bool done = pages::purge(tail);
+  Class& of = class_of(shard, c);  // nobody takes over a slab whose tail is busy
   LockGuard guard(of.lock);
   slab::at(unit).tail_is_busy = false;
   relink(of, unit);
@@ -267,33 +377,57 @@ std::size_t NodeHeap::purge_tail_of(UnitIndex unit, SizeClass c) {
 }
 
 NodeHeap::ClassFacts NodeHeap::facts(SizeClass c) const NEBULA_UNCHECKED {
-  ClassFacts facts = classes_[index_of(c)].facts;
-  facts.contended = classes_[index_of(c)].lock.contended();
-  return facts;
+  ClassFacts sum;
+  for (unsigned s = 0; s < shards(); ++s) {
+    const Class& of = classes_[s][index_of(c)];
+    const Depot& depot = depots_[s][index_of(c)];
+    const Depot::Facts in_depot = depot.facts();
+    sum.slabs += of.facts.slabs;
+    sum.slots_outside += of.facts.slots_outside;
+    sum.direct_allocations += of.facts.direct_allocations;
+    sum.direct_frees += of.facts.direct_frees;
+    sum.dropped += of.facts.dropped;
+    sum.contended += of.lock.contended();
+    sum.refills += of.facts.refills;
+    sum.flushes += of.facts.flushes;
+    sum.in_depots += depot.slots(c);
+    sum.deposits += in_depot.deposits;
+    sum.withdrawals += in_depot.withdrawals();
+    sum.takeovers += of.facts.takeovers;
+  }
+  return sum;
 }
 
 void NodeHeap::lock_all() NEBULA_UNCHECKED {
-  for (unsigned i = kClassFirst; i < kClassEnd; ++i) classes_[i].lock.lock();
+  for (unsigned s = 0; s < shards(); ++s)
+    for (unsigned i = kClassFirst; i < kClassEnd; ++i) classes_[s][i].lock.lock();
   spans_.lock_quiet();
 }
 
 bool NodeHeap::try_lock_all_for(unsigned milliseconds) NEBULA_UNCHECKED {
-  unsigned locked = kClassFirst;
-  while (locked < kClassEnd && classes_[locked].lock.try_lock_for(milliseconds)) ++locked;
-  if (locked == kClassEnd && spans_.lock().try_lock_for(milliseconds)) return true;
-  while (locked > kClassFirst) classes_[--locked].lock.unlock();
+  const unsigned all = shards() * kClassEnd;
+  const auto lock_at = [this](unsigned n) -> Lock* {
+    return n % kClassEnd < kClassFirst ? nullptr : &classes_[n / kClassEnd][n % kClassEnd].lock;
+  };
+  unsigned locked = 0;
+  while (locked < all && (lock_at(locked) == nullptr || lock_at(locked)->try_lock_for(milliseconds))) ++locked;
+  if (locked == all && spans_.lock().try_lock_for(milliseconds)) return true;
+  while (locked > 0)
+    if (Lock* const lock = lock_at(--locked)) lock->unlock();
   return false;
 }
 
 void NodeHeap::unlock_all() NEBULA_UNCHECKED {
   spans_.lock().unlock();
-  for (unsigned i = kClassEnd - 1; i >= kClassFirst; --i) classes_[i].lock.unlock();
+  for (unsigned s = shards(); s-- > 0;)
+    for (unsigned i = kClassEnd - 1; i >= kClassFirst; --i) classes_[s][i].lock.unlock();
 }
 
 void NodeHeap::reset_in_child() {
   Depot::reset_in_child();
-  for (unsigned i = kClassFirst; i < kClassEnd; ++i)
-    if (!classes_[i].lock.is_mine()) classes_[i].lock.reset_in_child();
+  for (unsigned s = 0; s < shards(); ++s)
+    for (unsigned i = kClassFirst; i < kClassEnd; ++i)
+      if (!classes_[s][i].lock.is_mine()) classes_[s][i].lock.reset_in_child();
   spans_.reset_in_child();
 }
 

@@ -151,9 +151,9 @@ void look_once(Snapshot& s, Locks locks) {
     row.facts = node_heap.facts(c);
     const thread_heap::PoolFacts pools = thread_heap::pool_facts(c);
     row.pooled = pools.pooled;
-    row.in_depot = node_heap.depot(c).slots();
-    s.deposits += node_heap.depot(c).deposits();
-    s.withdrawals += node_heap.depot(c).withdrawals();
+    row.in_depot = row.facts.in_depots;
+    s.deposits += row.facts.deposits;
+    s.withdrawals += row.facts.withdrawals;
     row.live = at_least_zero(row.facts.slots_outside, row.pooled + row.in_depot);
     row.allocations = pools.allocations + row.facts.direct_allocations;
     // Frees that were misuse are told apart. In running threads pools move between the two reads; never below zero.

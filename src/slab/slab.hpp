@@ -5,10 +5,11 @@
 //
 //   slots outside the slab = bump − free;   slots to be had = free + (capacity − bump)
 //
-// Everything here runs under the lock of the slab's class. No word of ours lies in a slot, so a use after free cannot
+// Everything here runs under the lock of the slab's class and shard. No word of ours lies in a slot, so a use after free cannot
 // corrupt the allocator, and a bit already set when a slot comes back is a double free found for nothing.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -31,6 +32,8 @@ struct alignas(kCacheLine) Slab {
   SizeClass size_class;
   std::uint8_t list;        // which list it hangs in
   bool tail_is_busy;        // the pages behind the mark are being purged: it must not move
+  // Whose lock guards this slab; changed under the locks of both, read without to find the one to take.
+  std::atomic<std::uint8_t> shard;
   // Never handed out counts as in the slab, and so does the end of the memory that is no slot: whatever is freed there
   // finds its bit set.
   std::uint64_t bitmap[kBitmapWords];

@@ -23,7 +23,10 @@ void relax() { __builtin_ia32_pause(); }
 
 #ifndef NDEBUG
 // How many locks of each rank this thread holds.
-constinit thread_local std::uint8_t held[static_cast<unsigned>(LockRank::kEnd)] = {};
+constexpr unsigned place_of(LockRank rank) {
+  return static_cast<unsigned>(static_cast<int>(rank) - static_cast<int>(LockRank::kRegistry));
+}
+constinit thread_local std::uint8_t held[place_of(LockRank::kEnd)] = {};
 #endif
 
 }  // namespace
@@ -32,15 +35,15 @@ std::uint32_t thread_token() { return my_token(); }
 
 void Lock::note_acquired() {
 #ifndef NDEBUG
-  for (unsigned above = static_cast<unsigned>(rank_) + 1; above < static_cast<unsigned>(LockRank::kEnd); ++above)
+  for (unsigned above = place_of(rank_) + 1; above < place_of(LockRank::kEnd); ++above)
     if (held[above] != 0) fatal::broken("a lock taken against its rank");
-  ++held[static_cast<unsigned>(rank_)];
+  ++held[place_of(rank_)];
 #endif
 }
 
 void Lock::note_released() {
 #ifndef NDEBUG
-  --held[static_cast<unsigned>(rank_)];
+  --held[place_of(rank_)];
 #endif
 }
 

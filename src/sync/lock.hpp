@@ -32,7 +32,8 @@ namespace nebula {
 #define NEBULA_UNCHECKED
 #endif
 
-enum class LockRank : std::uint8_t { kRegistry, kGate, kClass, kSpans, kLeaf, kEnd };
+// Of the many locks of classes the rank is 0, so that they cost no byte of the file.
+enum class LockRank : std::int8_t { kRegistry = -2, kGate, kClass, kSpans, kLeaf, kEnd };
 
 class NEBULA_CAPABILITY("lock") Lock {
  public:

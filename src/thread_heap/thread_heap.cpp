@@ -177,6 +177,7 @@ ThreadHeap* create() {
   pack_pools(heap);
   heap.in_use.store(true, kRelaxed);
   LockGuard guard(registry_lock);  // whoever holds all gates holds this: no gate appears under them
+  node_heap.open(NodeHeap::shard_for(mine));
   // release: pairs with the acquire in for_each_heap.
   heaps_ready[mine / 64].fetch_or(std::uint64_t{1} << (mine % 64), std::memory_order_release);
   return &heap;
@@ -342,7 +343,7 @@ void* refill_and_pop(ThreadHeap& heap, SizeClass c) {
     if (wanted > kRefillMost) wanted = kRefillMost;
     void** const first = heap.slots() + heap.bottom[i] + 1;
     void** const end = first + room;
-    const unsigned got = node_heap.refill(c, end, wanted, room, source());
+    const unsigned got = node_heap.refill(c, end, wanted, room, source(), NodeHeap::shard_for(heap.index));
     if (got == 0) return nullptr;
     if (got != room) std::memmove(first, end - got, got * sizeof *first);
     heap.refilled[i] += got;
@@ -371,7 +372,7 @@ void* allocate_direct(SizeClass c) {
   constexpr unsigned kRoom = kCacheLine / kGranule;
   void* slots[kRoom];
   LockGuard guard(heapless_gate);
-  const unsigned got = node_heap.refill(c, slots + kRoom, 1, kRoom, NodeHeap::Source::kSlabsOnly);
+  const unsigned got = node_heap.refill(c, slots + kRoom, 1, kRoom, NodeHeap::Source::kSlabsOnly, NodeHeap::shard_for(0));
   if (got == 0) return nullptr;
   if (got > 1) node_heap.flush(c, slots + kRoom - got, got - 1, NodeHeap::Source::kSlabsOnly, "malloc");
   node_heap.count_direct_allocation(c);

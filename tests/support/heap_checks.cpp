@@ -79,7 +79,7 @@ void check_class(unsigned i, const Walk& walk, std::ostream& out) {
   const SizeClass c = size_class(i);
   const NodeHeap::ClassFacts facts = node_heap.facts(c);
   const thread_heap::PoolFacts pools = thread_heap::pool_facts(c);
-  const std::uint64_t live_by_place = facts.slots_outside - node_heap.depot(c).slots() - pools.pooled;
+  const std::uint64_t live_by_place = facts.slots_outside - facts.in_depots - pools.pooled;
   const std::uint64_t live_by_calls =
       pools.allocations + facts.direct_allocations - pools.frees - facts.direct_frees + facts.dropped;
   std::ostringstream words;

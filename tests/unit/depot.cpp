@@ -23,14 +23,14 @@ TEST(Depot, GivesBackWhatItGot) {
   void* out[kBatchMost + 5] = {};
   for (unsigned i = 0; i < batch; ++i) in[i] = slot_numbered(i);
   EXPECT_EQ(depot.withdraw(c, out + batch, batch), 0u);
-  ASSERT_TRUE(depot.deposit(c, in, batch));
-  EXPECT_EQ(depot.slots(), batch);
+  ASSERT_TRUE(depot.deposit(c, in));
+  EXPECT_EQ(depot.slots(c), batch);
   EXPECT_EQ(depot.withdraw(c, out + batch, batch - 1), 0u) << "no room for a batch";
   EXPECT_EQ(depot.withdraw(c, out + kBatchMost + 5, kBatchMost + 5), batch);
   for (unsigned i = 0; i < batch; ++i) EXPECT_EQ(out[kBatchMost + 5 - batch + i], in[i]);
-  EXPECT_EQ(depot.slots(), 0u);
-  EXPECT_EQ(depot.deposits(), 1u);
-  EXPECT_EQ(depot.withdrawals(), 1u);
+  EXPECT_EQ(depot.slots(c), 0u);
+  EXPECT_EQ(depot.facts().deposits, 1u);
+  EXPECT_EQ(depot.facts().withdrawals(), 1u);
 }
 
 TEST(Depot, HasAnEnd) {
@@ -41,10 +41,10 @@ TEST(Depot, HasAnEnd) {
     const unsigned batch = kSizeClasses.batch[i];
     void* slots[kBatchMost] = {};
     unsigned batches = 0;
-    while (batches < 10'000 && depot.deposit(c, slots, batch)) ++batches;
+    while (batches < 10'000 && depot.deposit(c, slots)) ++batches;
     EXPECT_GE(batches, 2u);
     EXPECT_LT(batches, 10'000u);
-    EXPECT_EQ(depot.slots(), std::uint64_t{batches} * batch);
+    EXPECT_EQ(depot.slots(c), std::uint64_t{batches} * batch);
     while (depot.withdraw(c, slots + batch, batch) != 0) --batches;
     EXPECT_EQ(batches, 0u);
   }
@@ -77,7 +77,7 @@ TEST(Depot, EverySlotHasOneOwner) {
         if (mine.size() >= batch && random.below(2) == 0) {
           void** const first = mine.data() + mine.size() - batch;
           for (unsigned i = 0; i < batch; ++i) owners[reinterpret_cast<std::uintptr_t>(first[i])] = 0;
-          if (depot.deposit(c, first, batch)) mine.resize(mine.size() - batch);
+          if (depot.deposit(c, first)) mine.resize(mine.size() - batch);
           else for (unsigned i = 0; i < batch; ++i) owners[reinterpret_cast<std::uintptr_t>(first[i])] = t + 1;
         } else {
           const unsigned got = depot.withdraw(c, slots + kBatchMost, kBatchMost);
@@ -98,7 +98,7 @@ TEST(Depot, EverySlotHasOneOwner) {
   while (const unsigned got = depot.withdraw(c, slots + kBatchMost, kBatchMost))
     for (unsigned i = kBatchMost - got; i < kBatchMost; ++i) ++seen[reinterpret_cast<std::uintptr_t>(slots[i])];
   for (unsigned i = 1; i <= total; ++i) EXPECT_EQ(seen[i], 1u) << i;
-  EXPECT_EQ(depot.slots(), 0u);
+  EXPECT_EQ(depot.slots(c), 0u);
 }
 
 }  // namespace

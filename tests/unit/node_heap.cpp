@@ -15,10 +15,11 @@ namespace {
 
 using Source = NodeHeap::Source;
 
-std::vector<void*> refill(SizeClass c, unsigned wanted, Source source) {
+std::vector<void*> refill(SizeClass c, unsigned wanted, Source source, unsigned shard = 0) {
+  node_heap.open(NodeHeap::shard_for(shard));
   std::vector<void*> slots(wanted + 4);
   const unsigned got =
-      node_heap.refill(c, slots.data() + slots.size(), wanted, static_cast<unsigned>(slots.size()), source);
+      node_heap.refill(c, slots.data() + slots.size(), wanted, static_cast<unsigned>(slots.size()), source, NodeHeap::shard_for(shard));
   slots.erase(slots.begin(), slots.end() - got);
   return slots;
 }
@@ -43,7 +44,7 @@ TEST(NodeHeap, SlotsGoOutOnceAndSlabsGoBack) {
     for (const auto& slots : held) flush(c, slots, Source::kSlabsOnly);
     EXPECT_EQ(node_heap.facts(c).slots_outside, 0u);
     EXPECT_LE(node_heap.facts(c).slabs, 2u) << "empty slabs are not hoarded";
-    node_heap.release_empty_slabs();
+    node_heap.release_empty_slabs(NodeHeap::Empty::kAll);
     EXPECT_EQ(node_heap.facts(c).slabs, 0u);
   }
   EXPECT_EQ(testing::inconsistency(), "");
@@ -56,14 +57,14 @@ TEST(NodeHeap, BatchesTravelThroughTheDepot) {
   std::vector<void*> slots = refill(c, batch, Source::kSlabsOnly);
   const std::uint64_t outside = node_heap.facts(c).slots_outside;
   flush(c, slots, Source::kDepotFirst);
-  EXPECT_EQ(node_heap.depot(c).slots(), batch);
+  EXPECT_EQ(node_heap.facts(c).in_depots, batch);
   EXPECT_EQ(node_heap.facts(c).slots_outside, outside - (slots.size() - batch)) << "in the depot is outside of slabs";
   const std::vector<void*> back = refill(c, batch, Source::kDepotFirst);
   EXPECT_EQ(back.size(), batch);
   EXPECT_EQ(std::set<void*>(back.begin(), back.end()), std::set<void*>(slots.begin(), slots.begin() + batch));
   flush(c, back, Source::kDepotFirst);
   node_heap.drain_depots(NodeHeap::Depots::kAll);
-  EXPECT_EQ(node_heap.depot(c).slots(), 0u);
+  EXPECT_EQ(node_heap.facts(c).in_depots, 0u);
   EXPECT_EQ(node_heap.facts(c).slots_outside, 0u);
   EXPECT_EQ(testing::inconsistency(), "");
 }
@@ -116,7 +117,7 @@ TEST(NodeHeap, ManyThreadsNoSlotTwice) {
       for (int round = 0; round < 3000; ++round) {
         if (held.size() < 30 && random.below(2) == 0) {
           const SizeClass c = size_class(static_cast<unsigned>(5 + random.below(3)));
-          held.emplace_back(c, refill(c, 40, random.below(2) == 0 ? Source::kDepotFirst : Source::kSlabsOnly));
+          held.emplace_back(c, refill(c, 40, random.below(2) == 0 ? Source::kDepotFirst : Source::kSlabsOnly, t));
           for (void* const slot : held.back().second) *static_cast<unsigned*>(slot) = t * 100'000 + static_cast<unsigned>(round);
           for (void* const slot : held.back().second) static_cast<unsigned*>(slot)[1] = *static_cast<unsigned*>(slot);
         } else if (!held.empty()) {
