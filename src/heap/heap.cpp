@@ -90,7 +90,6 @@ void node_tick() {
   if (now - last < kNodeTickMilliseconds || !node_ticked_at.compare_exchange_strong(last, now, kRelaxed)) return;
   const HoldGate hold;
   node_heap.drain_depots(NodeHeap::Depots::kIdle);
-  node_heap.release_empty_slabs(NodeHeap::Empty::kIdle);
   node_heap.spans().purge(SpanHeap::Purge::kByAge);
 }
 
@@ -109,7 +108,7 @@ std::size_t reclaim(Step step) {
   const HoldGate hold;
   switch (step) {
     case Step::kDepots: node_heap.drain_depots(NodeHeap::Depots::kAll); return 0;
-    case Step::kEmptySlabs: node_heap.release_empty_slabs(NodeHeap::Empty::kAll); return 0;
+    case Step::kEmptySlabs: node_heap.release_empty_slabs(); return 0;
     case Step::kDirtyPages:
       return node_heap.spans().purge(SpanHeap::Purge::kEverything) + node_heap.purge_slab_tails() +
              large::purge_tails(node_heap.spans());

@@ -14,7 +14,6 @@ constinit SpanHeap NodeHeap::spans_;
 namespace {
 
 constexpr std::uint32_t kEmptySlabsKept = 1;
-constexpr std::uint32_t kEmptyUnitsMost = kMiB / kUnitSize;  // of a class and shard that swings
 constexpr unsigned kLookedAtMost = 8;  // slabs of a list, for one to take over
 
 constexpr NodeHeap::Shard kFirstShard{0};
@@ -122,8 +121,6 @@ bool NodeHeap::take_over_slab(SizeClass c, Shard shard) NEBULA_UNCHECKED {
 // Without the class's lock: the span heap may go to the system. Two threads may each add one; neither is lost.
 bool NodeHeap::add_slab(SizeClass c, Shard shard) {
   const Units units = {units_per_slab(c)};
-  // Other classes' empty slabs before memory that was never used.
-  if (more_empty_slabs_.load(std::memory_order_relaxed) != 0 && !spans_.has_dirty(units)) release_empty_slabs(Empty::kAll);
   const UnitIndex first = spans_.take(units, units);
   if (first == kNoUnit) return false;
   // A slab whose first slot the budget refuses would be taken and given back for ever.
@@ -138,11 +135,6 @@ bool NodeHeap::add_slab(SizeClass c, Shard shard) {
   for (std::size_t i = 0; i < units.count; ++i)
     unit_use(first + i).store(static_cast<std::uint8_t>(index_of(c)), std::memory_order_relaxed);
   ++of.facts.slabs;
-  if (of.has_released) {
-    of.has_released = false;
-    const auto most = static_cast<std::uint32_t>(kEmptyUnitsMost / units.count) - kEmptySlabsKept;
-    of.more_kept = of.more_kept * 2 + 1 < most ? of.more_kept * 2 + 1 : most;
-  }
   link(of, first);
   return true;
 }
@@ -155,7 +147,7 @@ void NodeHeap::link(Class& of, UnitIndex unit) {
     return;
   }
   slab.list = slab.is_empty() ? std::uint8_t{kEmpty} : static_cast<std::uint8_t>(kFullest + (available - 1) / slab.quarter);
-  if (slab.list == kEmpty && ++of.empty_slabs > kEmptySlabsKept) more_empty_slabs_.fetch_add(1, std::memory_order_relaxed);
+  if (slab.list == kEmpty) ++of.empty_slabs;
   slab.previous = kNoUnit;
   slab.next = of.lists[slab.list];
   if (slab.next != kNoUnit) slab::at(slab.next).previous = unit;
@@ -165,7 +157,7 @@ void NodeHeap::link(Class& of, UnitIndex unit) {
 void NodeHeap::unlink(Class& of, UnitIndex unit) {
   Slab& slab = slab::at(unit);
   if (slab.list == kUnlisted) return;
-  if (slab.list == kEmpty && of.empty_slabs-- > kEmptySlabsKept) more_empty_slabs_.fetch_sub(1, std::memory_order_relaxed);
+  if (slab.list == kEmpty) --of.empty_slabs;
   if (slab.previous != kNoUnit) slab::at(slab.previous).next = slab.next;
   else of.lists[slab.list] = slab.next;
   if (slab.next != kNoUnit) slab::at(slab.next).previous = slab.previous;
@@ -180,8 +172,7 @@ void NodeHeap::relink(Class& of, UnitIndex unit) {
   if (slab.list - unsigned{kFullest} < kEmpty - kFullest && !slab.is_empty() && available - below - 1 < slab.quarter)
     return;
   unlink(of, unit);
-  if (slab.is_empty() && slab.bump != 0 && of.empty_slabs >= kEmptySlabsKept + of.more_kept && !slab.tail_is_busy) {
-    of.has_released = true;
+  if (slab.is_empty() && slab.bump != 0 && of.empty_slabs >= kEmptySlabsKept && !slab.tail_is_busy) {
     release(of, unit);
     return;
   }
@@ -312,21 +303,12 @@ void NodeHeap::drain_depots(Depots which) {
   }
 }
 
-void NodeHeap::release_empty_slabs(Empty which) {
+void NodeHeap::release_empty_slabs() {
   for (unsigned s = 0; s < shards(); ++s) {
     for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
       Class& of = classes_[s][i];
       LockGuard guard(of.lock);
-      std::uint32_t kept = 0;
-      if (which == Empty::kIdle) {
-        const std::uint64_t uses = of.facts.refills + of.facts.flushes;
-        const bool is_idle = uses == of.uses_seen;
-        of.uses_seen = uses;
-        if (!is_idle) continue;
-        kept = kEmptySlabsKept;
-      }
-      of.more_kept = 0;
-      for (UnitIndex unit = of.lists[kEmpty]; unit != kNoUnit && of.empty_slabs > kept;) {
+      for (UnitIndex unit = of.lists[kEmpty]; unit != kNoUnit;) {
         const UnitIndex next = slab::at(unit).next;
         if (!slab::at(unit).tail_is_busy) {
           unlink(of, unit);

@@ -6,9 +6,8 @@
 // frees it. Before a shard asks for new memory it takes over slabs of others that have much to give.
 //
 // Slabs of a class hang in lists by how much they can still give, and refills take from the fullest list first, so
-// that the emptiest ones get the chance to become wholly free and go back to the spans. One empty slab is kept, and twice as
-// many each time that one had to be added after another was given back, up to 1 MiB: a class that swings finds the memory
-// again that its thread's cache still holds. They go back when their class was idle, and before the heap would grow.
+// that the emptiest ones get the chance to become wholly free and go back to the spans. One empty slab a class and shard is
+// kept, against the cost of a class that swings across the border.
 #pragma once
 
 #include <atomic>
@@ -49,8 +48,7 @@ class NodeHeap {
   // Reclaiming. Each returns when it has done what it can.
   enum class Depots { kAll, kIdle };
   void drain_depots(Depots which);
-  enum class Empty { kAll, kIdle };
-  void release_empty_slabs(Empty which);
+  void release_empty_slabs();
   // Gives back committed pages behind the marks of slabs and behind their last slots.
   std::size_t purge_slab_tails();
 
@@ -87,9 +85,6 @@ class NodeHeap {
     Lock lock{LockRank::kClass};
     UnitIndex lists[kListEnd] NEBULA_GUARDED_BY(lock) = {};  // kNoUnit
     std::uint32_t empty_slabs NEBULA_GUARDED_BY(lock) = 0;
-    std::uint32_t more_kept NEBULA_GUARDED_BY(lock) = 0;  // than kEmptySlabsKept
-    bool has_released NEBULA_GUARDED_BY(lock) = false;    // an empty slab, since one was added
-    std::uint64_t uses_seen NEBULA_GUARDED_BY(lock) = 0;  // at the last look for idle classes
     std::uint64_t withdrawals_seen NEBULA_GUARDED_BY(lock) = 0;  // at the last look for idle depots
     ClassFacts facts NEBULA_GUARDED_BY(lock) = {};
   };
@@ -123,7 +118,6 @@ class NodeHeap {
   void drain(SizeClass c, Shard shard);
   std::size_t purge_tail_of(UnitIndex unit, SizeClass c);
 
-  std::atomic<std::uint32_t> more_empty_slabs_{0};  // kept beyond one for each class and shard; relaxed: a hint
   std::atomic<unsigned> last_shard_{0};  // that was ever used; relaxed: read by those who hold the registry, or as a hint
   Class classes_[kShards][kClassEnd] = {};
   Depot depots_[kShards][kClassEnd] = {};

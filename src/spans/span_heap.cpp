@@ -569,11 +569,6 @@ std::uint32_t SpanHeap::dirty_units_in(RegionIndex index, std::uint32_t units) c
   return dirty;
 }
 
-bool SpanHeap::has_dirty(Units units) {
-  LockGuard guard(lock_);
-  return dirty_pages_ >= units.count * kPagesPerUnit;
-}
-
 SpanHeap::Facts SpanHeap::facts() const NEBULA_UNCHECKED {
   return {regions_, dirty_pages_ * kPageSize, huge_regions_, growths_, growth_refusals_};
 }

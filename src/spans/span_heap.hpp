@@ -60,8 +60,6 @@ class SpanHeap {
     std::uint64_t growth_refusals = 0;
   };
   [[nodiscard]] Facts facts() const;
-  // Whether as many dirty pages lie free as a span of that size has; not that they lie together.
-  [[nodiscard]] bool has_dirty(Units units);
 
   // For fork and the report: nothing moves while it is held, growth, purges and claims included.
   Lock& lock() { return lock_; }

@@ -55,6 +55,7 @@ constexpr std::uint32_t kSwingBytesOfThread = kMiB;
 constexpr std::uint64_t kSwingBytesLeast = 16 * kMiB;
 
 constexpr unsigned kRefillMost = 256;
+constexpr unsigned kSentHomeMost = 8;
 constexpr std::uint64_t kTickMilliseconds = 100;
 
 // A heap that gives nothing and takes nothing.
@@ -103,9 +104,13 @@ void set_top(ThreadHeap& heap, unsigned c, unsigned top) {
   heap.word[c].store((word & ~std::uint64_t{0xffff}) | top, std::memory_order_release);
 }
 
+bool is_open(const ThreadHeap& heap, unsigned c) { return heap.sent_home[c] == kSentHomeMost; }
+
+void allow_frees(ThreadHeap& heap, unsigned c) { heap.capacity[c].store(is_open(heap, c) ? heap.limit[c] : 0, kRelaxed); }
+
 void set_limit(ThreadHeap& heap, unsigned c, unsigned slots) {
   heap.limit[c] = static_cast<std::uint16_t>(heap.bottom[c] + slots);
-  heap.capacity[c].store(heap.limit[c], kRelaxed);
+  allow_frees(heap, c);
 }
 
 unsigned limit_of(const ThreadHeap& heap, unsigned c) { return static_cast<unsigned>(heap.limit[c] - heap.bottom[c]); }
@@ -117,6 +122,7 @@ void pack_pools(ThreadHeap& heap) {
   heap.swing_bytes = 0;
   for (std::uint64_t& bits : heap.flushed_last) bits = 0;
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
+    heap.sent_home[c] = 0;
     heap.bottom[c] = kLayout.packed[c];
     set_top(heap, c, heap.bottom[c]);
     heap.slots()[heap.bottom[c]] = nullptr;
@@ -297,7 +303,7 @@ void answer_reclaim(ThreadHeap& heap) {
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
     if (const unsigned count = pooled(heap, c); count != 0)
       flush_oldest(heap, c, count, NodeHeap::Source::kSlabsOnly, "free");
-    heap.capacity[c].store(heap.limit[c], kRelaxed);
+    allow_frees(heap, c);
   }
 }
 
@@ -322,7 +328,7 @@ ThreadHeap* ensure() {
   if (heap == nullptr) return current_heap;
   heap->exit_rounds = 0;
   heap->reclaim_epoch = reclaim_epoch.load(std::memory_order_acquire);  // as in answer_reclaim
-  for (unsigned c = kClassFirst; c < kClassEnd; ++c) heap->capacity[c].store(heap->limit[c], kRelaxed);
+  for (unsigned c = kClassFirst; c < kClassEnd; ++c) allow_frees(*heap, c);
   heap->ticked_at = os::coarse_milliseconds();
   threads_started.fetch_add(1, kRelaxed);
   if (inherited == nullptr) threads_now.fetch_add(1, kRelaxed);
@@ -335,6 +341,10 @@ void* refill_and_pop(ThreadHeap& heap, SizeClass c) {
   const unsigned i = index_of(c);
   LockGuard guard(heap.gate);
   answer_reclaim(heap);
+  if (!is_open(heap, i)) {
+    heap.sent_home[i] = kSentHomeMost;
+    allow_frees(heap, i);
+  }
   if (pooled(heap, i) == 0) {
     const Trend trend = note_event(heap, i, false);
     if (heap.refilled[i] != 0) grow_pool(heap, i, trend);  // empty again: it was too small
@@ -358,6 +368,14 @@ void make_room_and_push(ThreadHeap& heap, SizeClass c, void* pointer, const char
   const unsigned i = index_of(c);
   LockGuard guard(heap.gate);
   answer_reclaim(heap);
+  if (!is_open(heap, i)) {
+    ++heap.sent_home[i];
+    allow_frees(heap, i);
+    node_heap.flush(c, &pointer, 1, NodeHeap::Source::kSlabsOnly, call);
+    ++heap.flushed[i];
+    ++heap.flushes;
+    return;
+  }
   mark_active(heap, i);
   if (pooled(heap, i) >= limit_of(heap, i)) grow_pool(heap, i, note_event(heap, i, true));
   if (const unsigned count = pooled(heap, i); count >= limit_of(heap, i))

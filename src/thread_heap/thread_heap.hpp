@@ -13,8 +13,13 @@
 // emptied and filled in turn, when every further slot saves a trip to the slabs and back. A thread that only allocates or
 // only frees gains nothing by it. All threads together may add max(16 MiB, 1/8 of what is in use), one thread 1 MiB.
 //
+// A pool opens with the first allocation of its class. What a thread frees before lies on cache lines of the threads that
+// allocate such objects, and goes home: kept, it would be this thread's next object, and the line be shared for ever (passive
+// false sharing; Berger et al., "Hoard", 2000). A thread that frees more than a few is one that takes over what others
+// allocate, and its pool opens too.
+//
 // Only the owner moves a word. Its slow paths run under the heap's gate; fork and the report take the gate to find the
-// counts at rest. `capacity[c]` is the one field written from outside without it: a reclaim sets it to 0, and the
+// counts at rest. `capacity[c]`, 0 until the pool is open, is the one field written from outside without it: a reclaim sets it to 0, and the
 // owner's next free of that class takes the slow path and flushes.
 //
 // A thread without a heap (not yet, or no more) points at a constant one: pools empty, capacities 0, so every call
@@ -42,6 +47,7 @@ struct alignas(kCacheLine) ThreadHeap {
   std::uint64_t flushed[kUnitUses];
   std::uint64_t active[(kUnitUses + 63) / 64];  // classes refilled or flushed since the last tick
   std::uint64_t flushed_last[(kUnitUses + 63) / 64];  // classes whose last such event was a flush
+  std::uint8_t sent_home[kUnitUses];             // slots freed before the pool was open: kSentHomeMost, it is
   std::uint64_t ticked_at;                       // coarse milliseconds
   std::uint64_t refills;
   std::uint64_t flushes;

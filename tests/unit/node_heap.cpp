@@ -44,7 +44,7 @@ TEST(NodeHeap, SlotsGoOutOnceAndSlabsGoBack) {
     for (const auto& slots : held) flush(c, slots, Source::kSlabsOnly);
     EXPECT_EQ(node_heap.facts(c).slots_outside, 0u);
     EXPECT_LE(node_heap.facts(c).slabs, 2u) << "empty slabs are not hoarded";
-    node_heap.release_empty_slabs(NodeHeap::Empty::kAll);
+    node_heap.release_empty_slabs();
     EXPECT_EQ(node_heap.facts(c).slabs, 0u);
   }
   EXPECT_EQ(testing::inconsistency(), "");
