@@ -18,13 +18,26 @@ constexpr unsigned kLookedAtMost = 8;  // slabs of a list, for one to take over
 
 constexpr NodeHeap::Shard kFirstShard{0};
 
-// The shard whose lock guards the slab that a slot of class c lies in, if it does: the class map tells, under that lock.
+std::uint8_t shard_of(UnitIndex slab_unit) {
+  // acquire: pairs with the release in add_slab; see is_guarded.
+  return slab::at(slab_unit).shard.load(std::memory_order_acquire);
+}
+
+bool is_of_class(UnitIndex unit, SizeClass c) { return unit_use(unit).load(std::memory_order_relaxed) == index_of(c); }
+
+// The shard to lock for the slab of class c that a unit lies in, as far as can be told without that lock.
 NodeHeap::Shard home_of(UnitIndex unit, SizeClass c) {
-  if (unit_use(unit).load(std::memory_order_relaxed) != index_of(c)) return kFirstShard;
-  return static_cast<NodeHeap::Shard>(slab::at(slab::first_unit(unit, c)).shard.load(std::memory_order_relaxed));
+  return is_of_class(unit, c) ? static_cast<NodeHeap::Shard>(shard_of(slab::first_unit(unit, c))) : kFirstShard;
 }
 
 NodeHeap::Shard home_of(const void* slot, SizeClass c) { return home_of(static_cast<UnitIndex>(unit_of(slot)), c); }
+
+// Under the lock of the class in a shard: whether the unit lies in one of its slabs. The shard is read before the class: a
+// unit that another thread is just making a slab of this shard has lost its old class by then and gets the new one under the
+// lock held here.
+bool is_guarded(UnitIndex unit, SizeClass c, NodeHeap::Shard shard) {
+  return shard_of(slab::first_unit(unit, c)) == static_cast<std::uint8_t>(shard) && is_of_class(unit, c);
+}
 
 }  // namespace
 
@@ -129,7 +142,8 @@ bool NodeHeap::add_slab(SizeClass c, Shard shard) {
     return false;
   }
   slab::begin(first, c);
-  slab::at(first).shard.store(static_cast<std::uint8_t>(shard), std::memory_order_relaxed);
+  // release: whoever reads it sees that the unit has lost its last class.
+  slab::at(first).shard.store(static_cast<std::uint8_t>(shard), std::memory_order_release);
   Class& of = class_of(shard, c);
   LockGuard guard(of.lock);
   for (std::size_t i = 0; i < units.count; ++i)
@@ -238,16 +252,16 @@ NodeHeap::PutBack NodeHeap::put_back_under_one_lock(SizeClass c, void* const* sl
   unsigned back = 0;
   while (result.done < count) {
     const auto raw = static_cast<UnitIndex>(unit_of(slots[result.done]));
-    if (unit_use(raw).load(std::memory_order_relaxed) != index_of(c)) {
-      result.met_misuse = true;
-      break;
-    }
-    const UnitIndex unit = slab::first_unit(raw, c);
-    if (slab::at(unit).shard.load(std::memory_order_relaxed) != static_cast<std::uint8_t>(shard)) {
+    if (!is_guarded(raw, c, shard)) {
+      if (!is_of_class(raw, c)) {
+        result.met_misuse = true;
+        break;
+      }
       if (later.count == std::size(later.slots)) break;
       later.slots[later.count++] = slots[result.done++];
       continue;
     }
+    const UnitIndex unit = slab::first_unit(raw, c);
     // Neighbours in the pool are often neighbours in memory: as many as lie in the same slab.
     const unsigned done = slab::put_back(unit, c, slots + result.done, count - result.done, result.verdict);
     relink(of, unit);
@@ -336,10 +350,9 @@ std::size_t NodeHeap::purge_tail_of(UnitIndex unit, SizeClass c) {
   pages::Range tail;
   for (;;) {
     LockGuard guard(class_of(shard, c).lock);
-    // Under the lock of its shard a unit of the class is a slab of it.
-    if (unit_use(unit).load(std::memory_order_relaxed) != index_of(c)) return 0;
-    if (const Shard now = home_of(unit, c); now != shard) {
-      shard = now;
+    if (!is_guarded(unit, c, shard)) {
+      if (!is_of_class(unit, c)) return 0;
+      shard = home_of(unit, c);
       continue;
     }
     if (slab::at(unit).tail_is_busy) return 0;

@@ -69,6 +69,90 @@ TEST(NodeHeap, BatchesTravelThroughTheDepot) {
   EXPECT_EQ(testing::inconsistency(), "");
 }
 
+UnitIndex slab_of(const void* slot, SizeClass c) { return slab::first_unit(static_cast<UnitIndex>(unit_of(slot)), c); }
+
+TEST(NodeHeap, ShardsShareNoSlabAndEachGetsItsOwnBack) {
+  testing::start_heap();
+  const SizeClass c = size_class(9);
+  std::vector<void*> mixed;
+  std::set<UnitIndex> slabs[2];
+  for (int round = 0; round < 20; ++round) {
+    for (unsigned shard : {0u, 1u}) {
+      for (void* const slot : refill(c, 30, Source::kSlabsOnly, shard)) {
+        slabs[shard].insert(slab_of(slot, c));
+        mixed.push_back(slot);
+      }
+    }
+  }
+  for (const UnitIndex unit : slabs[0]) EXPECT_FALSE(slabs[1].contains(unit));
+  // Slots of two shards in turn, more than wait for another lock at a time.
+  const std::size_t half = mixed.size() / 2;
+  std::vector<void*> woven;
+  for (std::size_t i = 0; i < half; ++i) woven.insert(woven.end(), {mixed[i], mixed[half + i]});
+  woven.insert(woven.begin() + 100, woven[3]);  // and one of them twice
+  misuse::set_action(misuse::Action::kWarn);
+  const std::uint64_t dropped = node_heap.facts(c).dropped;
+  flush(c, woven, Source::kSlabsOnly);
+  misuse::set_action(misuse::Action::kAbort);
+  EXPECT_EQ(node_heap.facts(c).dropped, dropped + 1);
+  EXPECT_EQ(node_heap.facts(c).slots_outside, 0u);
+  for (unsigned shard : {0u, 1u}) {
+    const std::vector<void*> again = refill(c, 30, Source::kSlabsOnly, shard);
+    EXPECT_TRUE(slabs[shard].contains(slab_of(again[0], c)));
+    flush(c, again, Source::kSlabsOnly);
+  }
+}
+
+TEST(NodeHeap, AShardTakesOverWhatAnotherHasPlentyOf) {
+  testing::start_heap();
+  const SizeClass c = size_class(21);
+  std::vector<void*> slots;
+  while (slots.size() < slots_per_slab(c)) {
+    const std::vector<void*> more = refill(c, slots_per_slab(c) - static_cast<unsigned>(slots.size()), Source::kSlabsOnly, 2);
+    slots.insert(slots.end(), more.begin(), more.end());
+  }
+  const std::size_t full = slots.size();
+  const auto free = [&](std::size_t count) {
+    flush(c, {slots.end() - static_cast<std::ptrdiff_t>(count), slots.end()}, Source::kSlabsOnly);
+    slots.resize(slots.size() - count);
+  };
+  const NodeHeap::ClassFacts before = node_heap.facts(c);
+  free(full / 8);
+  const std::vector<void*> fresh = refill(c, 1, Source::kSlabsOnly, 3);
+  EXPECT_EQ(node_heap.facts(c).takeovers, before.takeovers) << "an eighth is not worth it";
+  EXPECT_EQ(node_heap.facts(c).slabs, before.slabs + 1);
+  free(full / 4);
+  std::vector<void*> rest;
+  while (node_heap.facts(c).takeovers == before.takeovers) {
+    const std::vector<void*> more = refill(c, 50, Source::kSlabsOnly, 3);
+    ASSERT_FALSE(more.empty());
+    rest.insert(rest.end(), more.begin(), more.end());
+  }
+  EXPECT_EQ(node_heap.facts(c).slabs, before.slabs + 1) << "taken over before another was added";
+  EXPECT_EQ(slab_of(rest.back(), c), slab_of(slots[0], c));
+  EXPECT_EQ(node_heap.facts(c).slots_outside, slots.size() + fresh.size() + rest.size());
+  flush(c, fresh, Source::kSlabsOnly);
+  flush(c, rest, Source::kSlabsOnly);
+  flush(c, slots, Source::kSlabsOnly);
+  EXPECT_EQ(node_heap.facts(c).slots_outside, 0u);
+  EXPECT_EQ(testing::inconsistency().find("class 21 "), std::string::npos);
+}
+
+TEST(NodeHeap, AtTheLimitEveryShardGivesWhatItHas) {
+  testing::start_heap();
+  const SizeClass c = size_class(33);
+  std::vector<void*> slots = refill(c, 8, Source::kSlabsOnly, 4);
+  flush(c, {slots[0]}, Source::kSlabsOnly);
+  node_heap.release_empty_slabs();
+  node_heap.spans().purge(SpanHeap::Purge::kEverything);
+  process_account.set_limits(process_account.committed(), kNoLimit);
+  const std::vector<void*> got = refill(c, 1, Source::kSlabsOnly, 5);
+  process_account.set_limits(kNoLimit, kNoLimit);
+  ASSERT_EQ(got.size(), 1u);
+  EXPECT_EQ(got[0], slots[0]);
+  flush(c, slots, Source::kSlabsOnly);
+}
+
 TEST(NodeHeap, MisuseIsCountedAndDropped) {
   testing::start_heap();
   misuse::set_action(misuse::Action::kWarn);

@@ -97,6 +97,34 @@ TEST(ThreadHeap, WithoutAHeapSlotsPassDirectly) {
   EXPECT_EQ(testing::live(), testing::Live{});
 }
 
+// What a thread frees before it allocates any of the kind must not become its next object: its cache line is another's.
+TEST(ThreadHeap, WhatWasNeverAllocatedHereGoesHome) {
+  testing::start_heap();
+  std::vector<void*> given;
+  for (int n = 0; n < 100; ++n) given.push_back(heap::allocate(24));
+  const auto line = [](const void* slot) { return reinterpret_cast<Address>(slot) / kCacheLine; };
+  std::thread([&] {
+    heap::deallocate(given[10], "free");
+    void* const mine = heap::allocate(24);
+    EXPECT_NE(line(mine), line(given[10]));
+    heap::deallocate(mine, "free");
+    void* const again = heap::allocate(24);
+    EXPECT_EQ(again, mine) << "from then on the pool is open";
+    heap::deallocate(again, "free");
+    EXPECT_EQ(testing::inconsistency(), "");
+  }).join();
+  given.erase(given.begin() + 10);
+  std::thread([&] {
+    // One that frees many takes them over.
+    const thread_heap::Facts before = thread_heap::facts();
+    for (void* const slot : given) heap::deallocate(slot, "free");
+    EXPECT_LT(thread_heap::facts().flushes - before.flushes, given.size() / 4);
+    EXPECT_EQ(heap::allocate(24), given.back());
+    heap::deallocate(given.back(), "free");
+  }).join();
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
 TEST(ThreadHeap, ReclaimReachesOtherThreads) {
   testing::start_heap();
   std::atomic<int> stage{0};
