@@ -10,6 +10,7 @@
 #include "heap/heap.hpp"
 #include "os/process.hpp"
 #include "report/report.hpp"
+#include "stats/snapshot.hpp"
 
 namespace nebula::lifecycle {
 namespace {
@@ -49,6 +50,7 @@ void in_parent() {
 }
 
 void in_child() {
+  stats::note_fork();
   report::note_fork();
   heap::reset_in_child();
   if (holds_every_lock) {
@@ -66,7 +68,7 @@ void in_child() {
 
 void start(const char* const* environment) {
   remember_standard_error();
-  report::begin();
+  stats::begin();
   if (!os::is_secure_execution()) {
     const config::Outcome outcome = config::read(environment, configuration);
     if (configuration.help) config::print_help();

@@ -10,10 +10,8 @@ struct Destination {
   bool wanted = false;
   std::string_view file;  // a pattern, see config::expand_path; empty: standard error
 };
-// Marks the start of the process for "elapsed", and notes what may not be asked for later: a program may be in a sandbox
-// by the time of its report, which makes do with fstat, getrusage, write and rt_sigprocmask, and openat and close for a
-// file.
-void begin();
+// Notes what may not be asked for later: a program may be in a sandbox by the time of its report, which makes do with
+// fstat, getrusage, write and rt_sigprocmask, and openat and close for a file.
 // A report will be written, at exit or before an abort.
 void expect_report(const Destination& destination);
 // Writes the report to where it belongs; once, whoever calls. In a child of fork only where it has a file of its own.

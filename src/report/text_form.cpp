@@ -1,0 +1,175 @@
+// The form for a person at a terminal.
+#include "budget/account.hpp"
+#include "config/config.hpp"
+#include "report/forms.hpp"
+
+#ifndef NEBULA_VERSION
+#define NEBULA_VERSION "unknown"
+#endif
+
+namespace nebula::report {
+namespace {
+
+using stats::ClassRow;
+using stats::Objects;
+using stats::Snapshot;
+
+constexpr unsigned kClassRows = 20;
+constexpr unsigned kName = 26;
+constexpr unsigned kNumber = 20;
+
+void write_line(Text& text, const char* name, std::uint64_t value) {
+  text << "  ";
+  text.left(name, kName);
+  text.right(value, kNumber) << '\n';
+}
+
+void write_heading(Text& text, const stats::Process& process) {
+  text << "nebula " NEBULA_VERSION " report: " << process.program << ", pid ";
+  text.plain(static_cast<std::uint64_t>(process.id)) << '\n';
+  text << "  options  ";
+  bool any = false;
+  for (std::size_t i = 0; i < config::options().size(); ++i) {
+    const std::string_view value = config::written_value(i);
+    if (value.empty()) continue;
+    text << ' ' << config::options()[i].name << '=' << start_of(value, 200);
+    any = true;
+  }
+  text << (any ? "\n" : " all default\n");
+  text << "  time      ";
+  text.seconds(process.elapsed_milliseconds) << " elapsed, ";
+  text.seconds(process.usage.user_microseconds / 1000) << " user, ";
+  text.seconds(process.usage.system_microseconds / 1000) << " system\n";
+  text << "  process   " << process.usage.minor_faults << " minor faults, " << process.usage.major_faults
+       << " major faults, peak RSS " << process.usage.peak_resident_bytes << " bytes\n";
+}
+
+void write_ladder(Text& text, const Snapshot& s) {
+  text << "\nmemory, bytes\n";
+  write_line(text, "live", s.total.live_bytes);
+  write_line(text, "in pools", s.pooled_bytes);
+  write_line(text, "in depots", s.depot_bytes);
+  write_line(text, "free in slabs", s.slab_free_bytes);
+  write_line(text, "dirty spans", s.dirty_bytes);
+  write_line(text, "metadata", s.metadata_bytes);
+  write_line(text, "= committed", s.committed_bytes);
+  write_line(text, "purged and untouched", s.untouched_bytes());
+  write_line(text, "= mapped", s.mapped_bytes);
+  text << "  peak committed " << s.committed_peak_bytes << " at ";
+  text.seconds(s.committed_peak_at_milliseconds);
+  text << ", peak in use (live, in pools, in depots) " << s.in_use_peak_bytes << '\n';
+  if (!s.at_rest)
+    text << "  (threads were running and would not pause: the numbers are of slightly different moments, "
+         << s.difference() << " bytes apart)\n";
+  else if (s.difference() != 0)
+    text << "  (inconsistent by " << s.difference() << " bytes: please report this)\n";
+}
+
+void write_row(Text& text, std::string_view name, const Objects& row) {
+  text << "  ";
+  text.left(name, 12);
+  text.right(row.allocations, 15).right(row.frees, 15).right(row.live, 13).right(row.live_bytes, 17);
+  text.right(row.slabs, 8);
+}
+
+// With how much of what its slabs hold at their full size is live: which of their pages are committed is not known by
+// class.
+void write_row_of_slabs(Text& text, std::string_view name, const Objects& row) {
+  write_row(text, name, row);
+  if (row.slab_bytes != 0) {
+    text.right(row.live_bytes * 100 / row.slab_bytes, 6);
+    text << " %";
+  }
+  text << '\n';
+}
+
+void write_objects(Text& text, const Snapshot& s) {
+  text << "\nobjects         allocations          frees         live       live bytes   slabs   used\n";
+  std::uint64_t order[kClassEnd];
+  unsigned used = 0;
+  for (unsigned i = kClassFirst; i < kClassEnd; ++i)
+    if (s.classes[i].allocations != 0 || s.classes[i].slabs != 0) order[used++] = i;
+  // The classes with most live bytes, then most allocations, get a row of their own; shown by rising size.
+  const auto weighs_more = [&s](std::uint64_t a, std::uint64_t b) {
+    const Objects& one = s.classes[a];
+    const Objects& other = s.classes[b];
+    return one.live_bytes != other.live_bytes ? one.live_bytes > other.live_bytes : one.allocations > other.allocations;
+  };
+  bool shown[kClassEnd] = {};
+  for (unsigned n = 0; n < used && n < kClassRows; ++n) {
+    std::uint64_t best = 0;
+    for (unsigned i = 0; i < used; ++i)
+      if (!shown[order[i]] && (best == 0 || weighs_more(order[i], best))) best = order[i];
+    shown[best] = true;
+  }
+  Objects others;
+  unsigned others_count = 0;
+  for (unsigned n = 0; n < used; ++n) {
+    const auto c = static_cast<unsigned>(order[n]);
+    if (shown[c]) {
+      TextOf<32> name;
+      name << "size " << std::uint64_t{kSizeClasses.slot_size[c]};
+      write_row_of_slabs(text, name.view(), s.classes[c]);
+      continue;
+    }
+    ++others_count;
+    others.add(s.classes[c]);
+  }
+  if (others_count != 0) {
+    TextOf<32> name;
+    name << std::uint64_t{others_count} << " others";
+    write_row_of_slabs(text, name.view(), others);
+  }
+  write_row_of_slabs(text, "all small", s.all_small);
+  write_row(text, "large", s.large);
+  text << '\n';
+  if (s.in_handlers.allocations != 0) {
+    write_row(text, "in handlers", s.in_handlers);
+    text << '\n';
+  }
+  write_row(text, "total", s.total);
+  text << '\n';
+}
+
+void write_budget(Text& text, const Snapshot& s) {
+  const stats::Budget& budget = s.budget;
+  text << "budget    ";
+  if (budget.hard_limit == kNoLimit) text << "no limit";
+  else
+    text << "limit " << budget.hard_limit << ", the last " << budget.reserve_bytes << " for small requests, "
+         << budget.reserve_used_bytes << " of them used";
+  if (budget.soft_limit != kNoLimit) text << ", soft limit " << budget.soft_limit;
+  text << "; peak " << s.committed_peak_bytes << "; hit " << budget.hits << " times, reclaimed "
+       << budget.reclaimed_bytes << " bytes; refused " << budget.refusals << " requests, largest "
+       << budget.largest_refused_bytes << " bytes";
+  if (budget.soft_limit != kNoLimit)
+    text << "; above the soft limit " << s.heap.soft_crossings << " times, let go " << s.heap.soft_let_go << " times";
+  text << '\n';
+}
+
+void write_rest(Text& text, const Snapshot& s) {
+  text << "\nthreads   " << s.threads.threads_started << " started, " << s.threads.threads_now << " now, "
+       << s.threads.heaps << " heaps; " << s.threads.refills << " refills, " << s.threads.flushes << " flushes; depots "
+       << s.deposits << " batches in, " << s.withdrawals << " out; " << s.lock_waits << " waits for a lock\n";
+  write_budget(text, s);
+  text << "pages     " << s.purges.purges << " purges of " << s.purges.purged_bytes << " bytes, " << s.purges.refusals
+       << " refused; " << s.purges.moves << " moves of " << s.purges.moved_bytes << " bytes; " << s.grown_in_place
+       << " objects grown in place; huge pages asked for in " << s.huge_regions << " regions (system: "
+       << s.huge_page_mode << ")\n";
+  text << "misuse    " << s.misuse.double_frees << " double frees, " << s.misuse.invalid_frees << " invalid frees, "
+       << s.misuse.foreign_pointers << " foreign pointers, " << s.misuse.foreign_to_libc << " of them libc's\n";
+  if (s.heap.signal_allocations + s.heap.deferred_frees + s.heap.lost_frees != 0)
+    text << "handlers  " << s.heap.signal_allocations << " allocations inside an interrupted allocation, "
+         << s.heap.deferred_frees << " frees put off, " << s.heap.lost_frees << " lost\n";
+}
+
+}  // namespace
+
+void write_text(Text& text, const Snapshot& snapshot) {
+  write_heading(text, snapshot.process);
+  write_ladder(text, snapshot);
+  write_objects(text, snapshot);
+  write_rest(text, snapshot);
+}
+
+}  // namespace nebula::report

@@ -1,0 +1,180 @@
+#include "stats/snapshot.hpp"
+
+#include "budget/account.hpp"
+#include "budget/usage.hpp"
+#include "os/memory.hpp"
+#include "slab/slab.hpp"
+
+namespace nebula::stats {
+namespace {
+
+constinit std::uint64_t started_at = 0;  // coarse milliseconds
+constinit int this_process = 0;          // once begun
+
+std::uint64_t at_least_zero(std::uint64_t value, std::uint64_t minus) { return value > minus ? value - minus : 0; }
+
+std::uint64_t between(std::uint64_t least, std::uint64_t value, std::uint64_t most) {
+  return value < least ? least : value > most ? most : value;
+}
+
+// Every unit of the heap, by what it is used for. Without the locks, a unit's use and its record may be of different
+// owners, so what the record says is held within the heap, and each step goes on by a unit at least.
+void walk_units(Snapshot& s, RegionIndex regions) {
+  const std::size_t end = first_unit_of(regions);
+  for (RegionIndex region = 0; region < regions; ++region) {
+    if (pages::committed_in({PageIndex{region} * kPagesPerRegion, {kPagesPerRegion}}).count == 0) continue;
+    for (UnitIndex unit = first_unit_of(region); unit < first_unit_of(region + 1);) {
+      const unsigned use = unit_use(unit).load(std::memory_order_relaxed);
+      std::size_t units = 1;
+      std::uint64_t used = 0;  // bytes that belong to an object or a slab's slots
+      if (is_size_class(use)) {
+        units = between(1, units_per_slab(size_class(use)), end - unit);
+        const Slab& slab = slab::at(unit);
+        const std::size_t size = slot_size(size_class(use));
+        const Pages to_mark = pages_for(between(0, slab.bump * size, units * kUnitSize));
+        used = pages::committed_in({first_page_of(unit), to_mark}).bytes();
+        s.slab_free_bytes += at_least_zero(used, slab.outside() * size);
+      } else if (use == static_cast<unsigned>(UnitUse::kLargeHead)) {
+        used = between(0, large::size_of(unit), (end - unit) * kUnitSize);
+        units = between(1, units_for(pages_for(used)).count, end - unit);
+        s.large.live_bytes += used;
+        ++s.large.live;
+      }
+      const std::uint64_t committed = pages::committed_in({first_page_of(unit), {units * kPagesPerUnit}}).bytes();
+      s.dirty_bytes += at_least_zero(committed, used);
+      unit += static_cast<UnitIndex>(units);
+      // A large object may end in a later region; the walk goes on behind it.
+      if (unit >= first_unit_of(region + 1)) region = region_of(unit - 1);
+    }
+  }
+}
+
+void look_at_classes(Snapshot& s) {
+  for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
+    const SizeClass c = size_class(i);
+    ClassRow& row = s.classes[i];
+    const NodeHeap::ClassFacts facts = node_heap.facts(c);
+    const thread_heap::PoolFacts pools = thread_heap::pool_facts(c);
+    row.pooled = pools.pooled;
+    row.in_depot = facts.in_depots;
+    row.refills = facts.refills;
+    row.flushes = facts.flushes;
+    row.lock_waits = facts.contended;
+    row.live = at_least_zero(facts.slots_outside, row.pooled + row.in_depot);
+    row.live_bytes = row.live * slot_size(c);
+    row.allocations = pools.allocations + facts.direct_allocations;
+    // Frees that were misuse are told apart. In running threads pools move between the two reads; never below zero.
+    row.frees = at_least_zero(pools.frees + facts.direct_frees, facts.dropped);
+    row.slabs = facts.slabs;
+    row.slab_bytes = facts.slabs * units_per_slab(c) * kUnitSize;
+    s.all_small.add(row);
+    s.deposits += facts.deposits;
+    s.withdrawals += facts.withdrawals;
+    s.lock_waits += row.lock_waits;
+    s.pooled_bytes += row.pooled * slot_size(c);
+    s.depot_bytes += row.in_depot * slot_size(c);
+  }
+}
+
+void look_at_budget(Budget& budget, std::uint64_t committed_peak) {
+  const Account& account = process_account;
+  budget.hard_limit = account.hard_limit();
+  budget.soft_limit = account.soft_limit();
+  budget.reserve_bytes = account.reserve();
+  budget.reserve_used_bytes = account.reserve_used_at(committed_peak);
+  budget.hits = account.hits();
+  budget.reclaimed_bytes = account.reclaimed();
+  budget.refusals = account.refusals();
+  budget.largest_refused_bytes = budget.refusals == 0 ? 0 : account.largest_refused();
+}
+
+Misuse look_at_misuse() {
+  const misuse::Counts& counts = misuse::counts;
+  Misuse result;
+  result.double_frees = counts.double_frees.load(std::memory_order_relaxed);
+  result.invalid_frees = counts.invalid_frees.load(std::memory_order_relaxed);
+  result.foreign_to_libc = counts.foreign_to_libc.load(std::memory_order_relaxed);  // before what it is part of
+  result.foreign_pointers = counts.foreign_pointers.load(std::memory_order_relaxed);
+  return result;
+}
+
+enum class Locks { kTake, kLeave };
+
+void look_once(Snapshot& s, Locks locks) {
+  s = {};
+  bool pools_locked = false;
+  bool node_locked = false;
+  if (locks == Locks::kTake) {
+    pools_locked = thread_heap::try_lock_all_for(kLockPatienceMilliseconds);
+    node_locked = pools_locked && node_heap.try_lock_all_for(kLockPatienceMilliseconds);
+  }
+  s.at_rest = node_locked;
+  s.committed_bytes = process_account.committed();
+  s.in_use_peak_bytes = bytes_in_use.peak();  // before the peak that is above it
+  s.committed_peak_bytes = process_account.peak();
+  s.committed_peak_at_milliseconds = at_least_zero(process_account.peak_at_milliseconds(), started_at);
+  look_at_budget(s.budget, s.committed_peak_bytes);
+  const SpanHeap::Facts spans = node_heap.spans().facts();
+  s.huge_regions = spans.huge_regions;
+  s.threads = thread_heap::facts();
+  const large::Counts large = large::counts();
+  s.large.allocations = large.allocations;
+  s.large.frees = large.frees;
+  s.grown_in_place = large.grown_in_place;
+  s.heap = heap::facts();
+  s.purges = pages::purge_counts();
+  s.metadata_bytes = pages::metadata_bytes();
+  s.mapped_bytes = pages::mapped_bytes();
+  s.misuse = look_at_misuse();
+  look_at_classes(s);
+  s.dirty_bytes = at_least_zero(s.heap.signal_committed_bytes, s.heap.signal_bytes);
+  walk_units(s, spans.regions);
+  s.in_handlers.allocations = s.heap.signal_allocations;
+  s.in_handlers.frees = s.heap.signal_frees;
+  s.in_handlers.live = at_least_zero(s.heap.signal_allocations, s.heap.signal_frees);
+  s.in_handlers.live_bytes = s.heap.signal_bytes;
+  s.total.add(s.all_small);
+  s.total.add(s.large);
+  s.total.add(s.in_handlers);
+  if (node_locked) node_heap.unlock_all();
+  if (pools_locked) thread_heap::unlock_all();
+}
+
+}  // namespace
+
+void Objects::add(const Objects& other) {
+  allocations += other.allocations;
+  frees += other.frees;
+  live += other.live;
+  live_bytes += other.live_bytes;
+  slabs += other.slabs;
+  slab_bytes += other.slab_bytes;
+}
+
+void begin() {
+  started_at = os::coarse_milliseconds();
+  this_process = os::process_id();
+}
+
+void note_fork() { this_process = os::process_id(); }
+
+int process_id() { return this_process; }
+
+// A thread that is about to get its heap charges it under none of the locks: so a sum that is wrong is looked at again.
+void take(Snapshot& s) {
+  constexpr int kLooks = 3;
+  const SlowPath slow;  // whatever allocates from here on must not wait for the locks below
+  const Locks locks = slow.entered() && heap_map.base != 0 ? Locks::kTake : Locks::kLeave;
+  for (int look = 0; look < kLooks; ++look) {
+    if (look != 0) os::yield_processor();
+    look_once(s, locks);
+    if (!s.at_rest || s.difference() == 0) break;
+  }
+  s.process.program = os::program_name();
+  s.process.id = this_process;
+  s.process.elapsed_milliseconds = os::coarse_milliseconds() - started_at;
+  s.process.usage = os::usage();
+  s.huge_page_mode = os::huge_page_mode();
+}
+
+}  // namespace nebula::stats

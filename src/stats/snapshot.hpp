@@ -1,0 +1,123 @@
+// Every number that a report shows, taken together: the one source of all its forms, of mallinfo and of malloc_info. What
+// another room has to tell is a field here, filled by take(); the forms (src/report) read nothing else.
+//
+// A snapshot is of one moment when the locks could be had in time (at_rest); else its parts are of slightly different ones.
+// Allocates nothing. Not for the stack: a snapshot is larger than a small one.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "diag/misuse.hpp"
+#include "heap/heap.hpp"
+#include "os/process.hpp"
+#include "pages/region.hpp"
+#include "size_class/size_class.hpp"
+#include "spans/large.hpp"
+#include "thread_heap/thread_heap.hpp"
+
+namespace nebula::stats {
+
+// How long a report waits for a lock.
+inline constexpr unsigned kLockPatienceMilliseconds = 20;
+
+// Objects of one kind: a size class, or a sum over some.
+struct Objects {
+  std::uint64_t allocations = 0;
+  std::uint64_t frees = 0;
+  std::uint64_t live = 0;
+  std::uint64_t live_bytes = 0;
+  std::uint64_t slabs = 0;
+  std::uint64_t slab_bytes = 0;
+
+  void add(const Objects& other);
+};
+
+struct ClassRow : Objects {
+  std::uint64_t pooled = 0;    // slots
+  std::uint64_t in_depot = 0;  // slots
+  std::uint64_t refills = 0;   // from slabs
+  std::uint64_t flushes = 0;   // to slabs
+  std::uint64_t lock_waits = 0;
+};
+
+struct Process {
+  std::string_view program;
+  int id = 0;
+  std::uint64_t elapsed_milliseconds = 0;
+  os::Usage usage;
+};
+
+struct Budget {
+  std::uint64_t hard_limit = 0;  // kNoLimit: none
+  std::uint64_t soft_limit = 0;
+  std::uint64_t reserve_bytes = 0;  // the limit's last part, for small requests
+  std::uint64_t reserve_used_bytes = 0;
+  std::uint64_t hits = 0;
+  std::uint64_t reclaimed_bytes = 0;
+  std::uint64_t refusals = 0;
+  std::uint64_t largest_refused_bytes = 0;
+};
+
+struct Misuse {
+  std::uint64_t double_frees = 0;
+  std::uint64_t invalid_frees = 0;
+  std::uint64_t foreign_pointers = 0;
+  std::uint64_t foreign_to_libc = 0;
+};
+
+struct Snapshot {
+  Process process;
+  bool at_rest = false;  // all locks were held
+
+  ClassRow classes[kClassEnd];
+  Objects all_small;
+  Objects large;
+  Objects in_handlers;
+  Objects total;
+
+  // The ladder: these and total.live_bytes add up to committed_bytes, which the account has and no line is taken from.
+  std::uint64_t pooled_bytes = 0;
+  std::uint64_t depot_bytes = 0;
+  std::uint64_t slab_free_bytes = 0;
+  std::uint64_t dirty_bytes = 0;  // committed, and no object's
+  std::uint64_t metadata_bytes = 0;
+  std::uint64_t committed_bytes = 0;
+  std::uint64_t mapped_bytes = 0;
+
+  std::uint64_t committed_peak_bytes = 0;  // each read once, so that all lines say the same
+  std::uint64_t committed_peak_at_milliseconds = 0;
+  std::uint64_t in_use_peak_bytes = 0;
+
+  thread_heap::Facts threads;
+  std::uint64_t deposits = 0;  // batches
+  std::uint64_t withdrawals = 0;
+  std::uint64_t lock_waits = 0;
+  Budget budget;
+  heap::Facts heap;
+  pages::PurgeCounts purges = {};
+  std::uint64_t grown_in_place = 0;
+  std::uint64_t huge_regions = 0;
+  std::string_view huge_page_mode;
+  Misuse misuse;
+
+  [[nodiscard]] std::uint64_t sum_of_lines() const {
+    return total.live_bytes + pooled_bytes + depot_bytes + slab_free_bytes + dirty_bytes + metadata_bytes;
+  }
+  // By how much the ladder does not add up.
+  [[nodiscard]] std::uint64_t difference() const {
+    return sum_of_lines() > committed_bytes ? sum_of_lines() - committed_bytes : committed_bytes - sum_of_lines();
+  }
+  [[nodiscard]] std::uint64_t untouched_bytes() const {
+    return mapped_bytes > committed_bytes ? mapped_bytes - committed_bytes : 0;
+  }
+};
+
+// Marks the start of the process, from which times are counted.
+void begin();
+void note_fork();
+[[nodiscard]] int process_id();
+
+void take(Snapshot& snapshot);
+
+}  // namespace nebula::stats
