@@ -1,11 +1,14 @@
 #include "budget/account.hpp"
 
+#include "budget/tree.hpp"
 #include "os/process.hpp"
 
 namespace nebula {
 
-constinit Account process_account;
-constinit thread_local bool refused_by_budget = false;
+constinit Account process_account{config::AccountKind::kProcess};
+constinit Account tree_account{config::AccountKind::kTree};
+constinit thread_local Account* refused_by = nullptr;
+constinit std::atomic<bool> any_news{false};
 
 void Account::set_limits(std::uint64_t hard, std::uint64_t soft) {
   hard_limit_.store(hard, std::memory_order_relaxed);
@@ -17,21 +20,32 @@ bool Account::try_charge(std::size_t bytes, Reserve reserve) {
   std::uint64_t limit = hard_limit();
   if (reserve == Reserve::kMustLeave) limit -= this->reserve();
   std::uint64_t before = committed();
+  bool is_over = false;
   do {
-    if (before > limit || bytes > limit - before) {
-      refused_by_budget = true;
+    is_over = before > limit || bytes > limit - before;
+    if (is_over && at_limit_.action != config::BudgetAction::kWarn) {
+      refused_by = this;
       return false;
     }
   } while (!committed_.compare_exchange_weak(before, before + bytes, std::memory_order_relaxed));
   raise_peak(before + bytes);
+  if (before + bytes > soft_limit()) note_crossing(kSoft);
+  if (is_over) {
+    over_limit_.fetch_add(1, std::memory_order_relaxed);
+    note_hard_limit();
+  }
   return true;
 }
 
+void Account::credit(std::size_t bytes) {
+  const std::uint64_t before = committed_.fetch_sub(bytes, std::memory_order_relaxed);
+  if (above_.load(std::memory_order_relaxed) != 0) [[unlikely]] note_fall(before - bytes);
+}
+
 std::uint64_t Account::reserve() const {
-  constexpr std::uint64_t kReserve = 64 * 1024;
   const std::uint64_t limit = hard_limit();
   if (limit == kNoLimit) return 0;
-  return limit / 8 < kReserve ? limit / 8 : kReserve;
+  return limit / 8 < reserve_most_ ? limit / 8 : reserve_most_;
 }
 
 std::uint64_t Account::reserve_used_at(std::uint64_t committed_bytes) const {
@@ -39,8 +53,6 @@ std::uint64_t Account::reserve_used_at(std::uint64_t committed_bytes) const {
   const std::uint64_t start = hard_limit() - reserve();
   return committed_bytes > start ? committed_bytes - start : 0;
 }
-
-void Account::credit(std::size_t bytes) { committed_.fetch_sub(bytes, std::memory_order_relaxed); }
 
 void Account::raise_peak(std::uint64_t value) {
   std::uint64_t peak = peak_.load(std::memory_order_relaxed);
@@ -51,13 +63,48 @@ void Account::raise_peak(std::uint64_t value) {
   }
 }
 
-void Account::count_refusal(std::size_t requested_bytes) {
+void Account::note_hard_limit() { note_crossing(kHard); }
+
+void Account::note_crossing(Level level) {
+  if ((above_.load(std::memory_order_relaxed) & level) != 0) return;
+  if ((above_.fetch_or(level, std::memory_order_relaxed) & level) != 0) return;
+  news_.fetch_or(level, std::memory_order_relaxed);
+  any_news.store(true, std::memory_order_relaxed);
+}
+
+void Account::note_fall(std::uint64_t value) {
+  std::uint8_t left = 0;
+  if (value <= comfortably_below(soft_limit())) left |= kSoft;
+  if (value <= comfortably_below(hard_limit())) left |= kHard;
+  if (left != 0) above_.fetch_and(static_cast<std::uint8_t>(~left), std::memory_order_relaxed);
+}
+
+Account::News Account::take_news() {
+  if (news_.load(std::memory_order_relaxed) == 0) return {};
+  const std::uint8_t levels = news_.exchange(0, std::memory_order_relaxed);
+  return {(levels & kSoft) != 0, (levels & kHard) != 0};
+}
+
+bool Account::count_refusal(std::size_t requested_bytes) {
   std::uint64_t largest = largest_refused();
   while (requested_bytes > largest &&
          !largest_refused_.compare_exchange_weak(largest, requested_bytes, std::memory_order_relaxed)) {
   }
   // release: pairs with the acquire in refusals().
-  refusals_.fetch_add(1, std::memory_order_release);
+  return refusals_.fetch_add(1, std::memory_order_release) == 0;
+}
+
+// The tree first: so the process's peak never has what the tree refused.
+bool charge_memory(std::size_t bytes, Account::Reserve reserve) {
+  if (!tree::try_charge(bytes)) return false;
+  if (process_account.try_charge(bytes, reserve)) return true;
+  tree::credit(bytes);
+  return false;
+}
+
+void credit_memory(std::size_t bytes) {
+  process_account.credit(bytes);
+  tree::credit(bytes);
 }
 
 }  // namespace nebula

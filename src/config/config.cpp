@@ -16,15 +16,15 @@ bool parse_switch(std::string_view value, bool& result) {
   return true;
 }
 
-bool parse_budget(std::string_view value, std::uint64_t& result) {
-  std::uint64_t size = 0;
-  if (!parse_size(value, size) || size == 0) return false;
-  result = size;
+bool parse_path(std::string_view value, std::string_view& result) {
+  if (value.empty() || value.size() > 1000) return false;
+  result = value;
   return true;
 }
 
 constexpr const char* kSwitchForm = "0 or 1";
-constexpr const char* kSizeForm = "a size above 0: 4194304, 64M, 1.5GiB";
+constexpr const char* kLimitForm =
+    "a size above 0 (4194304, 64M, 1.5GiB), a share of the control group or machine (75%, 100%-256M), auto (90%)";
 
 using Kind = Option::Kind;
 
@@ -33,20 +33,38 @@ constexpr Option kOptions[] = {
      [](std::string_view v, Config& c) { return parse_switch(v, c.stats); }},
     {"NEBULA_STATS_FILE", "a path of 1 to 1,000 bytes; %p pid, %e program, %n sequence number", "standard error",
      "Where the report goes.", Kind::kSetting,
+     [](std::string_view v, Config& c) { return parse_path(v, c.stats_file); }},
+    {"NEBULA_BUDGET", kLimitForm, "none", "Hard limit on committed memory: at it, reclaim, then refuse.", Kind::kLimit,
+     [](std::string_view v, Config& c) { return parse_limit(v, c.budget); }},
+    {"NEBULA_BUDGET_SOFT", kLimitForm, "none", "Soft limit: above it, reclaim within a work cap; warn once.",
+     Kind::kLimit, [](std::string_view v, Config& c) { return parse_limit(v, c.budget_soft); }},
+    {"NEBULA_BUDGET_TREE", kLimitForm, "none",
+     "Hard limit on the sum of this process and all it starts that carry the preload.", Kind::kLimit,
+     [](std::string_view v, Config& c) { return parse_limit(v, c.budget_tree); }},
+    {"NEBULA_TREE", "a path of 1 to 63 bytes", "none", "Set by Nebula itself: where the account of the tree is.", Kind::kSetting,
+     [](std::string_view v, Config& c) { return v.size() < 64 && parse_path(v, c.tree); }},
+    {"NEBULA_BUDGET_SIZE", "up to 8 of FIRST-LAST:SIZE, no two overlapping: 1M-:256M,4096-8191:64M", "none",
+     "Hard limits on objects by size: of slots, and of large objects in whole pages.", Kind::kLimit,
+     [](std::string_view v, Config& c) { return parse_size_limits(v, c.size_limits, c.size_limit_count); }},
+    {"NEBULA_BUDGET_ACTION", "fail, abort, kill, warn or wait:TIME (100ms, 2s), also by account: fail,tree=kill,size=warn", "fail",
+     "At a hard limit: fail the request (ENOMEM, bad_alloc), report and die, go on, or wait first.", Kind::kSetting,
+     [](std::string_view v, Config& c) { return parse_actions(v, c.at_limit); }},
+    {"NEBULA_BUDGET_RESERVE", "a size: 64K, 0", "64K",
+     "The last part of NEBULA_BUDGET, at most an eighth of it, for requests up to 1 KiB.", Kind::kSetting,
+     [](std::string_view v, Config& c) { return parse_size(v, c.reserve_bytes); }},
+    {"NEBULA_BUDGET_WORK", "1% to 100%", "25%", "The share of time that reclaiming for the soft limit may take.",
+     Kind::kSetting, [](std::string_view v, Config& c) { return parse_percent(v, c.reclaim_percent); }},
+    {"NEBULA_BUDGET_SIGNAL", "a signal such as USR1 or RTMIN+3", "none",
+     "Sent to the process, if it handles it, when a limit is reached.", Kind::kSetting,
+     [](std::string_view v, Config& c) { return parse_signal(v, c.budget_signal); }},
+    {"NEBULA_BUDGET_EVENTS", "a path of 1 to 1,000 bytes; %p pid, %e program", "none",
+     "A file to which a line of JSON is added each time a limit is reached.", Kind::kSetting,
+     [](std::string_view v, Config& c) { return parse_path(v, c.budget_events); }},
+    {"NEBULA_PRESSURE", "psi, cgroup or off", "off",
+     "Give free memory back sooner while the machine, or the control group, is short of it.", Kind::kSetting,
      [](std::string_view v, Config& c) {
-       if (v.empty() || v.size() > 1000) return false;
-       c.stats_file = v;
-       return true;
-     }},
-    {"NEBULA_BUDGET", kSizeForm, "none", "Hard limit on committed memory: at it, reclaim, then refuse.", Kind::kLimit,
-     [](std::string_view v, Config& c) { return parse_budget(v, c.budget); }},
-    {"NEBULA_BUDGET_SOFT", kSizeForm, "none", "Soft limit: above it, reclaim within a work cap; warn once.",
-     Kind::kLimit, [](std::string_view v, Config& c) { return parse_budget(v, c.budget_soft); }},
-    {"NEBULA_BUDGET_ACTION", "fail or abort", "fail",
-     "At the hard limit: fail the request (ENOMEM, bad_alloc), or report and abort.", Kind::kSetting,
-     [](std::string_view v, Config& c) {
-       if (v != "fail" && v != "abort") return false;
-       c.budget_action = v == "abort" ? BudgetAction::kAbort : BudgetAction::kFail;
+       if (v != "psi" && v != "cgroup" && v != "off") return false;
+       c.pressure = v == "psi" ? Pressure::kMachine : v == "cgroup" ? Pressure::kControlGroup : Pressure::kOff;
        return true;
      }},
     {"NEBULA_ON_MISUSE", "abort or warn", "abort",
@@ -101,6 +119,8 @@ unsigned distance(std::string_view a, std::string_view b) {
   }
   return last[b.size()];
 }
+
+bool is_useless(const Limit& limit) { return limit.percent == 0 && limit.bytes < kUsefulBudget; }
 
 void say_unknown(std::string_view name) {
   constexpr unsigned kNear = 4;
@@ -162,11 +182,8 @@ Outcome read(const char* const* environment, Config& config) {
     const std::string_view name(*environment, static_cast<std::size_t>(equals - *environment));
     if (read_one(name, equals + 1, config) == Outcome::kBadLimit) outcome = Outcome::kBadLimit;
   }
-  if (config.budget < kUsefulBudget || config.budget_soft < kUsefulBudget)
+  if (is_useless(config.budget) || is_useless(config.budget_soft) || is_useless(config.budget_tree))
     say("a budget below 512K leaves hardly a program room to start");
-  if (config.budget != ~std::uint64_t{0} && config.budget_soft != ~std::uint64_t{0} &&
-      config.budget_soft > config.budget)
-    say("NEBULA_BUDGET_SOFT is above NEBULA_BUDGET and will never act");
   return outcome;
 }
 

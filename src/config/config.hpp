@@ -10,19 +10,28 @@
 #include <span>
 #include <string_view>
 
+#include "config/budgets.hpp"
 #include "diag/text.hpp"
 
 namespace nebula::config {
 
-enum class BudgetAction : std::uint8_t { kFail, kAbort };
 enum class MisuseAction : std::uint8_t { kAbort, kWarn };
 
 struct Config {
   bool stats = false;
   std::string_view stats_file;  // empty: standard error
-  std::uint64_t budget = ~std::uint64_t{0};
-  std::uint64_t budget_soft = ~std::uint64_t{0};
-  BudgetAction budget_action = BudgetAction::kFail;
+  Limit budget;
+  Limit budget_soft;
+  Limit budget_tree;
+  std::string_view tree;  // the file that an ancestor made
+  SizeLimit size_limits[kSizeLimitsMost];
+  std::size_t size_limit_count = 0;
+  AtLimit at_limit[kAccountKinds];
+  std::uint64_t reserve_bytes = std::uint64_t{64} << 10;
+  std::uint32_t reclaim_percent = 25;  // of the time of the thread that reclaims
+  int budget_signal = 0;               // none
+  std::string_view budget_events;      // empty: none
+  Pressure pressure = Pressure::kOff;
   MisuseAction on_misuse = MisuseAction::kAbort;
   bool abort_on_bad_limit = true;
   bool help = false;

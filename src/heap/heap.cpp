@@ -6,9 +6,11 @@
 #include <cstring>
 
 #include "budget/account.hpp"
+#include "budget/size_limits.hpp"
 #include "diag/message.hpp"
 #include "diag/misuse.hpp"
 #include "heap/foreign.hpp"
+#include "heap/reclaim.hpp"
 #include "heap/signal_arena.hpp"
 #include "os/process.hpp"
 #include "spans/large.hpp"
@@ -21,36 +23,13 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 constinit Lock start_lock{LockRank::kRegistry};
 enum class State : std::uint8_t { kNotStarted, kStarted, kImpossible };
 constinit std::atomic<State> state{State::kNotStarted};
-constinit std::atomic<RefusalHandler> refusal_handler{nullptr};
+constinit std::atomic<BudgetListener> budget_listener{nullptr};
 
 constinit pthread_key_t exit_key = 0;
 constinit std::atomic<bool> exits_watched{false};
 
-constinit std::atomic<std::uint64_t> soft_crossings{0};
-constinit std::atomic<std::uint64_t> soft_let_go{0};
-constinit std::atomic<std::uint64_t> soft_busy_until{0};  // nanoseconds
 constinit std::atomic<std::uint64_t> system_refusals{0};
-constinit std::atomic<std::uint64_t> node_ticked_at{0};   // coarse milliseconds
-
-// The share of time that reclaiming under the soft limit may take: a quarter.
-constexpr std::uint64_t kSoftRest = 3;
 constexpr std::uint32_t kSlowCallsPerTick = 64;
-constexpr std::uint64_t kNodeTickMilliseconds = 100;
-
-// Held around whatever is in two places at once for a moment (units taken and not yet an object's, slots out of a depot
-// and not yet back in a slab): fork waits for it, and so the child, where this thread does not exist, loses nothing.
-class HoldGate {
- public:
-  HoldGate() : gate_(thread_heap::my_gate()) { lock(); }
-  ~HoldGate() { unlock(); }
-  HoldGate(const HoldGate&) = delete;
-  HoldGate& operator=(const HoldGate&) = delete;
-
- private:
-  void lock() NEBULA_UNCHECKED { gate_.lock(); }
-  void unlock() NEBULA_UNCHECKED { gate_.unlock(); }
-  Lock& gate_;
-};
 
 bool is_started() {
   // acquire: pairs with the release in start().
@@ -83,105 +62,31 @@ void at_thread_exit(void* heap) {
   thread_heap::release_current();
 }
 
-// Memory that became idle goes back, beside the program's work.
-void node_tick() {
-  const std::uint64_t now = os::coarse_milliseconds();
-  std::uint64_t last = node_ticked_at.load(kRelaxed);
-  if (now - last < kNodeTickMilliseconds || !node_ticked_at.compare_exchange_strong(last, now, kRelaxed)) return;
-  const HoldGate hold;
-  node_heap.drain_depots(NodeHeap::Depots::kIdle);
-  node_heap.spans().purge(SpanHeap::Purge::kByAge);
+void tell(const BudgetEvent& event) {
+  if (const BudgetListener listener = budget_listener.load(kRelaxed)) listener(event);
 }
 
-// The order of reclaim: cheapest and nearest first.
-enum class Step { kOwnPools, kDepots, kOtherThreads, kEmptySlabs, kDirtyPages, kEnd };
-
-std::size_t reclaim(Step step) {
-  if (step == Step::kOwnPools) {
-    if (!thread_heap::is_none(current_heap)) thread_heap::flush_all(*current_heap);
-    return 0;
-  }
-  if (step == Step::kOtherThreads) {
-    thread_heap::ask_others_to_flush();
-    return 0;
-  }
-  const HoldGate hold;
-  switch (step) {
-    case Step::kDepots: node_heap.drain_depots(NodeHeap::Depots::kAll); return 0;
-    case Step::kEmptySlabs: node_heap.release_empty_slabs(); return 0;
-    case Step::kDirtyPages:
-      return node_heap.spans().purge(SpanHeap::Purge::kEverything) + node_heap.purge_slab_tails() +
-             large::purge_tails(node_heap.spans());
-    default: return 0;
-  }
+void tell_news_of(Account& account) {
+  const Account::News news = account.take_news();
+  if (news.soft) tell({account, BudgetEvent::What::kSoftLimit, 0});
+  if (news.hard) tell({account, BudgetEvent::What::kHardLimit, 0});
 }
 
-enum class Refusal { kNone, kByBudget, kBySystem };
-
-struct Request {
-  std::size_t size;          // what the program asked for
-  std::size_t new_bytes;     // what must be committed for it at least
-  Refusal refusal = Refusal::kNone;
-};
-
-// Whether no reclaim can help: what large objects hold alone leaves no room, or the system refused more addresses than
-// the heap has altogether.
-bool is_hopeless(const Request& request) {
-  if (!refused_by_budget)
-    return request.new_bytes > heap_map.mapped_units.load(kRelaxed) * kUnitSize;
-  const std::uint64_t limit = process_account.hard_limit();
-  const std::uint64_t held = large::counts().live_bytes;
-  return held > limit || request.new_bytes > limit - held;
+// Outside the slow path: whoever listens takes locks and writes files.
+void tell_news() {
+  if (!any_news.load(kRelaxed) || in_slow_path || holds_every_lock) return;
+  any_news.store(false, kRelaxed);
+  tell_news_of(process_account);
+  tell_news_of(tree_account);
+  for (Account& account : size_limits::accounts()) tell_news_of(account);
 }
 
-bool is_larger_than_anything(const Request& request) {
-  return request.new_bytes > pages::region_capacity() * kRegionSize || request.new_bytes > process_account.hard_limit();
-}
-
-// Tries, and after each step of reclaim again; null when all was in vain.
-template <class Attempt>
-void* with_reclaim(Request& request, Attempt attempt) {
-  refused_by_budget = request.new_bytes > process_account.hard_limit();
-  const bool is_possible = !is_larger_than_anything(request);
-  if (is_possible)
-    if (void* const object = attempt()) return object;
-  if (refused_by_budget) process_account.count_hit();
-  if (is_possible && !is_hopeless(request)) {
-    for (Step step = Step::kOwnPools; step != Step::kEnd; step = static_cast<Step>(static_cast<int>(step) + 1)) {
-      process_account.count_reclaimed(reclaim(step));
-      refused_by_budget = false;
-      if (void* const object = attempt()) return object;
-    }
-  }
-  request.refusal = refused_by_budget ? Refusal::kByBudget : Refusal::kBySystem;
-  return nullptr;
-}
-
-// Outside the slow path: a handler that reports takes the locks itself.
+// The same.
 void note_refusal(const Request& request) {
-  if (request.refusal == Refusal::kBySystem) system_refusals.fetch_add(1, kRelaxed);
-  if (request.refusal != Refusal::kByBudget) return;
-  process_account.count_refusal(request.size);
-  if (const RefusalHandler handler = refusal_handler.load(kRelaxed)) handler(request.size);
-}
-
-void reclaim_for_soft_limit() {
-  const std::uint64_t started = os::nanoseconds();
-  std::uint64_t busy_until = soft_busy_until.load(kRelaxed);
-  if (started < busy_until || !soft_busy_until.compare_exchange_strong(busy_until, ~std::uint64_t{0}, kRelaxed)) {
-    soft_let_go.fetch_add(1, kRelaxed);
-    return;
-  }
-  if (soft_crossings.fetch_add(1, kRelaxed) == 0) {
-    TextOf<128> line;
-    line << "committed memory is above NEBULA_BUDGET_SOFT, " << process_account.soft_limit() << " bytes; reclaiming";
-    say(line.view());
-  }
-  for (Step step = Step::kOwnPools; step != Step::kEnd && process_account.is_over_soft_limit();
-       step = static_cast<Step>(static_cast<int>(step) + 1))
-    process_account.count_reclaimed(reclaim(step));
-  const std::uint64_t ended = os::nanoseconds();
-  soft_busy_until.store(ended + kSoftRest * (ended - started), kRelaxed);
+  if (request.refusal == Request::Refusal::kBySystem) system_refusals.fetch_add(1, kRelaxed);
+  if (request.refusal != Request::Refusal::kByBudget) return;
+  const bool is_first = request.by->count_refusal(request.size);
+  tell({*request.by, is_first ? BudgetEvent::What::kFirstRefusal : BudgetEvent::What::kRefusal, request.size});
 }
 
 bool deallocate_large(void* pointer) {
@@ -196,11 +101,11 @@ void after_slow_path() {
     if (is_size_class(use)) thread_heap::free_direct(size_class(use), pointer, "free");
     else if (!deallocate_large(pointer)) misuse::no_object(pointer, "free");
   }
-  if (process_account.is_over_soft_limit()) reclaim_for_soft_limit();
+  attend_soft_limit();
   ThreadHeap* const heap = current_heap;
   if (thread_heap::is_none(heap) || ++heap->slow_calls % kSlowCallsPerTick != 0) return;
   thread_heap::tick(*heap);
-  node_tick();
+  attend_idle_memory();
 }
 
 void* allocate_from_class(SizeClass c) {
@@ -212,11 +117,15 @@ void* allocate_from_class(SizeClass c) {
 template <class Attempt, class InHandler>
 void* serve(Request& request, Attempt attempt, InHandler in_handler) {
   attend_thread();
-  const SlowPath slow;
-  if (!slow.entered()) return in_handler();
-  if (!is_started()) return nullptr;
-  void* const object = with_reclaim(request, attempt);
-  after_slow_path();
+  void* object = nullptr;
+  {
+    const SlowPath slow;
+    if (!slow.entered()) return in_handler();
+    if (!is_started()) return nullptr;
+    object = with_reclaim(request, [](void* context) -> void* { return (*static_cast<Attempt*>(context))(); }, &attempt);
+    after_slow_path();
+  }
+  tell_news();
   return object;
 }
 
@@ -309,6 +218,7 @@ void* resize_large(void* pointer, std::size_t old_size, std::size_t size) {
     std::memcpy(result, pointer, old_size);
     deallocate(pointer, "realloc");
   }
+  if (result == nullptr && size < old_size) return pointer;  // the limit of the smaller size: the object keeps its pages
   note_refusal(request);
   return result;
 }
@@ -328,7 +238,7 @@ bool start() {
   return state.load(std::memory_order_acquire) == State::kStarted;
 }
 
-void reset_in_child() { soft_busy_until.store(0, kRelaxed); }
+void reset_in_child() { reset_reclaim_in_child(); }
 
 void watch_thread_exits() {
   if (exits_watched.load(kRelaxed) || pthread_key_create(&exit_key, at_thread_exit) != 0) return;
@@ -336,7 +246,7 @@ void watch_thread_exits() {
   if (!thread_heap::is_none(current_heap)) pthread_setspecific(exit_key, current_heap);
 }
 
-void set_refusal_handler(RefusalHandler handler) { refusal_handler.store(handler, kRelaxed); }
+void set_budget_listener(BudgetListener listener) { budget_listener.store(listener, kRelaxed); }
 
 void* allocate_slow(std::size_t size) {
   if (void* const slot = try_allocate_coarse(size)) return slot;
@@ -427,16 +337,13 @@ bool trim() {
   attend_thread();
   const SlowPath slow;
   if (!slow.entered() || !is_started()) return false;
-  std::size_t given_back = 0;
-  for (Step step = Step::kOwnPools; step != Step::kEnd; step = static_cast<Step>(static_cast<int>(step) + 1))
-    given_back += reclaim(step);
-  return given_back != 0;
+  return reclaim_everything() != 0;
 }
 
 Facts facts() {
   const signal_arena::Counts arena = signal_arena::counts();
-  return {arena.allocations, arena.frees, arena.live_bytes, arena.committed_bytes, arena.deferred, arena.lost, soft_crossings.load(kRelaxed),
-          soft_let_go.load(kRelaxed), system_refusals.load(kRelaxed)};
+  return {arena.allocations, arena.frees, arena.live_bytes, arena.committed_bytes, arena.deferred, arena.lost,
+          system_refusals.load(kRelaxed)};
 }
 
 }  // namespace nebula::heap

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "budget/account.hpp"
 #include "size_class/size_class.hpp"
 #include "thread_heap/thread_heap.hpp"
 
@@ -109,9 +110,15 @@ void reset_in_child();
 // From then on the heaps of threads that end are used again.
 void watch_thread_exits();
 
-// Called, outside all locks and of the slow path, when a request is refused for good by the budget.
-using RefusalHandler = void (*)(std::size_t requested_bytes);
-void set_refusal_handler(RefusalHandler handler);
+// A limit was reached (told once until the account has fallen to 95 % of it), or a request is refused for good.
+struct BudgetEvent {
+  Account& account;
+  enum class What : std::uint8_t { kSoftLimit, kHardLimit, kFirstRefusal, kRefusal } what;
+  std::size_t requested_bytes;  // of a refusal
+};
+// Called outside all locks and of the slow path.
+using BudgetListener = void (*)(const BudgetEvent& event);
+void set_budget_listener(BudgetListener listener);
 
 // Frees whose pointers came in while their thread was in a slow path.
 struct Facts {
@@ -121,8 +128,6 @@ struct Facts {
   std::uint64_t signal_committed_bytes = 0;
   std::uint64_t deferred_frees = 0;
   std::uint64_t lost_frees = 0;  // more were put off than there is room to note
-  std::uint64_t soft_crossings = 0;
-  std::uint64_t soft_let_go = 0;  // times the work cap stopped a soft reclaim
   std::uint64_t system_refusals = 0;  // requests that no budget but the system refused
 };
 [[nodiscard]] Facts facts();

@@ -34,12 +34,12 @@ bool make_ready(std::size_t end) {
   constexpr int kPatience = 100;  // moments of some 50 microseconds: a handler on another thread may be mapping it
   int refusals = 0;
   for (std::uint64_t ready = ready_bytes.load(kRelaxed); ready < end; ready = ready_bytes.load(kRelaxed)) {
-    if (!process_account.try_charge(kPiece)) return false;
+    if (!charge_memory(kPiece)) return false;
     if (pages::map_piece(pages::Area::kSignalArena, ready, kPiece)) {
       ready_bytes.fetch_add(kPiece, kRelaxed);
       continue;
     }
-    process_account.credit(kPiece);
+    credit_memory(kPiece);
     if (ready_bytes.load(kRelaxed) != ready) continue;
     if (++refusals == kPatience) return false;
     os::yield_processor();

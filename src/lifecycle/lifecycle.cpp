@@ -4,11 +4,16 @@
 #include <stdlib.h>
 
 #include "budget/account.hpp"
+#include "budget/size_limits.hpp"
+#include "budget/tree.hpp"
 #include "config/config.hpp"
 #include "diag/message.hpp"
 #include "diag/misuse.hpp"
 #include "heap/heap.hpp"
+#include "heap/reclaim.hpp"
+#include "machine/memory_limit.hpp"
 #include "os/process.hpp"
+#include "report/budget_events.hpp"
 #include "report/report.hpp"
 #include "stats/snapshot.hpp"
 
@@ -19,12 +24,87 @@ constexpr int kExitConfiguration = 78;  // EX_CONFIG of sysexits.h
 
 constinit config::Config configuration;
 
-void die_of_memory(std::size_t requested_bytes) {
+[[noreturn]] void refuse_to_start() { os::exit_immediately(kExitConfiguration); }
+
+// What a limit comes to now; kNoLimit for none. 0 when the share leaves nothing.
+std::uint64_t bytes_of(const config::Limit& limit, const machine::MemoryLimit& allowed) {
+  if (limit.percent == 0) return limit.bytes;
+  if (allowed.bytes == machine::kUnlimited) return kNoLimit;
+  const std::uint64_t share = allowed.bytes / 100 * limit.percent + allowed.bytes % 100 * limit.percent / 100;
+  return share > limit.bytes ? share - limit.bytes : 0;
+}
+
+bool any_share() {
+  return configuration.budget.percent != 0 || configuration.budget_soft.percent != 0 || configuration.budget_tree.percent != 0;
+}
+
+// Shares of a limit that has been changed meanwhile. What would leave nothing is left as it was.
+void read_limits_again() {
+  const machine::MemoryLimit allowed = machine::memory_limit();
+  const std::uint64_t hard = bytes_of(configuration.budget, allowed);
+  const std::uint64_t soft = bytes_of(configuration.budget_soft, allowed);
+  process_account.set_limits(hard != 0 ? hard : process_account.hard_limit(), soft != 0 ? soft : process_account.soft_limit());
+}
+
+// False when the limit leaves nothing.
+bool check(const char* name, std::uint64_t bytes, const machine::MemoryLimit& allowed) {
+  if (bytes != 0) return true;
   TextOf<256> line;
-  line << "NEBULA_BUDGET is exhausted: " << std::uint64_t{requested_bytes} << " bytes were asked for, "
-       << process_account.committed() << " of " << process_account.hard_limit() << " are committed; aborting";
-  report::write_before_abort(line.view());
-  fatal::abort_process();
+  line << name << " leaves nothing of the " << allowed.bytes << " bytes that "
+       << (allowed.by_control_group ? "the control group allows" : "the machine has");
+  say(line.view());
+  return false;
+}
+
+// The tree's account, and its name for the programs that this one starts.
+bool join_tree(std::uint64_t limit) {
+  const tree::Joined joined = tree::join(limit, configuration.tree);
+  if (joined == tree::Joined::kImpossible) {
+    say("NEBULA_BUDGET_TREE: neither /dev/shm nor /tmp takes the file that the processes of a tree share");
+    return false;
+  }
+  if (joined == tree::Joined::kMember && tree::facts().limit != limit) {
+    TextOf<256> line;
+    line << "NEBULA_BUDGET_TREE: this process belongs to a tree with a limit of " << tree::facts().limit
+         << " bytes, which holds, not " << limit;
+    say(line.view());
+  }
+  setenv("NEBULA_TREE", tree::path().data(), 1);
+  return true;
+}
+
+void set_limits() {
+  const machine::MemoryLimit allowed = any_share() ? machine::memory_limit() : machine::MemoryLimit{};
+  const std::uint64_t hard = bytes_of(configuration.budget, allowed);
+  const std::uint64_t soft = bytes_of(configuration.budget_soft, allowed);
+  const std::uint64_t of_tree = bytes_of(configuration.budget_tree, allowed);
+  bool good = check("NEBULA_BUDGET", hard, allowed);
+  good = check("NEBULA_BUDGET_SOFT", soft, allowed) && good;
+  good = check("NEBULA_BUDGET_TREE", of_tree, allowed) && good;
+  if (any_share() && allowed.bytes == machine::kUnlimited) {
+    say("a budget is a share of the memory there is, which neither /proc nor a control group says");
+    good = false;
+  }
+  if (soft > hard && soft != kNoLimit) say("NEBULA_BUDGET_SOFT is above NEBULA_BUDGET and will never act");
+  const auto at_limit = [](config::AccountKind kind) { return configuration.at_limit[static_cast<std::size_t>(kind)]; };
+  process_account.set_at_limit(at_limit(config::AccountKind::kProcess));
+  tree_account.set_at_limit(at_limit(config::AccountKind::kTree));
+  process_account.set_reserve(configuration.reserve_bytes);
+  process_account.set_limits(hard != 0 ? hard : kNoLimit, soft != 0 ? soft : kNoLimit);
+  size_limits::set({configuration.size_limits, configuration.size_limit_count}, at_limit(config::AccountKind::kSize));
+  if (configuration.budget_tree.is_set() && of_tree != 0) good = join_tree(of_tree) && good;
+  if (!good && configuration.abort_on_bad_limit) refuse_to_start();
+  if (configuration.budget.percent != 0 || configuration.budget_soft.percent != 0) heap::set_limit_reader(read_limits_again);
+  heap::set_reclaim_share(configuration.reclaim_percent);
+  heap::set_pressure_source(configuration.pressure);
+  report::set_budget_wishes({configuration.budget_signal, configuration.budget_events});
+  heap::set_budget_listener(report::on_budget_event);
+}
+
+bool may_die_of_memory() {
+  for (const config::AtLimit& at_limit : configuration.at_limit)
+    if (at_limit.action == config::BudgetAction::kAbort || at_limit.action == config::BudgetAction::kKill) return true;
+  return false;
 }
 
 // Every lock, in rank order, so that the child finds all structures whole. A signal handler that forks while its own
@@ -52,6 +132,7 @@ void in_parent() {
 void in_child() {
   stats::note_fork();
   report::note_fork();
+  tree::note_fork();
   heap::reset_in_child();
   if (holds_every_lock) {
     release_after_fork();
@@ -73,13 +154,12 @@ void start(const char* const* environment) {
     const config::Outcome outcome = config::read(environment, configuration);
     if (configuration.help) config::print_help();
     if (outcome == config::Outcome::kBadLimit && configuration.abort_on_bad_limit)
-      os::exit_immediately(kExitConfiguration);
+      refuse_to_start();
   }
   misuse::set_action(configuration.on_misuse == config::MisuseAction::kWarn ? misuse::Action::kWarn
                                                                             : misuse::Action::kAbort);
-  process_account.set_limits(configuration.budget, configuration.budget_soft);
-  const bool may_abort = configuration.budget_action == config::BudgetAction::kAbort;
-  if (may_abort) heap::set_refusal_handler(die_of_memory);
+  set_limits();
+  const bool may_abort = may_die_of_memory();
   if (configuration.stats && configuration.stats_file.empty()) keep_standard_error();
   if (configuration.stats || may_abort) report::expect_report({configuration.stats, configuration.stats_file});
   heap::start();
@@ -88,6 +168,9 @@ void start(const char* const* environment) {
   if (configuration.stats) at_quick_exit(at_exit);
 }
 
-void at_exit() { report::write_at_exit(); }
+void at_exit() {
+  report::write_at_exit();
+  tree::leave();
+}
 
 }  // namespace nebula::lifecycle

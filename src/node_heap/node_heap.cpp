@@ -3,6 +3,7 @@
 #include <iterator>
 
 #include "base/bits.hpp"
+#include "budget/size_limits.hpp"
 #include "budget/usage.hpp"
 #include "diag/misuse.hpp"
 
@@ -39,6 +40,20 @@ bool is_guarded(UnitIndex unit, SizeClass c, NodeHeap::Shard shard) {
   return shard_of(slab::first_unit(unit, c)) == static_cast<std::uint8_t>(shard) && is_of_class(unit, c);
 }
 
+// How many slots the account of the class's size has room for, of `room`: all, or the wanted ones, or fewer down to one.
+// They are charged.
+unsigned charge_slots(SizeClass c, unsigned wanted, unsigned room) {
+  Account* const account = size_limits::of_class(c);
+  if (account == nullptr || account->try_charge(room * slot_size(c))) return room;
+  for (unsigned count = wanted; count != 0; count /= 2)
+    if (account->try_charge(count * slot_size(c))) return count;
+  return 0;
+}
+
+void credit_slots(SizeClass c, unsigned count) {
+  if (Account* const account = size_limits::of_class(c)) account->credit(count * slot_size(c));
+}
+
 }  // namespace
 
 void NodeHeap::open(Shard shard) {
@@ -51,16 +66,24 @@ void NodeHeap::open(Shard shard) {
 unsigned NodeHeap::refill(SizeClass c, void** end, unsigned wanted, unsigned room, Source source, Shard shard) {
   if (source == Source::kDepotFirst)
     if (const unsigned got = take_from_depot(c, end, wanted, room, shard)) return got;
+  unsigned got = 0;
+  if (const unsigned charged = charge_slots(c, wanted, room)) {
+    got = take_from_any_slab(c, end, wanted < charged ? wanted : charged, charged, shard);
+    credit_slots(c, charged - got);
+  }
+  // No more memory to be had: what waits in depots, which is charged already.
+  for (unsigned s = 0; got == 0 && s < shards(); ++s) got = take_from_depot(c, end, wanted, room, static_cast<Shard>(s));
+  return got;
+}
+
+unsigned NodeHeap::take_from_any_slab(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard) {
   for (;;) {
     if (const unsigned got = take_from_slabs(c, end, wanted, room, shard)) return got;
     if (!take_over_slab(c, shard) && !add_slab(c, shard)) break;
   }
-  // No more memory to be had: whatever another shard can give.
-  for (unsigned s = 0; s < shards(); ++s) {
-    if (const unsigned got = take_from_slabs(c, end, wanted, room, static_cast<Shard>(s))) return got;
-    if (const unsigned got = take_from_depot(c, end, wanted, room, static_cast<Shard>(s))) return got;
-  }
-  return 0;
+  unsigned got = 0;
+  for (unsigned s = 0; got == 0 && s < shards(); ++s) got = take_from_slabs(c, end, wanted, room, static_cast<Shard>(s));
+  return got;
 }
 
 unsigned NodeHeap::take_from_depot(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard) {
@@ -276,6 +299,7 @@ NodeHeap::PutBack NodeHeap::put_back_under_one_lock(SizeClass c, void* const* sl
   ++of.facts.flushes;
   of.facts.slots_outside -= back;
   bytes_in_use.subtract(back * slot_size(c));
+  credit_slots(c, back);
   return result;
 }
 

@@ -35,7 +35,7 @@ class NodeHeap {
     kSlabsOnly,  // while there is one thread: its slots come back in the order of their addresses
   };
   // Writes free slots downward from `end` and returns how many: about `wanted`, at most `room`; 0 when system and
-  // budget have no more.
+  // budget have no more. At the limit of the class's size as few as one.
   [[nodiscard]] unsigned refill(SizeClass c, void** end, unsigned wanted, unsigned room, Source source, Shard shard);
 
   // Takes slots back, each to its own shard. What proves to be no free slot is reported as misuse of `call`, and dropped.
@@ -106,6 +106,7 @@ class NodeHeap {
   [[nodiscard]] unsigned shards() const { return last_shard_.load(std::memory_order_relaxed) + 1; }
 
   [[nodiscard]] unsigned take_from_depot(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard);
+  [[nodiscard]] unsigned take_from_any_slab(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard);
   [[nodiscard]] unsigned take_from_slabs(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard);
   [[nodiscard]] bool take_over_slab(SizeClass c, Shard shard);
   [[nodiscard]] bool add_slab(SizeClass c, Shard shard);

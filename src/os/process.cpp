@@ -74,6 +74,14 @@ Usage usage() {
 
 int process_id() { return static_cast<int>(system_call(SYS_getpid)); }
 
+int thread_id() { return static_cast<int>(system_call(SYS_gettid)); }
+
+std::uint64_t unix_milliseconds() {
+  timespec now = {};
+  system_call(SYS_clock_gettime, CLOCK_REALTIME, as_long(&now));
+  return static_cast<std::uint64_t>(now.tv_sec) * 1000 + static_cast<std::uint64_t>(now.tv_nsec) / 1'000'000;
+}
+
 bool is_secure_execution() { return getauxval(AT_SECURE) != 0; }
 
 std::uint64_t random_start_value() {
@@ -116,9 +124,11 @@ bool write_all(int descriptor, std::string_view text) {
   return true;
 }
 
-int create_file(const char* path) {
-  constexpr int kFlags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
-  const long file = system_call(SYS_openat, AT_FDCWD, as_long(path), kFlags, 0666);
+namespace {
+
+int open_to_write(const char* path, int how) {
+  constexpr int kFlags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+  const long file = system_call(SYS_openat, AT_FDCWD, as_long(path), kFlags | how, 0666);
   if (file == -ENXIO) return kNoPlainFile;  // a pipe without readers, a socket
   if (file < 0) return static_cast<int>(file);
   struct stat facts;
@@ -127,6 +137,12 @@ int create_file(const char* path) {
   system_call(SYS_close, file);
   return kNoPlainFile;
 }
+
+}  // namespace
+
+int create_file(const char* path) { return open_to_write(path, O_TRUNC); }
+
+int open_to_append(const char* path) { return open_to_write(path, O_APPEND); }
 
 int duplicate(int descriptor) {
   for (const long least : {900L, 200L, 30L}) {  // below whatever RLIMIT_NOFILE leaves
@@ -170,6 +186,11 @@ void wake_one(std::atomic<std::uint32_t>& word) { system_call(SYS_futex, as_long
 
 void wake_all(std::atomic<std::uint32_t>& word) {
   system_call(SYS_futex, as_long(&word), FUTEX_WAKE_PRIVATE, 0x7fffffff);
+}
+
+void sleep_for(unsigned milliseconds) {
+  static constinit std::atomic<std::uint32_t> never{0};
+  wait_while_for(never, 0, milliseconds);
 }
 
 // A pause and a short sleep in the kernel by futex, which sandboxes allow where they forbid sched_yield.

@@ -12,6 +12,8 @@ namespace nebula::os {
 // Milliseconds of a clock that never goes back; the coarse one costs a few nanoseconds and steps by 1 to 10 ms.
 [[nodiscard]] std::uint64_t coarse_milliseconds();
 [[nodiscard]] std::uint64_t nanoseconds();
+// Since 1970, by the clock on the wall.
+[[nodiscard]] std::uint64_t unix_milliseconds();
 
 struct Usage {
   std::uint64_t user_microseconds = 0;
@@ -23,6 +25,7 @@ struct Usage {
 [[nodiscard]] Usage usage();
 
 [[nodiscard]] int process_id();
+[[nodiscard]] int thread_id();
 [[nodiscard]] bool is_secure_execution();        // AT_SECURE: set-user-id, file capabilities
 // From the kernel, or where it refuses mixed from the bytes it gives each process: libc keeps its guards in those, so they
 // must not be found again in what follows from this value.
@@ -45,6 +48,8 @@ bool write_all(int descriptor, std::string_view text);
 // what is neither a regular file nor a character device.
 inline constexpr int kNoPlainFile = -0x10000;
 [[nodiscard]] int create_file(const char* path);
+// Opens to write behind what is there, or creates; else the same.
+[[nodiscard]] int open_to_append(const char* path);
 void close_file(int descriptor);
 // A close-on-exec copy with a high number, where no program expects to find one free; negative when refused.
 [[nodiscard]] int duplicate(int descriptor);
@@ -57,6 +62,8 @@ void close_file(int descriptor);
 void wait_while(std::atomic<std::uint32_t>& word, std::uint32_t expected);
 // The same, for at most so long.
 void wait_while_for(std::atomic<std::uint32_t>& word, std::uint32_t expected, unsigned milliseconds);
+// Sleeps for about so long; like every wait here by a futex, which sandboxes allow.
+void sleep_for(unsigned milliseconds);
 void wake_one(std::atomic<std::uint32_t>& word);
 void wake_all(std::atomic<std::uint32_t>& word);
 void yield_processor();

@@ -133,14 +133,14 @@ bool purge_metadata(Address where, std::size_t bytes, std::size_t charged) {
 }
 
 bool commit_metadata(std::size_t bytes) {
-  if (!process_account.try_charge(bytes)) return false;
+  if (!charge_memory(bytes)) return false;
   metadata.fetch_add(bytes, std::memory_order_relaxed);
   return true;
 }
 
 void uncommit_metadata(std::size_t bytes) {
   metadata.fetch_sub(bytes, std::memory_order_relaxed);
-  process_account.credit(bytes);
+  credit_memory(bytes);
 }
 
 os::MapResult map_regions(RegionIndex first, std::size_t count) {

@@ -46,7 +46,7 @@ Pages committed_in(Range range) {
 bool commit(Range range, Account::Reserve reserve) {
   const Pages missing = range.count - committed_in(range);
   if (missing.count == 0) return true;
-  if (!process_account.try_charge(missing.bytes(), reserve)) return false;
+  if (!charge_memory(missing.bytes(), reserve)) return false;
   for_each_word(range, [](auto& word, std::uint64_t mask, PageIndex) { word.fetch_or(mask, kRelaxed); });
   return true;
 }
@@ -86,7 +86,7 @@ bool purge(Range range, Extent extent) {
     return false;
   }
   for_each_word(range, [](auto& word, std::uint64_t mask, PageIndex) { word.fetch_and(~mask, kRelaxed); });
-  process_account.credit(count * kPageSize);
+  credit_memory(count * kPageSize);
   purges.fetch_add(1, kRelaxed);
   purged_bytes.fetch_add(count * kPageSize, kRelaxed);
   return true;
@@ -97,7 +97,7 @@ bool renew(RegionIndex region) {
   if (!os::map_over(address_of_page(range.first), kRegionSize)) return false;
   const std::size_t bytes = committed_in(range).bytes();
   for_each_word(range, [](auto& word, std::uint64_t mask, PageIndex) { word.fetch_and(~mask, kRelaxed); });
-  process_account.credit(bytes);
+  credit_memory(bytes);
   purges.fetch_add(1, kRelaxed);
   purged_bytes.fetch_add(bytes, kRelaxed);
   return true;
@@ -115,7 +115,7 @@ bool move(Range from, Range to) {
     for_each_word({target, {1}}, [](auto& word, std::uint64_t mask, PageIndex) { word.fetch_or(mask, kRelaxed); });
   }
   for_each_word(from, [](auto& word, std::uint64_t mask, PageIndex) { word.fetch_and(~mask, kRelaxed); });
-  process_account.credit(dropped.bytes());
+  credit_memory(dropped.bytes());
   moves.fetch_add(1, kRelaxed);
   moved_bytes.fetch_add(from.count.bytes(), kRelaxed);
   return true;

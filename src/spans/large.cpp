@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/bits.hpp"
+#include "budget/size_limits.hpp"
 #include "budget/usage.hpp"
 #include "size_class/size_class.hpp"
 
@@ -52,6 +53,42 @@ void begin_object(UnitIndex head, Pages pages, Units units) {
   count_live(pages.count);
 }
 
+// The accounts of the old and the new size of an object, 0 pages where there is none: the new one is charged first, the old one
+// credited when all has gone well, and the charge taken back when not.
+class SizeCharge {
+ public:
+  SizeCharge(Pages before, Pages after)
+      : from_(before.count == 0 ? nullptr : size_limits::of_large(before.bytes())),
+        to_(size_limits::of_large(after.bytes())),
+        credit_(before.bytes()),
+        charge_(after.bytes()) {
+    if (from_ == to_) {
+      const std::size_t both = credit_ < charge_ ? credit_ : charge_;
+      credit_ -= both;
+      charge_ -= both;
+    }
+  }
+  ~SizeCharge() {
+    if (is_charged_ && !is_settled_ && to_ != nullptr) to_->credit(charge_);
+  }
+  SizeCharge(const SizeCharge&) = delete;
+  SizeCharge& operator=(const SizeCharge&) = delete;
+
+  [[nodiscard]] bool try_charge() { return is_charged_ = to_ == nullptr || to_->try_charge(charge_); }
+  void settle() {
+    is_settled_ = true;
+    if (from_ != nullptr && credit_ != 0) from_->credit(credit_);
+  }
+
+ private:
+  Account* from_;
+  Account* to_;
+  std::size_t credit_;
+  std::size_t charge_;
+  bool is_charged_ = false;
+  bool is_settled_ = false;
+};
+
 class Claim {
  public:
   Claim(SpanHeap& spans, UnitIndex head) : spans_(spans), head_(head) { spans_.claim(head_); }
@@ -74,6 +111,8 @@ pages::Range tail_of(UnitIndex head) {
 
 Address allocate(SpanHeap& spans, std::size_t size, std::size_t alignment, Contents contents) {
   const Pages pages = pages_for(size);
+  SizeCharge charge({0}, pages);
+  if (!charge.try_charge()) return 0;
   const Units units = units_for(pages);
   const Units unit_alignment = {alignment > kUnitSize ? alignment / kUnitSize : 1};
   const UnitIndex head = spans.take(units, unit_alignment);
@@ -84,6 +123,7 @@ Address allocate(SpanHeap& spans, std::size_t size, std::size_t alignment, Conte
     spans.give_back(head, units);
     return 0;
   }
+  charge.settle();
   begin_object(head, pages, units);
   return address_of_unit(head);
 }
@@ -98,6 +138,7 @@ bool deallocate(SpanHeap& spans, void* pointer) {
   set_use(head + 1, record.units - 1, kNothing);
   frees.fetch_add(1, kRelaxed);
   count_dead(record.pages);
+  if (Account* const account = size_limits::of_large(record.pages * kPageSize)) account->credit(record.pages * kPageSize);
   spans.give_back(head, {record.units});
   return true;
 }
@@ -116,6 +157,8 @@ bool resize_in_place(SpanHeap& spans, UnitIndex head, std::size_t size) {
   const Units units_before = {record.units};
   const Pages after = pages_for(size);
   const Units units_after = units_for(after);
+  SizeCharge charge(before, after);
+  if (!charge.try_charge()) return false;
 
   if (units_after > units_before && !spans.extend(head, units_before, units_after)) return false;
   if (after > before && !pages::commit({first_page_of(head) + before.count, after - before}, Account::Reserve::kMustLeave)) {
@@ -123,6 +166,7 @@ bool resize_in_place(SpanHeap& spans, UnitIndex head, std::size_t size) {
       spans.give_back(head + static_cast<UnitIndex>(units_before.count), {units_after.count - units_before.count});
     return false;
   }
+  charge.settle();
   record = {after.count, units_after.count};
   if (units_after > units_before)
     set_use(head + static_cast<UnitIndex>(units_before.count), units_after.count - units_before.count, kInside);
@@ -145,6 +189,8 @@ Address grow_by_moving_pages(SpanHeap& spans, UnitIndex head, std::size_t size) 
   const Record old = record_at(head);
   const Pages before = {old.pages};
   const Pages after = pages_for(size);
+  SizeCharge charge(before, after);
+  if (!charge.try_charge()) return 0;
   const Units units = units_for(after);
   const UnitIndex target = spans.take(units, {1});
   if (target == kNoUnit) return 0;
@@ -155,6 +201,7 @@ Address grow_by_moving_pages(SpanHeap& spans, UnitIndex head, std::size_t size) 
     spans.give_back(target, units);
     return 0;
   }
+  charge.settle();
   count_dead(old.pages);  // before the new one is counted, or the peak in use would have both
   begin_object(target, after, units);
   unit_use(head).store(kNothing, kRelaxed);

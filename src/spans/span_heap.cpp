@@ -470,7 +470,7 @@ RegionIndex SpanHeap::next_by_age(std::uint64_t now) const {
   return dirty > kept ? dirty_.first : kNoRegion;
 }
 
-std::size_t SpanHeap::purge(Purge how) {
+std::size_t SpanHeap::purge(Purge how, std::size_t enough) {
   std::size_t purged = 0;
   const std::uint64_t now = os::coarse_milliseconds();
   LockGuard guard(lock_);
@@ -482,7 +482,9 @@ std::size_t SpanHeap::purge(Purge how) {
     }
     return purged;
   }
-  for (RegionIndex index = 0; index < regions_; ++index)
+  while (dirty_.first != kNoRegion && purged < enough) purged += purge_region(dirty_.first, how);
+  // What the kernel refused once is not in the list.
+  for (RegionIndex index = 0; index < regions_ && purged < enough; ++index)
     if (region_at(index).dirty_pages != 0) purged += purge_region(index, how);
   // What other threads are purging is memory on its way back: the caller may count on it.
   while (purging_.count() != 0) wait_for_change();

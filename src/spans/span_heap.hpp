@@ -49,8 +49,8 @@ class SpanHeap {
     kByAge,       // what was idle for a second, beyond what is kept, in pieces of at least 64 KiB, a few regions
     kEverything,  // all dirty free pages
   };
-  // Returns the bytes given back.
-  std::size_t purge(Purge how);
+  // Returns the bytes given back. kEverything stops after `enough` of them, the oldest regions first.
+  std::size_t purge(Purge how, std::size_t enough = ~std::size_t{0});
 
   struct Facts {
     RegionIndex regions = 0;  // the first index that was never mapped

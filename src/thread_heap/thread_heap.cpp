@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "base/bits.hpp"
 #include "budget/usage.hpp"
@@ -327,6 +328,7 @@ ThreadHeap* ensure() {
   if (heap == nullptr) heap = inherited != nullptr ? inherited : create();
   if (heap == nullptr) return current_heap;
   heap->exit_rounds = 0;
+  heap->thread_id.store(os::thread_id(), kRelaxed);
   heap->reclaim_epoch = reclaim_epoch.load(std::memory_order_acquire);  // as in answer_reclaim
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) allow_frees(*heap, c);
   heap->ticked_at = os::coarse_milliseconds();
@@ -546,6 +548,24 @@ PoolFacts pool_facts(SizeClass c) {
     sum.pooled += in_pool;
   });
   return sum;
+}
+
+unsigned largest_holders(std::span<Holder> result) {
+  unsigned count = 0;
+  for_each_heap([&](ThreadHeap& heap) {
+    if (!heap.in_use.load(kRelaxed)) return;
+    std::int64_t bytes = 0;
+    for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
+      const std::uint64_t held = heap.refilled[c] - heap.flushed[c] - pooled(heap, c);
+      bytes += static_cast<std::int64_t>(held) * static_cast<std::int64_t>(slot_size(size_class(c)));
+    }
+    if (bytes <= 0) return;
+    Holder holder = {heap.thread_id.load(kRelaxed), static_cast<std::uint64_t>(bytes)};
+    for (unsigned i = 0; i < count; ++i)
+      if (result[i].bytes < holder.bytes) std::swap(result[i], holder);
+    if (count < result.size()) result[count++] = holder;
+  });
+  return count;
 }
 
 Facts facts() {

@@ -29,6 +29,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "base/fast_load.hpp"
 #include "node_heap/node_heap.hpp"
@@ -59,6 +60,7 @@ struct alignas(kCacheLine) ThreadHeap {
   std::uint64_t committed_pages[2];  // a bit for each page of this heap
   std::uint8_t exit_rounds;        // of the thread-specific destructor
   bool has_swing_room;             // that part is mapped
+  std::atomic<int> thread_id;      // the kernel's, of the thread that has it
   std::atomic<bool> in_use;        // a thread has it, or had it before a fork that the thread did not survive
   Lock gate{LockRank::kGate};
 
@@ -149,6 +151,15 @@ struct Facts {
   std::uint64_t flushes = 0;
 };
 [[nodiscard]] PoolFacts pool_facts(SizeClass c);  // over all heaps
+
+// What the threads that had a heap one after the other allocated, less what they freed: small objects, at the size of their
+// slots.
+struct Holder {
+  int thread_id = 0;  // of the last of them
+  std::uint64_t bytes = 0;
+};
+// Writes those that hold most, the first most of all, and returns how many. With the gates locked, or roughly.
+unsigned largest_holders(std::span<Holder> result);
 [[nodiscard]] Facts facts();
 
 }  // namespace thread_heap

@@ -12,7 +12,7 @@ namespace nebula {
 namespace {
 
 TEST(Account, ChargesUpToTheLimitExactly) {
-  Account account;
+  Account account{config::AccountKind::kProcess};
   account.set_limits(1000, kNoLimit);
   EXPECT_TRUE(account.try_charge(600));
   EXPECT_FALSE(account.try_charge(401));
@@ -26,7 +26,7 @@ TEST(Account, ChargesUpToTheLimitExactly) {
 }
 
 TEST(Account, HugeRequestsDoNotWrapAround) {
-  Account account;
+  Account account{config::AccountKind::kProcess};
   account.set_limits(kNoLimit - 1, kNoLimit);
   EXPECT_TRUE(account.try_charge(100));
   EXPECT_FALSE(account.try_charge(~std::size_t{0}));
@@ -35,7 +35,7 @@ TEST(Account, HugeRequestsDoNotWrapAround) {
 }
 
 TEST(Account, TheReserveIsWhatLiesAboveItsStart) {
-  Account account;
+  Account account{config::AccountKind::kProcess};
   EXPECT_EQ(account.reserve(), 0u);
   EXPECT_EQ(account.reserve_used_at(1000), 0u);
   account.set_limits(1 << 20, kNoLimit);
@@ -48,7 +48,7 @@ TEST(Account, TheReserveIsWhatLiesAboveItsStart) {
 }
 
 TEST(Account, RefusalsKeepTheLargest) {
-  Account account;
+  Account account{config::AccountKind::kProcess};
   account.count_refusal(10);
   account.count_refusal(30);
   account.count_refusal(20);
@@ -57,7 +57,7 @@ TEST(Account, RefusalsKeepTheLargest) {
 }
 
 TEST(Account, SoftLimitIsCrossedAboveIt) {
-  Account account;
+  Account account{config::AccountKind::kProcess};
   account.set_limits(kNoLimit, 100);
   EXPECT_TRUE(account.try_charge(100));
   EXPECT_FALSE(account.is_over_soft_limit());
@@ -65,9 +65,43 @@ TEST(Account, SoftLimitIsCrossedAboveIt) {
   EXPECT_TRUE(account.is_over_soft_limit());
 }
 
+TEST(Account, AnAccountThatWarnsGoesOnAndCounts) {
+  Account account{config::AccountKind::kProcess};
+  account.set_limits(1000, kNoLimit);
+  account.set_at_limit({config::BudgetAction::kWarn, 0});
+  EXPECT_TRUE(account.try_charge(900));
+  EXPECT_FALSE(account.take_news().hard);
+  EXPECT_TRUE(account.try_charge(500));
+  EXPECT_TRUE(account.take_news().hard);
+  EXPECT_TRUE(account.try_charge(1));
+  EXPECT_EQ(account.over_limit(), 2u);
+  EXPECT_EQ(account.committed(), 1401u);
+  EXPECT_EQ(account.refusals(), 0u);
+}
+
+TEST(Account, ACrossingIsToldOnceUntilItIsComfortablyLeft) {
+  Account account{config::AccountKind::kProcess};
+  account.set_limits(10'000, 1000);
+  EXPECT_TRUE(account.try_charge(1000));
+  EXPECT_FALSE(account.take_news().soft);
+  EXPECT_TRUE(account.try_charge(1));
+  EXPECT_TRUE(account.take_news().soft);
+  EXPECT_FALSE(account.take_news().soft);
+  account.credit(50);  // 951: below the limit, above 95 % of it
+  EXPECT_TRUE(account.try_charge(100));
+  EXPECT_FALSE(account.take_news().soft);
+  account.credit(101);  // 950
+  EXPECT_TRUE(account.try_charge(51));
+  EXPECT_TRUE(account.take_news().soft);
+  account.note_hard_limit();
+  account.note_hard_limit();
+  EXPECT_TRUE(account.take_news().hard);
+  EXPECT_FALSE(account.take_news().hard);
+}
+
 TEST(Account, NeverAboveTheLimitFromEightThreads) {
   constexpr std::uint64_t kLimit = 100'000;
-  Account account;
+  Account account{config::AccountKind::kProcess};
   account.set_limits(kLimit, kNoLimit);
   std::atomic<std::uint64_t> charged{0};  // what threads hold; charged before, credited after
   std::atomic<bool> above{false};

@@ -2,11 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <thread>
 #include <vector>
 
 #include "budget/account.hpp"
+#include "budget/size_limits.hpp"
 #include "heap/heap.hpp"
+#include "heap/reclaim.hpp"
 #include "support/heap_checks.hpp"
 
 namespace nebula {
@@ -26,6 +30,11 @@ class Limit {
 
   std::uint64_t bytes = 0;
 };
+
+bool is_refusal(const heap::BudgetEvent& event) {
+  using What = heap::BudgetEvent::What;
+  return event.what == What::kFirstRefusal || event.what == What::kRefusal;
+}
 
 struct Filled {
   std::vector<void*> objects;
@@ -152,11 +161,11 @@ TEST(Budget, ShrinkingIsNeverRefused) {
   testing::fill_as(small, 1000, 2);
   const Filled filled = allocate_until_null(limit, [] { return 32 * kKiB; });
   const Filled rest = allocate_until_null(limit, [] { return std::size_t{16}; });
-  heap::set_refusal_handler([](std::size_t) { ++refusals_heard; });
+  heap::set_budget_listener([](const heap::BudgetEvent& event) { refusals_heard += is_refusal(event); });
   const std::uint64_t refusals = process_account.refusals();
   void* const shrunk_large = heap::reallocate(large, 10'000);
   void* const shrunk_small = heap::reallocate(small, 1000);
-  heap::set_refusal_handler(nullptr);
+  heap::set_budget_listener(nullptr);
   ASSERT_NE(shrunk_large, nullptr);
   ASSERT_NE(shrunk_small, nullptr);
   EXPECT_TRUE(testing::is_filled_as(shrunk_large, 10'000, 1));
@@ -199,10 +208,12 @@ TEST(Budget, EightThreadsAtTheLimit) {
   }
 }
 
-TEST(Budget, TheRefusalHandlerHearsTheSize) {
+TEST(Budget, TheListenerHearsTheSizeOfARefusal) {
   static std::size_t heard = 0;
   const Limit limit(4 * kMiB);
-  heap::set_refusal_handler([](std::size_t bytes) { heard = bytes; });
+  heap::set_budget_listener([](const heap::BudgetEvent& event) {
+    if (is_refusal(event)) heard = event.requested_bytes;
+  });
   EXPECT_EQ(heap::allocate(10 * kMiB), nullptr);
   EXPECT_EQ(heard, 10 * kMiB);
   const Filled filled = allocate_until_null(limit, [] { return std::size_t{29'999}; });
@@ -211,7 +222,7 @@ TEST(Budget, TheRefusalHandlerHearsTheSize) {
   process_account.set_limits(std::uint64_t{1} << 50, kNoLimit);
   EXPECT_EQ(heap::allocate(std::size_t{1} << 45), nullptr);
   EXPECT_EQ(heard, 0u) << "the system's refusal is not the budget's";
-  heap::set_refusal_handler(nullptr);
+  heap::set_budget_listener(nullptr);
   free_all(filled.objects);
 }
 
@@ -229,8 +240,123 @@ TEST(Budget, SoftLimitBringsFreeMemoryBack) {
   // Each free is a chance; the work cap may let some of them go.
   for (int i = 0; i < 2000 && process_account.is_over_soft_limit(); ++i) heap::deallocate(heap::allocate(50 * kKiB), "free");
   EXPECT_FALSE(process_account.is_over_soft_limit());
-  EXPECT_GT(heap::facts().soft_crossings, 0u);
+  EXPECT_GT(heap::reclaim_facts().soft_crossings, 0u);
   process_account.set_limits(kNoLimit, kNoLimit);
+}
+
+// Objects of a range of sizes up to their limit and not one more, while every other size goes on.
+class SizeLimits {
+ public:
+  explicit SizeLimits(std::vector<config::SizeLimit> limits) {
+    testing::start_heap();
+    heap::trim();
+    size_limits::set(limits, {});
+  }
+  ~SizeLimits() {
+    heap::trim();
+    for (const Account& account : size_limits::accounts()) EXPECT_EQ(account.committed(), 0u) << "a charge is left behind";
+    size_limits::set({}, {});
+  }
+  SizeLimits(const SizeLimits&) = delete;
+  SizeLimits& operator=(const SizeLimits&) = delete;
+};
+
+TEST(Budget, ASizeHasALimitOfItsOwn) {
+  const SizeLimits limits({{1000, 1100, 100'000}, {kMiB, ~std::uint64_t{0}, 10 * kMiB}});
+  for (int round = 0; round < 3; ++round) {
+    std::vector<void*> held;
+    while (void* const object = heap::allocate(1024)) held.push_back(object);
+    EXPECT_EQ(held.size(), 100'000u / 1024);
+    EXPECT_LE(size_limits::accounts()[0].committed(), 100'000u);
+    for (const std::size_t other : {std::size_t{900}, std::size_t{1200}, 100 * kKiB}) {
+      void* const object = heap::allocate(other);
+      EXPECT_NE(object, nullptr) << other;
+      heap::deallocate(object, "free");
+    }
+    free_all(held);
+    held.clear();
+    while (void* const object = heap::allocate(kMiB + 1)) held.push_back(object);
+    EXPECT_EQ(held.size(), 9u) << "of a mebibyte and a page each";
+    EXPECT_EQ(heap::reallocate(held.front(), 3 * kMiB), nullptr);
+    void* const shrunk = heap::reallocate(held.front(), 500 * kKiB);
+    ASSERT_NE(shrunk, nullptr);
+    held.front() = shrunk;
+    void* const grown = heap::allocate(kMiB);
+    EXPECT_NE(grown, nullptr) << "what left the range left room";
+    held.push_back(grown);
+    free_all(held);
+    EXPECT_EQ(testing::live(), testing::Live{});
+    EXPECT_EQ(testing::inconsistency(), "");
+  }
+}
+
+TEST(Budget, AnObjectThatMayNotBecomeOfALimitedSizeKeepsItsPages) {
+  const SizeLimits limits({{100 * kKiB, 300 * kKiB, 100 * kKiB}});
+  void* const object = heap::allocate(kMiB);
+  testing::fill(object, 200 * kKiB);
+  EXPECT_EQ(heap::reallocate(object, 200 * kKiB), object);
+  EXPECT_EQ(heap::usable_size(object), kMiB);
+  EXPECT_TRUE(testing::is_filled(object, 200 * kKiB));
+  heap::deallocate(object, "free");
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+TEST(Budget, SizeLimitsHoldAgainstEightThreads) {
+  constexpr std::uint64_t kMost = 2 * kMiB;
+  const SizeLimits limits({{64, 64, kMost}});
+  std::atomic<std::uint64_t> objects{0};
+  std::atomic<bool> go_on{true};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 8; ++t) {
+    threads.emplace_back([&] {
+      std::vector<void*> held;
+      while (void* const object = heap::allocate(64)) held.push_back(object);
+      objects += held.size();
+      while (go_on) std::this_thread::yield();
+      free_all(held);
+      heap::flush_this_thread();
+    });
+  }
+  while (size_limits::accounts()[0].refusals() < 8) std::this_thread::yield();
+  EXPECT_LE(size_limits::accounts()[0].peak(), kMost);
+  go_on = false;
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_LE(objects.load(), kMost / 64);
+  EXPECT_GE(objects.load(), kMost / 64 / 2);
+}
+
+TEST(Budget, WaitingIsForWhatOthersFree) {
+  const Limit limit(8 * kMiB);
+  process_account.set_at_limit({config::BudgetAction::kWait, 10'000});
+  void* const held = heap::allocate(6 * kMiB);
+  ASSERT_NE(held, nullptr);
+  std::thread other([held] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    heap::deallocate(held, "free");
+  });
+  void* const object = heap::allocate(6 * kMiB);
+  EXPECT_NE(object, nullptr);
+  other.join();
+  EXPECT_EQ(process_account.waits(), 1u);
+  heap::deallocate(object, "free");
+  process_account.set_at_limit({});
+}
+
+// At the limit dirty pages go back down to 95 % of it, not all of them.
+TEST(Budget, ReclaimStopsComfortablyBelowTheLimit) {
+  const Limit limit(100 * kMiB);
+  std::vector<void*> held;
+  for (int i = 0; i < 80; ++i) held.push_back(heap::allocate(kMiB));
+  for (std::size_t i = 0; i < held.size(); ++i)
+    if (i % 2 == 0) heap::deallocate(held[i], "free");
+  const std::uint64_t purged = pages::purge_counts().purged_bytes;
+  void* const object = heap::allocate(30 * kMiB);
+  ASSERT_NE(object, nullptr);
+  EXPECT_GT(pages::purge_counts().purged_bytes, purged);
+  EXPECT_LE(pages::purge_counts().purged_bytes - purged, (30 + 5 + 2) * kMiB);
+  heap::deallocate(object, "free");
+  for (std::size_t i = 1; i < held.size(); i += 2) heap::deallocate(held[i], "free");
+  EXPECT_EQ(testing::inconsistency(), "");
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -69,7 +70,7 @@ TEST(Config, DefaultsWithoutVariables) {
   EXPECT_EQ(reading.outcome, Outcome::kGood);
   EXPECT_EQ(reading.said, "");
   EXPECT_FALSE(reading.config.stats);
-  EXPECT_EQ(reading.config.budget, ~std::uint64_t{0});
+  EXPECT_FALSE(reading.config.budget.is_set());
 }
 
 TEST(Config, EachVariableIsRead) {
@@ -79,9 +80,9 @@ TEST(Config, EachVariableIsRead) {
   EXPECT_EQ(reading.said, "");
   EXPECT_TRUE(reading.config.stats);
   EXPECT_EQ(reading.config.stats_file, "/tmp/r.%p");
-  EXPECT_EQ(reading.config.budget, 64u << 20);
-  EXPECT_EQ(reading.config.budget_soft, 3u << 19);
-  EXPECT_EQ(reading.config.budget_action, BudgetAction::kAbort);
+  EXPECT_EQ(reading.config.budget.bytes, 64u << 20);
+  EXPECT_EQ(reading.config.budget_soft.bytes, 3u << 19);
+  for (const AtLimit& at_limit : reading.config.at_limit) EXPECT_EQ(at_limit.action, BudgetAction::kAbort);
   EXPECT_EQ(reading.config.on_misuse, MisuseAction::kWarn);
   EXPECT_FALSE(reading.config.abort_on_bad_limit);
 }
@@ -97,14 +98,14 @@ TEST(Config, ABadLimitIsAnOutcomeABadSettingIsNot) {
   const Reading limit({"NEBULA_BUDGET=lots"});
   EXPECT_EQ(limit.outcome, Outcome::kBadLimit);
   EXPECT_TRUE(has(limit.said, "NEBULA_BUDGET=lots is not understood")) << limit.said;
-  EXPECT_EQ(limit.config.budget, ~std::uint64_t{0});
+  EXPECT_FALSE(limit.config.budget.is_set());
 
   const Reading nothing({"NEBULA_BUDGET_SOFT=0"});
   EXPECT_EQ(nothing.outcome, Outcome::kBadLimit);
 
   const Reading small({"NEBULA_BUDGET_SOFT=4K"});
   EXPECT_EQ(small.outcome, Outcome::kGood);
-  EXPECT_EQ(small.config.budget_soft, 4096u);
+  EXPECT_EQ(small.config.budget_soft.bytes, 4096u);
   EXPECT_TRUE(has(small.said, "below 512K")) << small.said;
 
   const Reading setting({"NEBULA_STATS=yes", "NEBULA_ON_MISUSE=", "NEBULA_STATS_FILE="});
@@ -136,8 +137,78 @@ TEST(Config, UnknownNamesGetASuggestionWhenOneIsNear) {
   EXPECT_TRUE(has(Reading({huge.c_str()}).said, "is not a variable of Nebula"));
 }
 
-TEST(Config, SoftAboveHardIsSaid) {
-  EXPECT_TRUE(has(Reading({"NEBULA_BUDGET=1M", "NEBULA_BUDGET_SOFT=2M"}).said, "will never act"));
+TEST(Config, LimitsOfEveryForm) {
+  const struct {
+    const char* text;
+    std::uint32_t percent;
+    std::uint64_t bytes;
+  } cases[] = {{"64M", 0, 64u << 20}, {"75%", 75, 0}, {"100%-256M", 100, 256u << 20}, {"auto", 90, 0}, {"1%", 1, 0}};
+  for (const auto& each : cases) {
+    Limit limit;
+    EXPECT_TRUE(parse_limit(each.text, limit)) << each.text;
+    EXPECT_EQ(limit.percent, each.percent) << each.text;
+    EXPECT_EQ(limit.bytes, each.bytes) << each.text;
+    EXPECT_TRUE(limit.is_set()) << each.text;
+  }
+  for (const char* text : {"", "0", "0%", "101%", "%", "75%-", "75%-0", "75%+1M", "7.5%", "75%%", "auto-1M", "-1%", "75 %",
+                           "1000000000%", "75%-256Q"}) {
+    Limit limit;
+    EXPECT_FALSE(parse_limit(text, limit)) << text;
+    EXPECT_FALSE(limit.is_set()) << text;
+  }
+}
+
+TEST(Config, ActionsForAllAndByAccount) {
+  AtLimit actions[kAccountKinds];
+  ASSERT_TRUE(parse_actions("kill", actions));
+  for (const AtLimit& each : actions) EXPECT_EQ(each.action, BudgetAction::kKill);
+  ASSERT_TRUE(parse_actions("tree=wait:2s,warn,size=abort", actions));
+  for (std::size_t i = 0; i < kAccountKinds; ++i) {
+    const auto kind = static_cast<AccountKind>(i);
+    const BudgetAction expected = kind == AccountKind::kTree   ? BudgetAction::kWait
+                                  : kind == AccountKind::kSize ? BudgetAction::kAbort
+                                                               : BudgetAction::kWarn;
+    EXPECT_EQ(actions[i].action, expected) << name_of(kind);
+    EXPECT_EQ(actions[i].wait_milliseconds, kind == AccountKind::kTree ? 2000u : 0u);
+  }
+  for (const char* text : {"", "fial", "wait", "wait:", "wait:0ms", "wait:5", "wait:5m", "wait:9999999s", "fail,kill", "tree",
+                           "tree=", "tree=kill,tree=fail", "forest=kill", "fail,", ",fail", "fail, kill"})
+    EXPECT_FALSE(parse_actions(text, actions)) << text;
+}
+
+TEST(Config, SizeRangesThatDoNotOverlap) {
+  SizeLimit limits[kSizeLimitsMost];
+  std::size_t count = 0;
+  ASSERT_TRUE(parse_size_limits("1M-:256M,4096-8191:64M,-100:1M,200:5K", limits, count));
+  ASSERT_EQ(count, 4u);
+  EXPECT_EQ(limits[0].first, 1u << 20);
+  EXPECT_EQ(limits[0].last, ~std::uint64_t{0});
+  EXPECT_EQ(limits[0].bytes, 256u << 20);
+  EXPECT_EQ(limits[1].last, 8191u);
+  EXPECT_EQ(limits[2].first, 0u);
+  EXPECT_EQ(limits[2].last, 100u);
+  EXPECT_EQ(limits[3].first, 200u);
+  EXPECT_EQ(limits[3].last, 200u);
+  for (const char* text : {"", "1M", "1M-2M", ":5M", "-:5M", "2M-1M:5M", "1M-:0", "1M-:", "1-10:1M,10-20:1M", "1M-:1M,",
+                           "1:1,2:1,3:1,4:1,5:1,6:1,7:1,8:1,9:1", "a-b:c"}) {
+    count = 77;
+    EXPECT_FALSE(parse_size_limits(text, limits, count)) << text;
+    EXPECT_EQ(count, 77u);
+  }
+}
+
+TEST(Config, SignalsByName) {
+  int signal = 0;
+  EXPECT_TRUE(parse_signal("USR1", signal));
+  EXPECT_EQ(signal, SIGUSR1);
+  EXPECT_TRUE(parse_signal("SIGUSR2", signal));
+  EXPECT_EQ(signal, SIGUSR2);
+  EXPECT_TRUE(parse_signal("RTMIN+3", signal));
+  EXPECT_EQ(signal, SIGRTMIN + 3);
+  EXPECT_TRUE(parse_signal("SIGRTMIN", signal));
+  EXPECT_EQ(signal, SIGRTMIN);
+  for (const char* text : {"", "10", "KILL", "STOP", "SEGV", "usr1", "RTMIN+31", "RTMIN-1", "RTMIN+", "SIG"})
+    EXPECT_FALSE(parse_signal(text, signal)) << text;
 }
 
 TEST(Config, PathsExpand) {
