@@ -51,7 +51,8 @@ std::uint64_t Account::reserve() const {
 std::uint64_t Account::reserve_used_at(std::uint64_t committed_bytes) const {
   if (hard_limit() == kNoLimit) return 0;
   const std::uint64_t start = hard_limit() - reserve();
-  return committed_bytes > start ? committed_bytes - start : 0;
+  if (committed_bytes <= start) return 0;
+  return committed_bytes < hard_limit() ? committed_bytes - start : reserve();
 }
 
 void Account::raise_peak(std::uint64_t value) {

@@ -16,6 +16,7 @@ constexpr std::uint64_t kMagic = 0x3165'6572'7462'656e;  // "nebtree1"
 constexpr unsigned kSlots = 1023;
 constexpr unsigned kCommonSlot = kSlots;  // of processes that found no other: never taken back
 constexpr std::size_t kPathMost = 64;
+constexpr const char* kNameStart = "nebula-tree-";
 
 struct alignas(kCacheLine) Slot {
   std::atomic<std::uint64_t> owner;  // 0: free
@@ -199,10 +200,35 @@ void claim_slot() {
 }
 
 void write_name(Text& path, const char* folder, std::uint64_t random) {
-  path << folder << "/nebula-tree-";
+  path << folder << '/' << kNameStart;
   path.plain(os::user_id()) << '-';
   path.plain(static_cast<std::uint64_t>(os::process_id())) << '-';
   path.plain(random) << '\0';
+}
+
+// A tree whose last process was killed left its file behind. The one that is made now tidies up.
+void remove_if_abandoned(const char* name, void* folder) {
+  TextOf<kPathMost> start;
+  start << kNameStart;
+  start.plain(os::user_id()) << '-';
+  if (start_of(name, start.length()) != start.view()) return;
+  TextOf<kPathMost> path;
+  path << static_cast<const char*>(folder) << '/' << name << '\0';
+  int error = 0;
+  void* const room = path.is_full() ? nullptr : os::map_shared_file(path.view().data(), sizeof(Shared), os::Opening::kJoin, error);
+  if (room == nullptr) return;
+  auto* const other = static_cast<Shared*>(room);
+  // One that is being made has no process yet, for a moment; its magic comes last.
+  bool is_abandoned = other->magic.load(std::memory_order_acquire) == kMagic;
+  bool had_process = false;
+  for (const Slot& slot : other->slots) {
+    const std::uint64_t owner = slot.owner.load(kRelaxed);
+    if (owner == 0) continue;
+    had_process = true;
+    is_abandoned = is_abandoned && is_dead(slot, owner);
+  }
+  os::unmap(room, sizeof(Shared));
+  if (is_abandoned && had_process) os::remove_file(path.view().data());
 }
 
 void keep_path(std::string_view path) {
@@ -212,7 +238,9 @@ void keep_path(std::string_view path) {
 
 bool create(std::uint64_t limit) {
   const std::uint64_t random = os::random_start_value() >> 16;
-  for (const char* const folder : {"/dev/shm", "/tmp"}) {
+  static constexpr char kFolders[][9] = {"/dev/shm", "/tmp"};
+  for (const char* const folder : kFolders) {
+    os::visit_folder(folder, remove_if_abandoned, const_cast<char*>(folder));
     TextOf<kPathMost> path;
     write_name(path, folder, random);
     int error = 0;
@@ -328,8 +356,7 @@ Facts facts() {
   result.share = mine->share.load(kRelaxed);
   result.found_dead = shared->found_dead.load(kRelaxed);
   for (const Slot& slot : shared->slots) {
-    const std::uint64_t owner = slot.owner.load(kRelaxed);
-    if (owner != 0 && !is_dead(slot, owner)) ++result.processes;
+    if (slot.owner.load(kRelaxed) != 0) ++result.processes;
   }
   return result;
 }

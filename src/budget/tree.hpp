@@ -48,9 +48,9 @@ struct Facts {
   std::uint64_t total = 0;
   std::uint64_t peak = 0;
   std::uint64_t share = 0;   // of this process
-  std::uint64_t processes = 0;  // that live
+  std::uint64_t processes = 0;  // that live, or whose end nobody has noticed
   std::uint64_t found_dead = 0;  // processes whose share somebody took back
 };
-[[nodiscard]] Facts facts();  // reads a file of /proc for each process
+[[nodiscard]] Facts facts();
 
 }  // namespace nebula::tree

@@ -40,11 +40,14 @@ bool is_guarded(UnitIndex unit, SizeClass c, NodeHeap::Shard shard) {
   return shard_of(slab::first_unit(unit, c)) == static_cast<std::uint8_t>(shard) && is_of_class(unit, c);
 }
 
-// How many slots the account of the class's size has room for, of `room`: all, or the wanted ones, or fewer down to one.
-// They are charged.
+// How many slots the account of the class's size has room for: those wanted and what a slab may add to them, or fewer down to
+// one. They are charged.
 unsigned charge_slots(SizeClass c, unsigned wanted, unsigned room) {
+  constexpr unsigned kAddedMost = kCacheLine / kGranule;
   Account* const account = size_limits::of_class(c);
-  if (account == nullptr || account->try_charge(room * slot_size(c))) return room;
+  if (account == nullptr) return room;
+  const unsigned most = room < wanted + kAddedMost ? room : wanted + kAddedMost;
+  if (account->try_charge(most * slot_size(c))) return most;
   for (unsigned count = wanted; count != 0; count /= 2)
     if (account->try_charge(count * slot_size(c))) return count;
   return 0;

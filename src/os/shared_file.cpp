@@ -101,6 +101,29 @@ void unmap(void* where, std::size_t bytes) { system_call(SYS_munmap, as_long(whe
 
 bool remove_file(const char* path) { return system_call(SYS_unlinkat, AT_FDCWD, as_long(path), 0) == 0; }
 
+void visit_folder(const char* path, void (*visit)(const char* name, void* context), void* context) {
+  struct Entry {  // as the kernel has it: linux_dirent64
+    std::uint64_t inode;
+    std::int64_t offset;
+    unsigned short length;
+    unsigned char type;
+    char name[1];
+  };
+  const long folder = system_call(SYS_openat, AT_FDCWD, as_long(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) return;
+  alignas(Entry) char room[2048];
+  for (;;) {
+    const long got = system_call(SYS_getdents64, folder, as_long(room), sizeof room);
+    if (got <= 0) break;
+    for (long at = 0; at < got;) {
+      const auto* const entry = reinterpret_cast<const Entry*>(room + at);
+      visit(entry->name, context);
+      at += entry->length;
+    }
+  }
+  system_call(SYS_close, folder);
+}
+
 std::uint32_t user_id() { return static_cast<std::uint32_t>(system_call(SYS_geteuid)); }
 
 std::uint64_t process_namespace() {

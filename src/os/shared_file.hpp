@@ -14,6 +14,8 @@ enum class Opening {
 [[nodiscard]] void* map_shared_file(const char* path, std::size_t bytes, Opening opening, int& error);
 void unmap(void* where, std::size_t bytes);
 bool remove_file(const char* path);
+// Calls visit(name, context) for what is in a folder, "." and ".." too.
+void visit_folder(const char* path, void (*visit)(const char* name, void* context), void* context);
 
 [[nodiscard]] std::uint32_t user_id();
 // Of this process; 0 when /proc does not say. Processes of different ones cannot see each other.

@@ -3,6 +3,8 @@
 #include "config/config.hpp"
 #include "report/forms.hpp"
 
+#include <iterator>
+
 #ifndef NEBULA_VERSION
 #define NEBULA_VERSION "unknown"
 #endif
@@ -143,8 +145,50 @@ void write_budget(Text& text, const Snapshot& s) {
        << budget.reclaimed_bytes << " bytes; refused " << budget.refusals << " requests, largest "
        << budget.largest_refused_bytes << " bytes";
   if (budget.soft_limit != kNoLimit)
-    text << "; above the soft limit " << s.heap.soft_crossings << " times, let go " << s.heap.soft_let_go << " times";
+    text << "; above the soft limit " << s.reclaim.soft_crossings << " times, let go " << s.reclaim.soft_let_go << " times";
   text << '\n';
+}
+
+void write_account(Text& text, const stats::AccountRow& row) {
+  if (row.kind == config::AccountKind::kTree) {
+    text << "  tree      limit " << row.hard_limit << "; " << row.charged_bytes << " charged to " << row.processes
+         << " processes, " << row.share_bytes << " to this one; " << row.found_dead << " found dead";
+  } else {
+    text << "  size      " << row.first_size << " to ";
+    if (row.last_size == kNoLimit) text << "any";
+    else text << row.last_size;
+    text << ": limit " << row.hard_limit << "; " << row.charged_bytes << " charged";
+  }
+  text << "; peak " << row.peak_bytes << "; hit " << row.hits << " times; refused " << row.refusals << " requests, largest "
+       << row.largest_refused_bytes << " bytes\n";
+}
+
+void write_reclaim(Text& text, const Snapshot& s) {
+  constexpr const char* kNames[] = {"own pools", "depots", "other threads", "empty slabs", "dirty pages", "all dirty pages"};
+  static_assert(std::size(kNames) == static_cast<std::size_t>(heap::Step::kEnd));
+  std::uint64_t runs = 0;
+  for (const heap::StepFacts& step : s.steps) runs += step.runs;
+  if (runs != 0) {
+    text << "  reclaim   ";
+    for (unsigned i = 0; i < std::size(kNames); ++i) {
+      const heap::StepFacts& step = s.steps[i];
+      if (i != 0) text << "; ";
+      text << kNames[i] << ' ' << step.runs << " times, " << step.bytes << " bytes, ";
+      text.seconds((step.nanoseconds + 500'000) / 1'000'000);
+    }
+    text << '\n';
+  }
+  std::uint64_t waits = s.budget.waits;
+  std::uint64_t over_limit = s.budget.over_limit;
+  for (unsigned i = 0; i < s.account_count; ++i) {
+    waits += s.accounts[i].waits;
+    over_limit += s.accounts[i].over_limit;
+  }
+  if (waits + over_limit != 0)
+    text << "  actions   " << waits << " requests waited, " << over_limit << " charges went over a limit\n";
+  if (s.reclaim.pressure_looks != 0)
+    text << "  pressure  " << s.reclaim.pressure_looks << " looks, " << s.reclaim.pressure_moderate << " times moderate, "
+         << s.reclaim.pressure_severe << " severe; " << s.reclaim.pressure_bytes << " bytes given back for it\n";
 }
 
 void write_rest(Text& text, const Snapshot& s) {
@@ -152,6 +196,8 @@ void write_rest(Text& text, const Snapshot& s) {
        << s.threads.heaps << " heaps; " << s.threads.refills << " refills, " << s.threads.flushes << " flushes; depots "
        << s.deposits << " batches in, " << s.withdrawals << " out; " << s.lock_waits << " waits for a lock\n";
   write_budget(text, s);
+  for (unsigned i = 0; i < s.account_count; ++i) write_account(text, s.accounts[i]);
+  write_reclaim(text, s);
   text << "pages     " << s.purges.purges << " purges of " << s.purges.purged_bytes << " bytes, " << s.purges.refusals
        << " refused; " << s.purges.moves << " moves of " << s.purges.moved_bytes << " bytes; " << s.grown_in_place
        << " objects grown in place; huge pages asked for in " << s.huge_regions << " regions (system: "

@@ -1,6 +1,10 @@
 #include "stats/snapshot.hpp"
 
+#include <iterator>
+
 #include "budget/account.hpp"
+#include "budget/size_limits.hpp"
+#include "budget/tree.hpp"
 #include "budget/usage.hpp"
 #include "os/memory.hpp"
 #include "slab/slab.hpp"
@@ -84,8 +88,45 @@ void look_at_budget(Budget& budget, std::uint64_t committed_peak) {
   budget.reserve_used_bytes = account.reserve_used_at(committed_peak);
   budget.hits = account.hits();
   budget.reclaimed_bytes = account.reclaimed();
+  budget.waits = account.waits();
+  budget.over_limit = account.over_limit();
   budget.refusals = account.refusals();
   budget.largest_refused_bytes = budget.refusals == 0 ? 0 : account.largest_refused();
+}
+
+AccountRow row_of(const Account& account) {
+  AccountRow row;
+  row.kind = account.kind();
+  row.hard_limit = account.hard_limit();
+  row.charged_bytes = account.committed();
+  row.peak_bytes = account.peak();
+  row.hits = account.hits();
+  row.waits = account.waits();
+  row.over_limit = account.over_limit();
+  row.refusals = account.refusals();
+  row.largest_refused_bytes = row.refusals == 0 ? 0 : account.largest_refused();
+  return row;
+}
+
+void look_at_accounts(Snapshot& s) {
+  if (const tree::Facts facts = tree::facts(); facts.limit != 0) {
+    AccountRow& row = s.accounts[s.account_count++];
+    row = row_of(tree_account);
+    row.hard_limit = facts.limit;
+    row.charged_bytes = facts.total;
+    row.peak_bytes = facts.peak;
+    row.share_bytes = facts.share;
+    row.processes = facts.processes;
+    row.found_dead = facts.found_dead;
+  }
+  for (const Account& account : size_limits::accounts()) {
+    AccountRow& row = s.accounts[s.account_count++];
+    row = row_of(account);
+    row.first_size = size_limits::range_of(account).first;
+    row.last_size = size_limits::range_of(account).last;
+  }
+  for (unsigned i = 0; i < std::size(s.steps); ++i) s.steps[i] = heap::step_facts(static_cast<heap::Step>(i));
+  s.reclaim = heap::reclaim_facts();
 }
 
 Misuse look_at_misuse() {
@@ -114,6 +155,7 @@ void look_once(Snapshot& s, Locks locks) {
   s.committed_peak_bytes = process_account.peak();
   s.committed_peak_at_milliseconds = at_least_zero(process_account.peak_at_milliseconds(), started_at);
   look_at_budget(s.budget, s.committed_peak_bytes);
+  look_at_accounts(s);
   const SpanHeap::Facts spans = node_heap.spans().facts();
   s.huge_regions = spans.huge_regions;
   s.threads = thread_heap::facts();

@@ -9,7 +9,9 @@
 #include <string_view>
 
 #include "diag/misuse.hpp"
+#include "config/budgets.hpp"
 #include "heap/heap.hpp"
+#include "heap/reclaim.hpp"
 #include "os/process.hpp"
 #include "pages/region.hpp"
 #include "size_class/size_class.hpp"
@@ -55,6 +57,26 @@ struct Budget {
   std::uint64_t reserve_used_bytes = 0;
   std::uint64_t hits = 0;
   std::uint64_t reclaimed_bytes = 0;
+  std::uint64_t waits = 0;       // requests that waited for memory
+  std::uint64_t over_limit = 0;  // charges that NEBULA_BUDGET_ACTION=warn let pass
+  std::uint64_t refusals = 0;
+  std::uint64_t largest_refused_bytes = 0;
+};
+
+// An account beside that of the process.
+struct AccountRow {
+  config::AccountKind kind = config::AccountKind::kTree;
+  std::uint64_t first_size = 0;  // of an account of sizes
+  std::uint64_t last_size = 0;   // kNoLimit: no end
+  std::uint64_t hard_limit = 0;
+  std::uint64_t charged_bytes = 0;
+  std::uint64_t share_bytes = 0;  // of a tree's: this process's
+  std::uint64_t processes = 0;    // of a tree
+  std::uint64_t found_dead = 0;   // the same
+  std::uint64_t peak_bytes = 0;
+  std::uint64_t hits = 0;
+  std::uint64_t waits = 0;
+  std::uint64_t over_limit = 0;
   std::uint64_t refusals = 0;
   std::uint64_t largest_refused_bytes = 0;
 };
@@ -94,6 +116,10 @@ struct Snapshot {
   std::uint64_t withdrawals = 0;
   std::uint64_t lock_waits = 0;
   Budget budget;
+  AccountRow accounts[1 + config::kSizeLimitsMost];
+  unsigned account_count = 0;
+  heap::StepFacts steps[static_cast<unsigned>(heap::Step::kEnd)];
+  heap::ReclaimFacts reclaim;
   heap::Facts heap;
   pages::PurgeCounts purges = {};
   std::uint64_t grown_in_place = 0;

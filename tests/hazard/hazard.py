@@ -467,7 +467,7 @@ def help_lists_variables(test):
     outcome = test.run([test.program("prints_main")], {"NEBULA_HELP": "1"}).ended(0).printed("main\n")
     readme = Path(__file__).resolve().parents[2] / "README.md"
     table = re.findall(r"^\| `(NEBULA_\w+)` \| (.+) \| (.+) \| (.+) \|$", readme.read_text(), re.MULTILINE)
-    test.expect(len(table) == 8, f"README.md's table has {len(table)} variables")
+    test.expect(len(table) >= 16, f"README.md's table has {len(table)} variables")
     expected = "Nebula's environment variables:\n" + "".join(
         f"  {name:<22}{meaning}\n{'':24}accepted: {accepted}   default: {default}\n"
         for name, accepted, default, meaning in table)
@@ -478,13 +478,17 @@ def help_lists_variables(test):
 def bad_budget(value):
     def run(test):
         outcome = test.run([test.program("prints_main")], {"NEBULA_BUDGET": value}).ended(BAD_LIMIT_STATUS).printed("")
-        outcome.said(rf"^nebula: NEBULA_BUDGET={re.escape(value)} .*accepted: .*\b64M\b")
+        if "9999G" in value:
+            outcome.said(r"^nebula: NEBULA_BUDGET leaves nothing of the [\d,]+ bytes that the ")
+        else:
+            outcome.said(rf"^nebula: NEBULA_BUDGET={re.escape(value)} .*accepted: .*\b64M\b")
         if outcome.errors.count("\n") != 1:
             outcome.fail("expected one line on stderr")
 
         lenient = {"NEBULA_BUDGET": value, "NEBULA_ABORT_CONF": "0"}
         outcome = test.run([test.program("prints_main")], lenient).ended(0).printed("main\n")
-        outcome.said(rf"^nebula: NEBULA_BUDGET={re.escape(value)} ")
+        outcome.said(r"^nebula: NEBULA_BUDGET leaves nothing" if "9999G" in value
+                     else rf"^nebula: NEBULA_BUDGET={re.escape(value)} ")
 
     return run
 
@@ -502,11 +506,88 @@ for label, value in {
     "hexadecimal": "0x4000000",
     "zero": "0",
     "empty": "",
-    "percent": "50%",
+    "percent_of_nothing": "0%",
+    "percent_above_all": "101%",
+    "percent_less_nothing": "50%-",
+    "percent_that_leaves_nothing": "1%-9999G",
     "point_only": ".",
     "two_points": "1.5.5G",
 }.items():
     TESTS[f"bad_budget_{label}"] = bad_budget(value)
+
+
+@test
+def other_bad_limits(test):
+    """Whatever limits and cannot be understood keeps the program from starting."""
+    for name, value in (("NEBULA_BUDGET_SOFT", "2x"), ("NEBULA_BUDGET_TREE", "1GG"), ("NEBULA_BUDGET_SIZE", "1-2"),
+                        ("NEBULA_BUDGET_SIZE", "1-10:1M,5-20:1M")):
+        outcome = test.run([test.program("prints_main")], {name: value}).ended(BAD_LIMIT_STATUS).printed("")
+        outcome.said(rf"^nebula: {name}={re.escape(value)} .*accepted: ")
+
+
+# What happens at the limit.
+
+
+@test
+def first_refusal_explains(test):
+    """Who holds the memory, said once, whatever else the program does."""
+    outcome = test.run([test.program("budget")], {"NEBULA_BUDGET": "64M"}).ended(0)
+    why = r"nebula: NEBULA_BUDGET leaves no room for [\d,]+ bytes: [\d,]+ of 67,108,864 are taken, and nothing is left to reclaim"
+    live = r"nebula:   live: [\d,]+ bytes in [\d,]+ large objects(; [\d,]+ bytes in [\d,]+ of size [\d,]+){4}"
+    free = r"nebula:   free: [\d,]+ bytes in pools, [\d,]+ in depots, [\d,]+ in dirty spans"
+    threads = r"nebula:   threads, by small objects allocated and not freed: budget \(\d+\) [\d,]+ bytes"
+    if not re.fullmatch("\n".join((why, live, free, threads, "")), outcome.errors):
+        outcome.fail("expected four lines, once")
+
+
+@test
+def budget_kill(test):
+    """The report, and then no handler of the program runs."""
+    outcome = test.run([test.program("greedy_threads"), 4, 100000], {"NEBULA_BUDGET": "16M", "NEBULA_BUDGET_ACTION": "kill"},
+                       before=limit(resource.RLIMIT_CORE, 0)).ended(-signal.SIGKILL)
+    lines = outcome.errors.partition("nebula: NEBULA_BUDGET is exhausted: ")
+    outcome.said(r"^nebula: NEBULA_BUDGET is exhausted: .*; killing$")
+    checked(outcome, lines[2].partition("\n")[2])
+
+
+@test
+def budget_warn_goes_on(test):
+    events = test.scratch / "events.jsonl"
+    found = test.scratch / "report.txt"
+    outcome = test.run(["/usr/bin/python3", "-c", "kept = [bytearray(1 << 20) for _ in range(64)]; print(len(kept))"],
+                       {"NEBULA_BUDGET": "32M", "NEBULA_BUDGET_ACTION": "warn", "NEBULA_BUDGET_EVENTS": str(events),
+                        "NEBULA_STATS": "1", "NEBULA_STATS_FILE": str(found)}).ended(0).printed("64\n")
+    outcome.said(r"^nebula: NEBULA_BUDGET is exceeded: [\d,]+ bytes, the limit is 33,554,432; ")
+    numbers = checked(outcome, found.read_text())
+    if numbers.actions["over_limit"] < 30 or numbers.budget["refusals"] != 0:
+        outcome.fail(f"other counts than expected: {numbers.actions}")
+    lines = [json.loads(line) for line in events.read_text().splitlines()]
+    if len(lines) != 1 or (lines[0]["account"], lines[0]["event"]) != ("process", "hard limit"):
+        outcome.fail(f"other events than one crossing: {lines}")
+    if lines[0]["charged_bytes"] <= lines[0]["limit_bytes"] or lines[0]["largest"][0]["size"] != "large":
+        outcome.fail(f"an event that does not fit: {lines[0]}")
+
+
+@test
+def budget_signal(test):
+    """Sent on the way over soft and hard limit to a program that handles it, and to none that does not."""
+    script = ("import signal, sys\nheard = []\n"
+              "if sys.argv[1] == 'handles': signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))\n"
+              "kept = []\ntry:\n  while True: kept.append(bytearray(1 << 20))\nexcept MemoryError: pass\n"
+              "kept.clear()\nprint(len(heard))\n")
+    variables = {"NEBULA_BUDGET": "64M", "NEBULA_BUDGET_SOFT": "32M", "NEBULA_BUDGET_SIGNAL": "USR1"}
+    test.run(["/usr/bin/python3", "-c", script, "handles"], variables).ended(0).printed("2\n")
+    test.run(["/usr/bin/python3", "-c", script, "ignores"], variables).ended(0).printed("0\n")
+
+
+@test
+def budget_wait(test):
+    """A request that waits is refused after its time, no sooner."""
+    started = time.monotonic()
+    test.run(["/usr/bin/python3", "-c", "kept = bytearray(30 << 20)\ntry: more = bytearray(20 << 20)\n"
+              "except MemoryError: print('refused')"],
+             {"NEBULA_BUDGET": "40M", "NEBULA_BUDGET_ACTION": "wait:1s"}).ended(0).printed("refused\n")
+    test.expect(time.monotonic() - started >= 1, "did not wait for a second")
 
 
 @test
@@ -515,7 +596,9 @@ def good_budgets(test):
     for value in ("4194304", "65536K", "512M", "2G", "1.5GiB", "64m", "64MB", "64MiB", "0.0625T", "1.5g"):
         test.run([test.program("prints_main")], {"NEBULA_BUDGET": value}).ended(0).printed("main\n").quiet()
     for value in ("67108864", "65536K", "65536kb", "64M", "64MiB", "0.0625G", "0.0625GiB"):
-        test.run([test.program("budget")], {"NEBULA_BUDGET": value}).ended(0).quiet()
+        test.run([test.program("budget")], {"NEBULA_BUDGET": value}).ended(0)
+    for value in ("50%", "100%-256M", "auto"):
+        test.run([test.program("prints_main")], {"NEBULA_BUDGET": value}).ended(0).printed("main\n").quiet()
 
 
 @test

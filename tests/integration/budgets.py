@@ -110,3 +110,81 @@ def budget_sort(workplace):
         compared = subprocess.run([program('cmp'), expected, outcome.stdout], capture_output=True, text=True)
         require(compared.returncode == 0, f'the sorted output differs: {compared.stdout}', outcome)
         outcome.stdout.unlink()
+
+
+TREE_MEMBER = r"""
+import os, signal, subprocess, sys, time
+depth, folder = int(sys.argv[1]), sys.argv[2]
+kept, refused = [], 0
+children = []
+if depth > 0:
+    for number in range(4):
+        if number % 2 == 0:
+            children.append(subprocess.Popen([sys.executable, __file__, str(depth - 1), folder]).pid)
+            continue
+        child = os.fork()
+        if child == 0:
+            os.execv(sys.executable, [sys.executable, __file__, str(depth - 1), folder])
+        children.append(child)
+end = time.monotonic() + 2
+while time.monotonic() < end:
+    try:
+        kept.append(bytearray(300000))
+    except MemoryError:
+        refused += 1
+        del kept[len(kept) // 2:]
+        time.sleep(0.001)
+if depth == 1:
+    os.kill(children[0], signal.SIGKILL)
+kept.clear()
+for child in children:
+    os.waitpid(child, 0)
+with open(os.path.join(folder, f'{os.getpid()}.refused'), 'w') as file:
+    file.write(str(refused))
+"""
+
+
+@case
+def budget_tree(workplace):
+    """Twenty-one processes that want everything share 256 MiB; four of them are killed in the middle of it."""
+    limit = 256 * MIB
+    script = workplace.inputs / 'member.py'
+    script.write_text(TREE_MEMBER)
+    notes = workplace.inputs / 'notes'
+    notes.mkdir()
+    outcome = workplace.preloaded(['/usr/bin/python3', script, '2', notes], reports=['python3'],
+                                  variables={'NEBULA_BUDGET_TREE': str(limit)}, environment={'PYTHONMALLOC': 'malloc'})
+    require(not any(outcome.statuses), 'fails under a budget for the tree', outcome)
+    refusals = [int(note.read_text()) for note in notes.iterdir()]
+    require(len(refusals) == 17, f'{len(refusals)} processes lived to the end, not 17', outcome)
+    require(sum(refusals) > 0, 'the limit was never met: the test has tested nothing', outcome)
+    trees = [report.accounts[0] for report in outcome.reports if report.program == 'python3']
+    require(all(tree['peak'] <= limit for tree in trees), f'the sum went above the limit: {trees}', outcome)
+    last = max(trees, key=lambda tree: tree['found_dead'])
+    require(last['found_dead'] >= 4, f'{last["found_dead"]} processes were found dead, four were killed', outcome)
+    require(any(tree['charged'] == tree['share'] and tree['processes'] == 1 for tree in trees),
+            f'the last process is charged for others: {trees}', outcome)
+
+
+@case
+def budget_sizes(workplace):
+    """Objects of a size have a limit of their own; the rest of the program does not notice."""
+    script = workplace.inputs / 'sizes.py'
+    script.write_text("""
+kept = []
+try:
+    while True:
+        kept.append(bytearray(5000))
+except MemoryError:
+    print('MemoryError')
+other = [bytearray(20000) for _ in range(1000)]
+kept.clear()
+kept = [bytearray(5000) for _ in range(1000)]
+print(len(other), len(kept))
+""")
+    outcome = workplace.preloaded(['/usr/bin/python3', script], reports=['python3'],
+                                  variables={'NEBULA_BUDGET_SIZE': '4096-8191:8M'}, environment={'PYTHONMALLOC': 'malloc'})
+    require(outcome.stdout.read_text() == 'MemoryError\n1000 1000\n', 'other output than expected', outcome)
+    account = outcome.reports[0].accounts[0]
+    require(7 * MIB <= account['peak'] <= 8 * MIB, f'the account peaked at {account["peak"]}', outcome)
+    require(account['refusals'] >= 1, 'the report shows no refusal', outcome)

@@ -16,6 +16,7 @@ from pathlib import Path
 PAGE = 4096
 SMALL_SLAB, LARGE_SLAB = 64 * 1024, 256 * 1024
 LARGEST_SLOT_IN_SMALL_SLAB = 2048
+STEPS = ['own pools', 'depots', 'other threads', 'empty slabs', 'dirty pages', 'all dirty pages']
 LADDER = ['live', 'in pools', 'in depots', 'free in slabs', 'dirty spans', 'metadata', '= committed',
           'purged and untouched', '= mapped']
 OBJECTS_HEADING = 'objects         allocations          frees         live       live bytes   slabs   used'
@@ -64,6 +65,10 @@ class Report:
     pages: dict
     misuse: dict
     handlers: dict
+    accounts: list
+    reclaim: dict
+    actions: dict
+    pressure: dict
 
     def row(self, name):
         """The row of that name; one of zeros when there is none."""
@@ -146,6 +151,21 @@ def read_budget(lines):
     return {'limit': None, 'soft_limit': None, **numbers}
 
 
+def read_accounts(lines):
+    """Those beside the process's: the tree's, then one of each range of sizes."""
+    end = '; peak {peak}; hit {hits} times; refused {refusals} requests, largest {largest_refused} bytes'
+    tree = lines.numbers('  tree      limit {limit}; {charged} charged to {processes} processes, {share} to this one; '
+                         '{found_dead} found dead' + end, optional=True)
+    accounts = [{'kind': 'tree', **tree}] if tree else []
+    while True:
+        size = lines.take(pattern('  size      {first} to ') + r'(?P<last>any|[\d,]+)' +
+                          pattern(': limit {limit}; {charged} charged' + end), optional=True)
+        if not size:
+            return accounts
+        accounts.append({'kind': 'size', **{name: None if text == 'any' else number(text)
+                                            for name, text in size.groupdict().items()}})
+
+
 def read(text):
     lines = Lines(text)
     heading = lines.take(r'nebula [\w.+-]+ report: (?P<program>.*), pid (?P<pid>\d+)')
@@ -167,6 +187,13 @@ def read(text):
     threads = lines.numbers('threads   {started} started, {now} now, {heaps} heaps; {refills} refills, {flushes} flushes; '
                             'depots {batches_in} batches in, {batches_out} out; {waits} waits for a lock')
     budget = read_budget(lines)
+    accounts = read_accounts(lines)
+    reclaim = lines.numbers('  reclaim   ' + '; '.join(f'{step} {{{step.replace(" ", "_")}}} times, '
+                                                          f'{{{step.replace(" ", "_")}_bytes}} bytes, {{t{place}:s}}'
+                                                          for place, step in enumerate(STEPS)), optional=True)
+    actions = lines.numbers('  actions   {waited} requests waited, {over_limit} charges went over a limit', optional=True)
+    pressure = lines.numbers('  pressure  {looks} looks, {moderate} times moderate, {severe} severe; {given_back} bytes given '
+                             'back for it', optional=True)
     pages = lines.take(pattern('pages     {purges} purges of {purged} bytes, {purge_refusals} refused; {moves} moves of '
                                '{moved} bytes; {grown_in_place} objects grown in place; huge pages asked for in '
                                '{huge_regions} regions (system: ') + r'[\w ]+\)')
@@ -177,7 +204,8 @@ def read(text):
     lines.end()
     return Report(heading['program'], int(heading['pid']), options, not moments,
                   moments.get('apart', 0), ladder, rows, process, peak, threads, budget,
-                  {name: number(text) for name, text in pages.groupdict().items()}, misuse, handlers)
+                  {name: number(text) for name, text in pages.groupdict().items()}, misuse, handlers, accounts, reclaim,
+                  actions, pressure)
 
 
 def problems(report):
@@ -246,13 +274,23 @@ def account_problems(report):
     in_use = sum(report.ladder[name] for name in ('live', 'in pools', 'in depots'))
     if is_still(report) and in_use > report.peak['in_use']:
         yield f'in use are {in_use}, above the peak in use, {report.peak["in_use"]}'
-    if budget['limit'] is not None and max(0, peak - budget['limit'] + budget['reserve']) != budget['reserve_used']:
+    used = None if budget['limit'] is None else min(max(0, peak - budget['limit'] + budget['reserve']), budget['reserve'])
+    if used is not None and used != budget['reserve_used']:
         yield f'of the reserve {budget["reserve_used"]} bytes are used, the peak is {peak} of {budget["limit"]}'
-    if budget['limit'] is not None and peak > budget['limit']:
+    if budget['limit'] is not None and peak > budget['limit'] and not report.actions.get('over_limit'):
         yield f'the peak, {peak}, is above the limit, {budget["limit"]}'
     for option, limit in (('NEBULA_BUDGET', 'limit'), ('NEBULA_BUDGET_SOFT', 'soft_limit')):
         if (option in report.options) != (budget[limit] is not None):
             yield f'{option} is {report.options.get(option)} and the {limit.replace("_", " ")} {budget[limit]}'
+    for account in report.accounts:
+        name = f'the account of {account["kind"]}'
+        over = report.actions.get('over_limit', 0)
+        if max(account['charged'], account['peak']) > account['limit'] and over == 0:
+            yield f'{name} is above its limit: {account}'
+        if account['charged'] > account['peak'] or account.get('share', 0) > account['charged']:
+            yield f'{name} does not add up: {account}'
+        if (account['refusals'] == 0) != (account['largest_refused'] == 0) or account['hits'] < account['refusals']:
+            yield f'{name} has refusals that do not fit: {account}'
     if (budget['refusals'] == 0) != (budget['largest_refused'] == 0):
         yield f'{budget["refusals"]} requests refused, the largest {budget["largest_refused"]} bytes'
 

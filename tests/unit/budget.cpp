@@ -304,6 +304,7 @@ TEST(Budget, AnObjectThatMayNotBecomeOfALimitedSizeKeepsItsPages) {
 TEST(Budget, SizeLimitsHoldAgainstEightThreads) {
   constexpr std::uint64_t kMost = 2 * kMiB;
   const SizeLimits limits({{64, 64, kMost}});
+  const std::uint64_t refusals_before = size_limits::accounts()[0].refusals();
   std::atomic<std::uint64_t> objects{0};
   std::atomic<bool> go_on{true};
   std::vector<std::thread> threads;
@@ -317,12 +318,12 @@ TEST(Budget, SizeLimitsHoldAgainstEightThreads) {
       heap::flush_this_thread();
     });
   }
-  while (size_limits::accounts()[0].refusals() < 8) std::this_thread::yield();
-  EXPECT_LE(size_limits::accounts()[0].peak(), kMost);
+  while (size_limits::accounts()[0].refusals() < refusals_before + 8) std::this_thread::yield();
+  EXPECT_LE(size_limits::accounts()[0].committed(), kMost);
   go_on = false;
   for (std::thread& thread : threads) thread.join();
   EXPECT_LE(objects.load(), kMost / 64);
-  EXPECT_GE(objects.load(), kMost / 64 / 2);
+  EXPECT_GE(objects.load(), kMost / 64 / 2) << size_limits::accounts()[0].committed();
 }
 
 TEST(Budget, WaitingIsForWhatOthersFree) {

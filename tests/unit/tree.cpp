@@ -142,6 +142,29 @@ TEST(Tree, ANameThatIsNoTreeBeginsANewOne) {
   });
 }
 
+TEST(Tree, TheFileOfATreeWhoseLastProcessWasKilledIsRemovedByTheNext) {
+  int names[2];
+  ASSERT_EQ(pipe(names), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    if (tree::join(kLimit, "") != tree::Joined::kCreated) _exit(1);
+    const std::string path(tree::path());
+    if (write(names[1], path.data(), path.size() + 1) < 0) _exit(1);
+    for (;;) pause();
+  }
+  char path[100] = "";
+  ASSERT_GT(read(names[0], path, sizeof path), 0);
+  kill(child, SIGKILL);
+  EXPECT_EQ(status_of(child), 255);
+  EXPECT_EQ(access(path, F_OK), 0);
+  in_process([] {
+    MUST(tree::join(kLimit, "") == tree::Joined::kCreated);
+    tree::leave();
+    return 0;
+  });
+  EXPECT_NE(access(path, F_OK), 0);
+}
+
 // Pages that a child inherited are its parent's; what it gives back of them is no credit to the tree.
 TEST(Tree, WhatAChildInheritsStaysItsParents) {
   in_process([] {
