@@ -38,7 +38,7 @@ std::uint64_t charged_to(const Account& account) {
 }
 
 void say_refused(const heap::BudgetEvent& event) {
-  TextOf<1536> text;
+  TextOf<2048> text;
   text << "nebula: ";
   append_account(text, event.account);
   text << " leaves no room for " << std::uint64_t{event.requested_bytes} << " bytes: " << charged_to(event.account) << " of "
@@ -92,12 +92,13 @@ void append_event(const heap::BudgetEvent& event) {
 }
 
 void die(const heap::BudgetEvent& event) {
-  TextOf<256> line;
-  append_account(line, event.account);
-  line << " is exhausted: " << std::uint64_t{event.requested_bytes} << " bytes were asked for, " << charged_to(event.account)
+  TextOf<2048> words;
+  append_account(words, event.account);
+  words << " is exhausted: " << std::uint64_t{event.requested_bytes} << " bytes were asked for, " << charged_to(event.account)
        << " of " << event.account.hard_limit() << " are committed; "
-       << (event.account.at_limit().action == config::BudgetAction::kKill ? "killing" : "aborting");
-  write_before_abort(line.view());
+       << (event.account.at_limit().action == config::BudgetAction::kKill ? "killing" : "aborting") << '\n';
+  describe_holders(words);
+  write_before_abort(start_of(words.view(), words.length() - 1));  // the last newline is the speaker's
   if (event.account.at_limit().action == config::BudgetAction::kKill) os::kill_self();
   fatal::abort_process();
 }
@@ -128,12 +129,13 @@ void set_budget_wishes(const BudgetWishes& wanted) { wishes = wanted; }
 void on_budget_event(const heap::BudgetEvent& event) {
   const bool is_refusal = event.what == What::kFirstRefusal || event.what == What::kRefusal;
   const config::BudgetAction action = event.account.at_limit().action;
+  const bool dies = action == config::BudgetAction::kAbort || action == config::BudgetAction::kKill;
   if (event.what == What::kSoftLimit) say_over_soft_limit();
   if (event.what == What::kHardLimit && action == config::BudgetAction::kWarn) say_over_limit(event);
-  if (event.what == What::kFirstRefusal) say_refused(event);
+  if (event.what == What::kFirstRefusal && !dies) say_refused(event);
   if (event.what != What::kRefusal && !wishes.event_file.empty()) append_event(event);
   if (!is_refusal && wishes.signal != 0) os::signal_self_if_handled(wishes.signal);
-  if (is_refusal && (action == config::BudgetAction::kAbort || action == config::BudgetAction::kKill)) die(event);
+  if (is_refusal && dies) die(event);
 }
 
 }  // namespace nebula::report

@@ -114,28 +114,32 @@ def budget_sort(workplace):
 
 TREE_MEMBER = r"""
 import os, signal, subprocess, sys, time
-depth, folder = int(sys.argv[1]), sys.argv[2]
+depth, folder, start = int(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+start = start or time.time() + 8  # when all are there
 kept, refused = [], 0
 children = []
 if depth > 0:
     for number in range(4):
         if number % 2 == 0:
-            children.append(subprocess.Popen([sys.executable, __file__, str(depth - 1), folder]).pid)
+            children.append(subprocess.Popen([sys.executable, __file__, str(depth - 1), folder, str(start)]).pid)
             continue
         child = os.fork()
         if child == 0:
-            os.execv(sys.executable, [sys.executable, __file__, str(depth - 1), folder])
+            os.execv(sys.executable, [sys.executable, __file__, str(depth - 1), folder, str(start)])
         children.append(child)
+time.sleep(max(0, start - time.time()))
 end = time.monotonic() + 2
+victim = children[0] if depth == 1 else None
 while time.monotonic() < end:
+    if victim is not None and time.monotonic() > end - 1:
+        os.kill(victim, signal.SIGKILL)
+        victim = None
     try:
         kept.append(bytearray(300000))
     except MemoryError:
         refused += 1
         del kept[len(kept) // 2:]
         time.sleep(0.001)
-if depth == 1:
-    os.kill(children[0], signal.SIGKILL)
 kept.clear()
 for child in children:
     os.waitpid(child, 0)
@@ -152,7 +156,7 @@ def budget_tree(workplace):
     script.write_text(TREE_MEMBER)
     notes = workplace.inputs / 'notes'
     notes.mkdir()
-    outcome = workplace.preloaded(['/usr/bin/python3', script, '2', notes], reports=['python3'],
+    outcome = workplace.preloaded(['/usr/bin/python3', script, '2', notes, '0'], reports=['python3'],
                                   variables={'NEBULA_BUDGET_TREE': str(limit)}, environment={'PYTHONMALLOC': 'malloc'})
     require(not any(outcome.statuses), 'fails under a budget for the tree', outcome)
     refusals = [int(note.read_text()) for note in notes.iterdir()]
@@ -177,7 +181,9 @@ try:
         kept.append(bytearray(5000))
 except MemoryError:
     print('MemoryError')
-other = [bytearray(20000) for _ in range(1000)]
+other = [None] * 1000
+for place in range(1000):
+    other[place] = bytearray(20000)
 kept.clear()
 kept = [bytearray(5000) for _ in range(1000)]
 print(len(other), len(kept))
