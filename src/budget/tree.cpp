@@ -333,6 +333,10 @@ void note_fork() {
   claim_slot();
 }
 
+void find_dead() {
+  if (shared != nullptr) take_back_from_dead();
+}
+
 void leave() {
   if (shared == nullptr) return;
   shared->is_closed.store(1, std::memory_order_seq_cst);

@@ -37,6 +37,8 @@ void credit(std::size_t bytes);
 
 // In the child of a fork: it gets a slot of its own.
 void note_fork();
+// Takes back the shares of processes that are gone; a charge that finds no room does so by itself.
+void find_dead();
 // At the exit: removes the file when no other process of the tree lives.
 void leave();
 

@@ -169,6 +169,7 @@ void start(const char* const* environment) {
 }
 
 void at_exit() {
+  tree::find_dead();
   report::write_at_exit();
   tree::leave();
 }
