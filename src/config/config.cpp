@@ -74,6 +74,10 @@ constexpr Option kOptions[] = {
        c.on_misuse = v == "warn" ? MisuseAction::kWarn : MisuseAction::kAbort;
        return true;
      }},
+    {"NEBULA_LIVE", kSwitchForm, "0", "Show the process to `nebula top`, by a page in $XDG_RUNTIME_DIR or /tmp.", Kind::kSetting,
+     [](std::string_view v, Config& c) { return parse_switch(v, c.live); }},
+    {"NEBULA_BANNER", kSwitchForm, "0", "Say in one line at the start that Nebula is there, with what options.",
+     Kind::kSetting, [](std::string_view v, Config& c) { return parse_switch(v, c.banner); }},
     {"NEBULA_ABORT_CONF", kSwitchForm, "1", "Exit with status 78 before main when a limit cannot be understood.",
      Kind::kSetting, [](std::string_view v, Config& c) { return parse_switch(v, c.abort_on_bad_limit); }},
     {"NEBULA_HELP", kSwitchForm, "0", "Print this list, then run the program.", Kind::kSetting,
@@ -123,19 +127,10 @@ unsigned distance(std::string_view a, std::string_view b) {
 bool is_useless(const Limit& limit) { return limit.percent == 0 && limit.bytes < kUsefulBudget; }
 
 void say_unknown(std::string_view name) {
-  constexpr unsigned kNear = 4;
-  const Option* nearest = nullptr;
-  unsigned nearest_distance = kNear;
-  for (const Option& option : kOptions) {
-    const unsigned d = distance(name, option.name);
-    if (d < nearest_distance) {
-      nearest = &option;
-      nearest_distance = d;
-    }
-  }
+  const Option* const meant = nearest(name);
   TextOf<512> line;
   line << start_of(name, 100) << " is not a variable of Nebula";
-  if (nearest != nullptr) line << "; did you mean " << nearest->name << '?';
+  if (meant != nullptr) line << "; did you mean " << meant->name << '?';
   line << " (NEBULA_HELP=1 lists them)";
   say(line.view());
 }
@@ -169,6 +164,29 @@ Outcome read_one(std::string_view name, std::string_view value, Config& config) 
 std::span<const Option> options() { return kOptions; }
 
 std::string_view written_value(std::size_t index) { return written[index]; }
+
+void append_written(Text& text) {
+  bool any = false;
+  for (std::size_t i = 0; i < kOptionCount; ++i) {
+    if (written[i].empty()) continue;
+    text << ' ' << kOptions[i].name << '=' << start_of(written[i], 200);
+    any = true;
+  }
+  if (!any) text << " all default";
+}
+
+const Option* nearest(std::string_view name) {
+  constexpr unsigned kNear = 4;
+  const Option* found = nullptr;
+  unsigned found_distance = kNear;
+  for (const Option& option : kOptions) {
+    const unsigned d = distance(name, option.name);
+    if (d >= found_distance) continue;
+    found = &option;
+    found_distance = d;
+  }
+  return found;
+}
 
 Outcome read(const char* const* environment, Config& config) {
   Outcome outcome = Outcome::kGood;

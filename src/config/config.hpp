@@ -33,6 +33,8 @@ struct Config {
   std::string_view budget_events;      // empty: none
   Pressure pressure = Pressure::kOff;
   MisuseAction on_misuse = MisuseAction::kAbort;
+  bool live = false;
+  bool banner = false;
   bool abort_on_bad_limit = true;
   bool help = false;
 };
@@ -54,6 +56,12 @@ enum class Outcome { kGood, kBadLimit };
 
 // The accepted value of options()[index] as it was written, empty where it was not set.
 [[nodiscard]] std::string_view written_value(std::size_t index);
+
+// " NAME=value" for each option that was set, or " all default".
+void append_written(Text& text);
+
+// The option with the name most like this one; null when none is.
+[[nodiscard]] const Option* nearest(std::string_view name);
 
 void print_help();
 

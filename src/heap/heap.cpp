@@ -24,12 +24,15 @@ constinit Lock start_lock{LockRank::kRegistry};
 enum class State : std::uint8_t { kNotStarted, kStarted, kImpossible };
 constinit std::atomic<State> state{State::kNotStarted};
 constinit std::atomic<BudgetListener> budget_listener{nullptr};
+constinit std::atomic<Observer> observer{nullptr};
 
 constinit pthread_key_t exit_key = 0;
 constinit std::atomic<bool> exits_watched{false};
 
 constinit std::atomic<std::uint64_t> system_refusals{0};
-constexpr std::uint32_t kSlowCallsPerTick = 64;
+// A power of two less one: a tick comes when these bits of a thread's count of slow calls are 0. None are left to test when
+// somebody observes each call, and then, too, an unobserved call pays nothing for the question.
+constinit std::atomic<std::uint32_t> slow_calls_between_ticks{63};
 
 bool is_started() {
   // acquire: pairs with the release in start().
@@ -60,6 +63,7 @@ void at_thread_exit(void* heap) {
   }
   const SlowPath slow;
   thread_heap::release_current();
+  if (const Observer notify = observer.load(kRelaxed)) notify();
 }
 
 void tell(const BudgetEvent& event) {
@@ -94,6 +98,12 @@ bool deallocate_large(void* pointer) {
   return large::deallocate(node_heap.spans(), pointer);
 }
 
+[[gnu::noinline]] void tick(ThreadHeap& heap) {
+  thread_heap::tick(heap);
+  attend_idle_memory();
+  if (const Observer notify = observer.load(kRelaxed)) notify();
+}
+
 // At the end of a slow path, without locks.
 void after_slow_path() {
   while (void* const pointer = signal_arena::take_deferred()) {
@@ -103,9 +113,7 @@ void after_slow_path() {
   }
   attend_soft_limit();
   ThreadHeap* const heap = current_heap;
-  if (thread_heap::is_none(heap) || ++heap->slow_calls % kSlowCallsPerTick != 0) return;
-  thread_heap::tick(*heap);
-  attend_idle_memory();
+  if (!thread_heap::is_none(heap) && (++heap->slow_calls & slow_calls_between_ticks.load(kRelaxed)) == 0) tick(*heap);
 }
 
 void* allocate_from_class(SizeClass c) {
@@ -247,6 +255,11 @@ void watch_thread_exits() {
 }
 
 void set_budget_listener(BudgetListener listener) { budget_listener.store(listener, kRelaxed); }
+
+void set_observer(Observer wanted) {
+  observer.store(wanted, kRelaxed);
+  slow_calls_between_ticks.store(0, kRelaxed);
+}
 
 void* allocate_slow(std::size_t size) {
   if (void* const slot = try_allocate_coarse(size)) return slot;

@@ -120,6 +120,11 @@ struct BudgetEvent {
 using BudgetListener = void (*)(const BudgetEvent& event);
 void set_budget_listener(BudgetListener listener);
 
+// Called at the end of each slow path of a thread that has a heap, and when a thread has ended; without locks, in the slow
+// path, so that it may take locks and must not allocate.
+using Observer = void (*)();
+void set_observer(Observer wanted);
+
 // Frees whose pointers came in while their thread was in a slow path.
 struct Facts {
   std::uint64_t signal_allocations = 0;

@@ -11,11 +11,16 @@
 #include "diag/misuse.hpp"
 #include "heap/heap.hpp"
 #include "heap/reclaim.hpp"
+#include "live/live.hpp"
 #include "machine/memory_limit.hpp"
 #include "os/process.hpp"
 #include "report/budget_events.hpp"
 #include "report/report.hpp"
 #include "stats/snapshot.hpp"
+
+#ifndef NEBULA_VERSION
+#define NEBULA_VERSION "unknown"
+#endif
 
 namespace nebula::lifecycle {
 namespace {
@@ -143,6 +148,16 @@ void in_child() {
     thread_heap::reset_in_child();
     node_heap.reset_in_child();
   }
+  live::begin_in_child();
+}
+
+void print_banner() {
+  TextOf<1024> line;
+  line << NEBULA_VERSION " serves " << os::program_name() << ", pid ";
+  line.plain(static_cast<std::uint64_t>(os::process_id())) << ':';
+  config::append_written(line);
+  if (*live::path() != '\0') line << "; page " << live::path();
+  say(line.view());
 }
 
 }  // namespace
@@ -165,13 +180,16 @@ void start(const char* const* environment) {
   heap::start();
   heap::watch_thread_exits();
   pthread_atfork(before_fork, in_parent, in_child);
-  if (configuration.stats) at_quick_exit(at_exit);
+  if (configuration.live) live::begin(environment);
+  if (configuration.banner) print_banner();
+  if (configuration.stats || configuration.live) at_quick_exit(at_exit);
 }
 
 void at_exit() {
   tree::find_dead();
   report::write_at_exit();
   tree::leave();
+  live::end();
 }
 
 }  // namespace nebula::lifecycle

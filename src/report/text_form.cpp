@@ -30,14 +30,8 @@ void write_heading(Text& text, const stats::Process& process) {
   text << "nebula " NEBULA_VERSION " report: " << process.program << ", pid ";
   text.plain(static_cast<std::uint64_t>(process.id)) << '\n';
   text << "  options  ";
-  bool any = false;
-  for (std::size_t i = 0; i < config::options().size(); ++i) {
-    const std::string_view value = config::written_value(i);
-    if (value.empty()) continue;
-    text << ' ' << config::options()[i].name << '=' << start_of(value, 200);
-    any = true;
-  }
-  text << (any ? "\n" : " all default\n");
+  config::append_written(text);
+  text << '\n';
   text << "  time      ";
   text.seconds(process.elapsed_milliseconds) << " elapsed, ";
   text.seconds(process.usage.user_microseconds / 1000) << " user, ";

@@ -88,7 +88,7 @@ void Lock::lock_slow(std::uint32_t token) {
 
 bool Lock::try_lock_for(unsigned milliseconds) {
   if (try_lock()) return true;
-  if (is_mine()) return false;
+  if (milliseconds == 0 || is_mine()) return false;
   const std::uint64_t deadline = os::nanoseconds() + std::uint64_t{milliseconds} * 1'000'000;
   do {
     os::yield_processor();

@@ -43,7 +43,7 @@ class NEBULA_CAPABILITY("lock") Lock {
 
   void lock() NEBULA_ACQUIRE();
   [[nodiscard]] bool try_lock() NEBULA_TRY_ACQUIRE(true);
-  // For reports: gives up after about `milliseconds`.
+  // For reports: gives up after about `milliseconds`, at once for 0.
   [[nodiscard]] bool try_lock_for(unsigned milliseconds) NEBULA_TRY_ACQUIRE(true);
   void unlock() NEBULA_RELEASE();
 

@@ -580,5 +580,23 @@ Facts facts() {
   return facts;
 }
 
+unsigned heaps_in_use(std::span<HeapFacts> rows, std::uint32_t from) {
+  unsigned written = 0;
+  for_each_heap([&](const ThreadHeap& heap) {
+    if (heap.index < from || written == rows.size() || !heap.in_use.load(kRelaxed)) return;
+    HeapFacts& row = rows[written++];
+    row = {heap.index, heap.thread_id.load(kRelaxed), 0, 0, 0, heap.refills, heap.flushes};
+    for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
+      const std::uint64_t word = heap.word[c].load(kRelaxed);
+      const std::uint64_t in_pool = (word & 0xffff) - heap.bottom[c];
+      const std::uint64_t allocations = word >> kCountOne;
+      row.allocations += allocations;
+      row.frees += in_pool + allocations + heap.flushed[c] - heap.refilled[c];
+      row.pooled_bytes += in_pool * slot_size(size_class(c));
+    }
+  });
+  return written;
+}
+
 }  // namespace thread_heap
 }  // namespace nebula

@@ -162,5 +162,18 @@ struct Holder {
 unsigned largest_holders(std::span<Holder> result);
 [[nodiscard]] Facts facts();
 
+// One heap that a thread has, over all classes.
+struct HeapFacts {
+  std::uint32_t index = 0;
+  int thread_id = 0;
+  std::uint64_t allocations = 0;  // by this and earlier owners
+  std::uint64_t frees = 0;
+  std::uint64_t pooled_bytes = 0;
+  std::uint64_t refills = 0;
+  std::uint64_t flushes = 0;
+};
+// Writes the facts of heaps in use, from index `from` on, as many as there is room for; how many it wrote.
+[[nodiscard]] unsigned heaps_in_use(std::span<HeapFacts> rows, std::uint32_t from);
+
 }  // namespace thread_heap
 }  // namespace nebula
