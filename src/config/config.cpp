@@ -22,6 +22,31 @@ bool parse_path(std::string_view value, std::string_view& result) {
   return true;
 }
 
+bool parse_forms(std::string_view value, std::uint8_t& result) {
+  constexpr struct {
+    std::string_view word;
+    std::uint8_t forms;
+  } kWords[] = {{"text", Form::kText}, {"json", Form::kJson}, {"prometheus", Form::kPrometheus}, {"html", Form::kHtml}};
+  if (value == "0" || value == "off" || value == "1") {
+    result = value == "1" ? std::uint8_t{Form::kText} : std::uint8_t{0};
+    return true;
+  }
+  std::uint8_t forms = 0;
+  for (bool is_last = false; !is_last;) {
+    std::size_t length = 0;
+    while (length < value.size() && value[length] != ',') ++length;
+    std::uint8_t form = 0;
+    for (const auto& each : kWords)
+      if (each.word == start_of(value, length)) form = each.forms;
+    if (form == 0) return false;
+    forms |= form;
+    is_last = length == value.size();
+    value.remove_prefix(is_last ? length : length + 1);
+  }
+  result = forms;
+  return true;
+}
+
 constexpr const char* kSwitchForm = "0 or 1";
 constexpr const char* kLimitForm =
     "a size above 0 (4194304, 64M, 1.5GiB), a share of the control group or machine (75%, 100%-256M), auto (90%)";
@@ -29,10 +54,12 @@ constexpr const char* kLimitForm =
 using Kind = Option::Kind;
 
 constexpr Option kOptions[] = {
-    {"NEBULA_STATS", kSwitchForm, "0", "Write a report when the program exits.", Kind::kSetting,
-     [](std::string_view v, Config& c) { return parse_switch(v, c.stats); }},
-    {"NEBULA_STATS_FILE", "a path of 1 to 1,000 bytes; %p pid, %e program, %n sequence number", "standard error",
-     "Where the report goes.", Kind::kSetting,
+    {"NEBULA_STATS", "off, or one or several of text, json, prometheus, html (text,json); 1 is text, 0 is off", "off",
+     "Write a report when the program exits, in these forms.", Kind::kSetting,
+     [](std::string_view v, Config& c) { return parse_forms(v, c.stats); }},
+    {"NEBULA_STATS_FILE", "a path of 1 to 1,000 bytes; %p pid, %e program, %n sequence number, %t time",
+     "text: standard error; others: nebula.%e.%p.json, .prom, .html",
+     "Where the report goes; of several forms each to this name and .txt, .json, .prom, .html.", Kind::kSetting,
      [](std::string_view v, Config& c) { return parse_path(v, c.stats_file); }},
     {"NEBULA_BUDGET", kLimitForm, "none", "Hard limit on committed memory: at it, reclaim, then refuse.", Kind::kLimit,
      [](std::string_view v, Config& c) { return parse_limit(v, c.budget); }},
@@ -264,22 +291,54 @@ bool parse_size(std::string_view text, std::uint64_t& result) {
   return true;
 }
 
-void expand_path(std::string_view pattern, int process_id, std::string_view program, std::uint64_t sequence,
-                 Text& result) {
+namespace {
+
+void write_two_digits(Text& result, std::uint64_t value) {
+  if (value < 10) result << '0';
+  result.plain(value);
+}
+
+// The date of a day since 1970-01-01 in the Gregorian calendar. Years are counted from March, so that the leap day is a
+// year's last, in eras of 400 years (Hinnant, "chrono-Compatible Low-Level Date Algorithms", 2013).
+void write_date(Text& result, std::uint64_t day) {
+  day += 719'468;  // from 0000-03-01
+  const std::uint64_t era = day / 146'097;
+  const std::uint64_t day_of_era = day % 146'097;
+  const std::uint64_t year = (day_of_era - day_of_era / 1'460 + day_of_era / 36'524 - day_of_era / 146'096) / 365;
+  const std::uint64_t day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
+  const std::uint64_t month = (5 * day_of_year + 2) / 153;  // 0 is March
+  result.plain(era * 400 + year + (month >= 10 ? 1 : 0));
+  write_two_digits(result, month >= 10 ? month - 9 : month + 3);
+  write_two_digits(result, day_of_year - (153 * month + 2) / 5 + 1);
+}
+
+void write_time(Text& result, std::uint64_t seconds) {
+  constexpr std::uint64_t kDay = 24 * 3600;
+  write_date(result, seconds / kDay);
+  result << 'T';
+  write_two_digits(result, seconds % kDay / 3600);
+  write_two_digits(result, seconds % 3600 / 60);
+  write_two_digits(result, seconds % 60);
+  result << 'Z';
+}
+
+}  // namespace
+
+void expand_path(std::string_view pattern, const Names& names, Text& result) {
   for (std::size_t i = 0; i < pattern.size(); ++i) {
     if (pattern[i] != '%' || i + 1 == pattern.size()) {
       result << pattern[i];
       continue;
     }
     switch (pattern[++i]) {
-      case 'p': result.plain(static_cast<std::uint64_t>(process_id)); break;
-      case 'e': result << program; break;
-      case 'n': result.plain(sequence); break;
+      case 'p': result.plain(static_cast<std::uint64_t>(names.process_id)); break;
+      case 'e': result << names.program; break;
+      case 'n': result.plain(names.sequence); break;
+      case 't': write_time(result, names.seconds); break;
       case '%': result << '%'; break;
       default: result << '%' << pattern[i]; break;
     }
   }
-  result << '\0';
 }
 
 }  // namespace nebula::config

@@ -17,9 +17,12 @@ namespace nebula::config {
 
 enum class MisuseAction : std::uint8_t { kAbort, kWarn };
 
+// The forms of a report, as bits.
+enum Form : std::uint8_t { kText = 1, kJson = 2, kPrometheus = 4, kHtml = 8 };
+
 struct Config {
-  bool stats = false;
-  std::string_view stats_file;  // empty: standard error
+  std::uint8_t stats = 0;       // forms
+  std::string_view stats_file;  // empty: the default of the form
   Limit budget;
   Limit budget_soft;
   Limit budget_tree;
@@ -69,8 +72,14 @@ void print_help();
 // follow, either case). False for anything else, negative or above 2^63: result unchanged.
 [[nodiscard]] bool parse_size(std::string_view text, std::uint64_t& result);
 
-// `pattern` with %p (process id), %e (program name), %n (sequence number) and %% replaced, null-terminated.
-void expand_path(std::string_view pattern, int process_id, std::string_view program, std::uint64_t sequence,
-                 Text& result);
+// What the signs in the name of a file stand for.
+struct Names {
+  int process_id;
+  std::string_view program;
+  std::uint64_t sequence;
+  std::uint64_t seconds;  // since 1970, UTC
+};
+// `pattern` with %p (process id), %e (program name), %n (sequence number), %t (time, as 20261125T093500Z) and %% replaced.
+void expand_path(std::string_view pattern, const Names& names, Text& result);
 
 }  // namespace nebula::config

@@ -21,7 +21,19 @@ char* write_digits(char* end, std::uint64_t value, bool grouped) {
 
 }  // namespace
 
+void Text::empty() {
+  if (length_ != 0) drain_(target_, view());
+  length_ = 0;
+}
+
 Text& Text::operator<<(std::string_view words) {
+  while (drain_ != nullptr && words.size() > capacity_ - length_) {
+    const std::size_t part = capacity_ - length_;
+    std::memcpy(buffer_ + length_, words.data(), part);
+    length_ += part;
+    words.remove_prefix(part);
+    empty();
+  }
   std::size_t length = words.size();
   if (length > capacity_ - length_) {
     length = capacity_ - length_;

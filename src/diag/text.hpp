@@ -1,4 +1,5 @@
-// Text without allocation: a buffer of fixed size that stops, and says so, where it is full.
+// Text without allocation: a buffer of fixed size that stops, and says so, where it is full; or that is emptied there, into
+// a file say, where it has a drain.
 #pragma once
 
 #include <cstddef>
@@ -15,6 +16,11 @@ namespace nebula {
 class Text {
  public:
   Text(char* buffer, std::size_t capacity) : buffer_(buffer), capacity_(capacity) {}
+  using Drain = void (*)(void* target, std::string_view words);
+  Text(char* buffer, std::size_t capacity, Drain drain, void* target)
+      : buffer_(buffer), capacity_(capacity), drain_(drain), target_(target) {}
+  // What is still in the buffer goes into the drain.
+  void empty();
 
   Text& operator<<(std::string_view words);
   Text& operator<<(const char* words);
@@ -37,6 +43,8 @@ class Text {
   std::size_t capacity_;
   std::size_t length_ = 0;
   bool full_ = false;
+  Drain drain_ = nullptr;
+  void* target_ = nullptr;
 };
 
 // A Text with its room on the stack.

@@ -11,6 +11,7 @@
 #include "diag/misuse.hpp"
 #include "heap/foreign.hpp"
 #include "heap/reclaim.hpp"
+#include "heap/requests.hpp"
 #include "heap/signal_arena.hpp"
 #include "os/process.hpp"
 #include "spans/large.hpp"
@@ -87,10 +88,18 @@ void tell_news() {
 
 // The same.
 void note_refusal(const Request& request) {
-  if (request.refusal == Request::Refusal::kBySystem) system_refusals.fetch_add(1, kRelaxed);
-  if (request.refusal != Request::Refusal::kByBudget) return;
+  if (request.refusal == Request::Refusal::kBySystem) {
+    system_refusals.fetch_add(1, kRelaxed);
+    return;
+  }
   const bool is_first = request.by->count_refusal(request.size);
   tell({*request.by, is_first ? BudgetEvent::What::kFirstRefusal : BudgetEvent::What::kRefusal, request.size});
+}
+
+// The same. c: kNoClass where the request is for a large object.
+void conclude(const Request& request, SizeClass c) {
+  if (request.refusal != Request::Refusal::kNone) [[unlikely]] note_refusal(request);
+  else if (samples_requests.load(kRelaxed)) [[unlikely]] note_request(c, request.size);
 }
 
 bool deallocate_large(void* pointer) {
@@ -147,7 +156,7 @@ void* allocate_class(SizeClass c, std::size_t size, OnRefusal on_refusal = OnRef
   Request request = {size, slot_size(c)};
   void* const slot = serve(request, [c] { return allocate_from_class(c); },
                            [c] { return signal_arena::allocate(slot_size(c), aligned_by_slot_size(c)); });
-  if (on_refusal == OnRefusal::kNote) note_refusal(request);
+  if (on_refusal == OnRefusal::kNote) conclude(request, c);
   return slot;
 }
 
@@ -165,7 +174,7 @@ void* allocate_large(std::size_t size, std::size_t alignment, large::Contents co
         void* const target = signal_arena::allocate(bytes, alignment);
         return target != nullptr && contents == large::Contents::kZero ? std::memset(target, 0, bytes) : target;
       });
-  note_refusal(request);
+  conclude(request, kNoClass);
   return object;
 }
 
@@ -227,7 +236,7 @@ void* resize_large(void* pointer, std::size_t old_size, std::size_t size) {
     deallocate(pointer, "realloc");
   }
   if (result == nullptr && size < old_size) return pointer;  // the limit of the smaller size: the object keeps its pages
-  note_refusal(request);
+  conclude(request, kNoClass);
   return result;
 }
 

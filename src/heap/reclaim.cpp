@@ -13,6 +13,9 @@ constexpr std::uint64_t kTickMilliseconds = 100;
 constexpr std::uint64_t kLimitsMilliseconds = 10'000;
 constexpr std::size_t kAll = ~std::size_t{0};
 
+constexpr unsigned kWatchersMost = 4;
+constinit std::atomic<Watcher> tick_watchers[kWatchersMost] = {};  // relaxed: set before there are threads
+
 struct Counts {
   std::atomic<std::uint64_t> runs{0};  // relaxed, all of these: totals for the report
   std::atomic<std::uint64_t> bytes{0};
@@ -222,9 +225,21 @@ void attend_soft_limit() {
 void attend_idle_memory() {
   if (!is_due(ticked_at, kTickMilliseconds)) return;
   if (pressure_source != config::Pressure::kOff) answer_pressure();
-  const HoldGate hold;
-  node_heap.drain_depots(NodeHeap::Depots::kIdle);
-  node_heap.spans().purge(SpanHeap::Purge::kByAge, kAll);
+  {
+    const HoldGate hold;
+    node_heap.drain_depots(NodeHeap::Depots::kIdle);
+    node_heap.spans().purge(SpanHeap::Purge::kByAge, kAll);
+  }
+  for (const std::atomic<Watcher>& each : tick_watchers)
+    if (const Watcher watcher = each.load(kRelaxed)) watcher();
+}
+
+bool watch_ticks(Watcher watcher) {
+  for (std::atomic<Watcher>& place : tick_watchers) {
+    Watcher none = nullptr;
+    if (place.compare_exchange_strong(none, watcher, kRelaxed)) return true;
+  }
+  return false;
 }
 
 void set_reclaim_share(std::uint32_t percent) { reclaim_percent = percent; }

@@ -57,6 +57,11 @@ void attend_soft_limit();
 // Every 100 ms at most, on the slow path: memory that became idle goes back, sooner under pressure.
 void attend_idle_memory();
 
+// Called then too, inside the slow path, without locks; mostly by one thread at a time. Set before there are threads; false when
+// there are four already.
+using Watcher = void (*)();
+bool watch_ticks(Watcher watcher);
+
 // Before there are threads.
 void set_reclaim_share(std::uint32_t percent);
 void set_pressure_source(config::Pressure source);

@@ -175,14 +175,17 @@ void start(const char* const* environment) {
                                                                             : misuse::Action::kAbort);
   set_limits();
   const bool may_abort = may_die_of_memory();
-  if (configuration.stats && configuration.stats_file.empty()) keep_standard_error();
-  if (configuration.stats || may_abort) report::expect_report({configuration.stats, configuration.stats_file});
+  if ((configuration.stats & config::Form::kText) != 0 && configuration.stats_file.empty()) keep_standard_error();
+  report::Wishes wishes;
+  wishes.forms = configuration.stats;
+  wishes.file = configuration.stats_file;
+  if (configuration.stats != 0 || may_abort) report::expect(wishes);
   heap::start();
   heap::watch_thread_exits();
   pthread_atfork(before_fork, in_parent, in_child);
   if (configuration.live) live::begin(environment);
   if (configuration.banner) print_banner();
-  if (configuration.stats || configuration.live) at_quick_exit(at_exit);
+  if (configuration.stats != 0 || configuration.live) at_quick_exit(at_exit);
 }
 
 void at_exit() {

@@ -398,6 +398,12 @@ std::size_t NodeHeap::purge_tail_of(UnitIndex unit, SizeClass c) {
   return done ? bytes : 0;
 }
 
+std::uint64_t NodeHeap::slots_in_depots(SizeClass c) const {
+  std::uint64_t sum = 0;
+  for (unsigned s = 0; s < shards(); ++s) sum += depots_[s][index_of(c)].slots(c);
+  return sum;
+}
+
 NodeHeap::ClassFacts NodeHeap::facts(SizeClass c) const NEBULA_UNCHECKED {
   ClassFacts sum;
   for (unsigned s = 0; s < shards(); ++s) {

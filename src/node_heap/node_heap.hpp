@@ -69,6 +69,7 @@ class NodeHeap {
     std::uint64_t takeovers = 0;  // slabs that one shard took over from another
   };
   [[nodiscard]] ClassFacts facts(SizeClass c) const;  // over all shards
+  [[nodiscard]] std::uint64_t slots_in_depots(SizeClass c) const;  // without locks
 
   // The locks of all classes and then the spans', in rank order, for fork and the report.
   void lock_all();

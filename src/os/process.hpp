@@ -24,6 +24,16 @@ struct Usage {
 };
 [[nodiscard]] Usage usage();
 
+// How much of the process is in memory and how much is swapped out.
+struct Residence {
+  bool is_known = false;
+  std::uint64_t resident_bytes = 0;
+  std::uint64_t swapped_bytes = 0;
+};
+// Opens what residence() reads, and keeps it open: a program may be in a sandbox later. In a child of fork again.
+void watch_residence();
+[[nodiscard]] Residence residence();
+
 [[nodiscard]] int process_id();
 [[nodiscard]] int thread_id();
 [[nodiscard]] bool is_secure_execution();        // AT_SECURE: set-user-id, file capabilities

@@ -58,7 +58,8 @@ const char* name_of(What what) {
 // One line of JSON, written at once, so that lines of several threads do not mix.
 void append_event(const heap::BudgetEvent& event) {
   TextOf<1400> path;
-  config::expand_path(wishes.event_file, os::process_id(), os::program_name(), 0, path);
+  config::expand_path(wishes.event_file, {os::process_id(), os::program_name(), 0, os::unix_milliseconds() / 1000}, path);
+  path << '\0';
   const int file = path.is_full() ? -1 : os::open_to_append(path.view().data());
   if (file < 0) {
     static constinit std::atomic<bool> said{false};  // relaxed: once is enough, twice no harm

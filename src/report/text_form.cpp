@@ -2,6 +2,7 @@
 #include "budget/account.hpp"
 #include "config/config.hpp"
 #include "report/forms.hpp"
+#include "stats/advice.hpp"
 
 #include <iterator>
 
@@ -26,9 +27,11 @@ void write_line(Text& text, const char* name, std::uint64_t value) {
   text.right(value, kNumber) << '\n';
 }
 
-void write_heading(Text& text, const stats::Process& process) {
+void write_heading(Text& text, const Occasion& occasion, const stats::Process& process) {
   text << "nebula " NEBULA_VERSION " report: " << process.program << ", pid ";
-  text.plain(static_cast<std::uint64_t>(process.id)) << '\n';
+  text.plain(static_cast<std::uint64_t>(process.id));
+  if (occasion.reason != Reason::kExit && occasion.reason != Reason::kRequest) text << ", " << name_of(occasion.reason);
+  text << '\n';
   text << "  options  ";
   config::append_written(text);
   text << '\n';
@@ -84,7 +87,7 @@ void write_objects(Text& text, const Snapshot& s) {
   std::uint64_t order[kClassEnd];
   unsigned used = 0;
   for (unsigned i = kClassFirst; i < kClassEnd; ++i)
-    if (s.classes[i].allocations != 0 || s.classes[i].slabs != 0) order[used++] = i;
+    if (s.classes[i].was_used()) order[used++] = i;
   // The classes with most live bytes, then most allocations, get a row of their own; shown by rising size.
   const auto weighs_more = [&s](std::uint64_t a, std::uint64_t b) {
     const Objects& one = s.classes[a];
@@ -158,16 +161,14 @@ void write_account(Text& text, const stats::AccountRow& row) {
 }
 
 void write_reclaim(Text& text, const Snapshot& s) {
-  constexpr const char* kNames[] = {"own pools", "depots", "other threads", "empty slabs", "dirty pages", "all dirty pages"};
-  static_assert(std::size(kNames) == static_cast<std::size_t>(heap::Step::kEnd));
   std::uint64_t runs = 0;
   for (const heap::StepFacts& step : s.steps) runs += step.runs;
   if (runs != 0) {
     text << "  reclaim   ";
-    for (unsigned i = 0; i < std::size(kNames); ++i) {
+    for (unsigned i = 0; i < std::size(s.steps); ++i) {
       const heap::StepFacts& step = s.steps[i];
       if (i != 0) text << "; ";
-      text << kNames[i] << ' ' << step.runs << " times, " << step.bytes << " bytes, ";
+      text << stats::name_of(static_cast<heap::Step>(i)) << ' ' << step.runs << " times, " << step.bytes << " bytes, ";
       text.seconds((step.nanoseconds + 500'000) / 1'000'000);
     }
     text << '\n';
@@ -196,6 +197,8 @@ void write_rest(Text& text, const Snapshot& s) {
        << " refused; " << s.purges.moves << " moves of " << s.purges.moved_bytes << " bytes; " << s.grown_in_place
        << " objects grown in place; huge pages asked for in " << s.huge_regions << " regions (system: "
        << s.huge_page_mode << ")\n";
+  text << "waste     about " << s.internal_waste_bytes << " bytes of live slots not asked for (from " << s.sampled_requests
+       << " requests); " << s.external_bytes() << " bytes committed and neither live nor metadata\n";
   text << "misuse    " << s.misuse.double_frees << " double frees, " << s.misuse.invalid_frees << " invalid frees, "
        << s.misuse.foreign_pointers << " foreign pointers, " << s.misuse.foreign_to_libc << " of them libc's\n";
   if (s.heap.signal_allocations + s.heap.deferred_frees + s.heap.lost_frees != 0)
@@ -203,13 +206,20 @@ void write_rest(Text& text, const Snapshot& s) {
          << s.heap.deferred_frees << " frees put off, " << s.heap.lost_frees << " lost\n";
 }
 
+void write_advice(Text& text, const Snapshot& s) {
+  for_each_advice(s, &text, [](void* target, std::string_view words) {
+    *static_cast<Text*>(target) << "advice    " << words << '\n';
+  });
+}
+
 }  // namespace
 
-void write_text(Text& text, const Snapshot& snapshot) {
-  write_heading(text, snapshot.process);
+void write_text(Text& text, const Occasion& occasion, const Snapshot& snapshot) {
+  write_heading(text, occasion, snapshot.process);
   write_ladder(text, snapshot);
   write_objects(text, snapshot);
   write_rest(text, snapshot);
+  write_advice(text, snapshot);
 }
 
 }  // namespace nebula::report

@@ -53,24 +53,78 @@ void walk_units(Snapshot& s, RegionIndex regions) {
   }
 }
 
+std::uint64_t activity(const Pools& pools) { return pools.allocations + pools.frees; }
+
+// The rows are those with most activity, in the order in which the heaps come: that of their indices.
+void look_at_heap(Snapshot& s, const thread_heap::HeapFacts& heap) {
+  HeapRow row = {{heap.allocations, heap.frees, heap.pooled_bytes, heap.refills, heap.flushes}, heap.index, heap.thread_id, heap.in_use};
+  ++s.threads.heaps;
+  s.threads.refills += heap.refills;
+  s.threads.flushes += heap.flushes;
+  if (s.heaps_shown == kHeapRows) {
+    unsigned least = 0;
+    for (unsigned i = 1; i < kHeapRows; ++i)
+      if (activity(s.heaps[i]) < activity(s.heaps[least])) least = i;
+    HeapRow out = row;
+    if (activity(s.heaps[least]) < activity(row)) {
+      out = s.heaps[least];
+      for (unsigned i = least; i + 1 < kHeapRows; ++i) s.heaps[i] = s.heaps[i + 1];
+      s.heaps[kHeapRows - 1] = row;
+    }
+    s.other_heaps.allocations += out.allocations;
+    s.other_heaps.frees += out.frees;
+    s.other_heaps.pooled_bytes += out.pooled_bytes;
+    s.other_heaps.refills += out.refills;
+    s.other_heaps.flushes += out.flushes;
+    return;
+  }
+  s.heaps[s.heaps_shown++] = row;
+}
+
+// One pass for classes and heaps: running threads' pools move, and both must have seen the same.
+void look_at_pools(Snapshot& s) {
+  thread_heap::read({&s,
+                     [](void* snapshot, SizeClass c, const thread_heap::PoolFacts& pool) {
+                       ClassRow& row = static_cast<Snapshot*>(snapshot)->classes[index_of(c)];
+                       row.allocations += pool.allocations;
+                       row.frees += pool.frees;
+                       row.pooled += pool.pooled;
+                     },
+                     [](void* snapshot, const thread_heap::HeapFacts& heap) {
+                       look_at_heap(*static_cast<Snapshot*>(snapshot), heap);
+                     }});
+}
+
+std::uint64_t waste_of(const ClassRow& row, std::size_t slot_bytes) {
+  if (row.requests.count == 0) return 0;
+  const double granted = static_cast<double>(row.requests.count) * static_cast<double>(slot_bytes);
+  const double share = 1.0 - static_cast<double>(row.requests.bytes) / granted;
+  return share <= 0 ? 0 : static_cast<std::uint64_t>(static_cast<double>(row.live_bytes) * share);
+}
+
 void look_at_classes(Snapshot& s) {
   for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
     const SizeClass c = size_class(i);
     ClassRow& row = s.classes[i];
     const NodeHeap::ClassFacts facts = node_heap.facts(c);
-    const thread_heap::PoolFacts pools = thread_heap::pool_facts(c);
-    row.pooled = pools.pooled;
     row.in_depot = facts.in_depots;
     row.refills = facts.refills;
     row.flushes = facts.flushes;
     row.lock_waits = facts.contended;
     row.live = at_least_zero(facts.slots_outside, row.pooled + row.in_depot);
     row.live_bytes = row.live * slot_size(c);
-    row.allocations = pools.allocations + facts.direct_allocations;
+    row.allocations += facts.direct_allocations;
     // Frees that were misuse are told apart. In running threads pools move between the two reads; never below zero.
-    row.frees = at_least_zero(pools.frees + facts.direct_frees, facts.dropped);
+    row.frees = at_least_zero(row.frees + facts.direct_frees, facts.dropped);
+    s.direct_allocations += facts.direct_allocations;
+    s.direct_frees += facts.direct_frees;
+    s.misused_frees += facts.dropped;
     row.slabs = facts.slabs;
     row.slab_bytes = facts.slabs * units_per_slab(c) * kUnitSize;
+    row.requests = heap::sampled_requests(c);
+    row.internal_waste_bytes = waste_of(row, slot_size(c));
+    s.sampled_requests += row.requests.count;
+    s.internal_waste_bytes += row.internal_waste_bytes;
     s.all_small.add(row);
     s.deposits += facts.deposits;
     s.withdrawals += facts.withdrawals;
@@ -159,6 +213,7 @@ void look_once(Snapshot& s, Locks locks) {
   const SpanHeap::Facts spans = node_heap.spans().facts();
   s.huge_regions = spans.huge_regions;
   s.threads = thread_heap::facts();
+  s.threads.heaps = s.threads.refills = s.threads.flushes = 0;  // counted with the pools
   const large::Counts large = large::counts();
   s.large.allocations = large.allocations;
   s.large.frees = large.frees;
@@ -168,7 +223,10 @@ void look_once(Snapshot& s, Locks locks) {
   s.metadata_bytes = pages::metadata_bytes();
   s.mapped_bytes = pages::mapped_bytes();
   s.misuse = look_at_misuse();
+  look_at_pools(s);
   look_at_classes(s);
+  s.large_requests = heap::large_requests();
+  s.large_granted_bytes = heap::large_granted_bytes();
   s.dirty_bytes = at_least_zero(s.heap.signal_committed_bytes, s.heap.signal_bytes);
   walk_units(s, spans.regions);
   s.in_handlers.allocations = s.heap.signal_allocations;
@@ -193,6 +251,14 @@ void Objects::add(const Objects& other) {
   slab_bytes += other.slab_bytes;
 }
 
+std::uint64_t elapsed_milliseconds() { return os::coarse_milliseconds() - started_at; }
+
+std::string_view name_of(heap::Step step) {
+  constexpr std::string_view kNames[] = {"own pools", "depots", "other threads", "empty slabs", "dirty pages", "all dirty pages"};
+  static_assert(std::size(kNames) == static_cast<std::size_t>(heap::Step::kEnd));
+  return kNames[static_cast<std::size_t>(step)];
+}
+
 void begin() {
   started_at = os::coarse_milliseconds();
   this_process = os::process_id();
@@ -203,10 +269,11 @@ void note_fork() { this_process = os::process_id(); }
 int process_id() { return this_process; }
 
 // A thread that is about to get its heap charges it under none of the locks: so a sum that is wrong is looked at again.
-void take(Snapshot& s) {
+void take(Snapshot& s, Caller caller) {
   constexpr int kLooks = 3;
   const SlowPath slow;  // whatever allocates from here on must not wait for the locks below
-  const Locks locks = slow.entered() && heap_map.base != 0 ? Locks::kTake : Locks::kLeave;
+  const bool may_lock = slow.entered() || caller == Caller::kHoldsNoLock;
+  const Locks locks = may_lock && heap_map.base != 0 ? Locks::kTake : Locks::kLeave;
   for (int look = 0; look < kLooks; ++look) {
     if (look != 0) os::yield_processor();
     look_once(s, locks);
@@ -214,8 +281,14 @@ void take(Snapshot& s) {
   }
   s.process.program = os::program_name();
   s.process.id = this_process;
-  s.process.elapsed_milliseconds = os::coarse_milliseconds() - started_at;
+  s.process.elapsed_milliseconds = elapsed_milliseconds();
   s.process.usage = os::usage();
+  const os::Residence residence = os::residence();
+  // The kernel notes the peak a little late.
+  if (residence.resident_bytes > s.process.usage.peak_resident_bytes)
+    s.process.usage.peak_resident_bytes = residence.resident_bytes;
+  s.process.resident_bytes = residence.is_known ? residence.resident_bytes : kUnknown;
+  s.process.swapped_bytes = residence.is_known ? residence.swapped_bytes : kUnknown;
   s.huge_page_mode = os::huge_page_mode();
 }
 

@@ -6,22 +6,28 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "diag/misuse.hpp"
 #include "config/budgets.hpp"
 #include "heap/heap.hpp"
 #include "heap/reclaim.hpp"
+#include "heap/requests.hpp"
 #include "os/process.hpp"
 #include "pages/region.hpp"
 #include "size_class/size_class.hpp"
 #include "spans/large.hpp"
+#include "stats/timeline.hpp"
 #include "thread_heap/thread_heap.hpp"
 
 namespace nebula::stats {
 
 // How long a report waits for a lock.
 inline constexpr unsigned kLockPatienceMilliseconds = 20;
+
+// What the system did not tell, and limits that are not set.
+inline constexpr std::uint64_t kUnknown = ~std::uint64_t{0};
 
 // Objects of one kind: a size class, or a sum over some.
 struct Objects {
@@ -41,13 +47,34 @@ struct ClassRow : Objects {
   std::uint64_t refills = 0;   // from slabs
   std::uint64_t flushes = 0;   // to slabs
   std::uint64_t lock_waits = 0;
+  heap::Requests requests;                 // a sample of them
+  std::uint64_t internal_waste_bytes = 0;  // of live_bytes, what was not asked for: estimated from the sample
+
+  [[nodiscard]] bool was_used() const { return allocations != 0 || slabs != 0; }
 };
+
+// What pools did: one thread heap's, or those of some together.
+struct Pools {
+  std::uint64_t allocations = 0;
+  std::uint64_t frees = 0;  // misuse included
+  std::uint64_t pooled_bytes = 0;
+  std::uint64_t refills = 0;
+  std::uint64_t flushes = 0;
+};
+struct HeapRow : Pools {
+  std::uint32_t index = 0;
+  int thread_id = 0;
+  bool in_use = false;
+};
+inline constexpr unsigned kHeapRows = 32;
 
 struct Process {
   std::string_view program;
   int id = 0;
   std::uint64_t elapsed_milliseconds = 0;
   os::Usage usage;
+  std::uint64_t resident_bytes = 0;  // or kUnknown
+  std::uint64_t swapped_bytes = 0;   // likewise
 };
 
 struct Budget {
@@ -111,7 +138,20 @@ struct Snapshot {
   std::uint64_t committed_peak_at_milliseconds = 0;
   std::uint64_t in_use_peak_bytes = 0;
 
+  // What programs did not ask for and yet got.
+  std::uint64_t internal_waste_bytes = 0;  // of small objects
+  std::uint64_t sampled_requests = 0;      // for these
+  heap::Requests large_requests;
+  std::uint64_t large_granted_bytes = 0;  // to them, in whole pages
+
   thread_heap::Facts threads;
+  HeapRow heaps[kHeapRows];  // those with most allocations and frees, by index
+  unsigned heaps_shown = 0;
+  Pools other_heaps;         // the sum of the others
+  std::uint64_t direct_allocations = 0;  // through no pool
+  std::uint64_t direct_frees = 0;
+  // The frees of all pools and through none, less these, are all_small.frees.
+  std::uint64_t misused_frees = 0;
   std::uint64_t deposits = 0;  // batches
   std::uint64_t withdrawals = 0;
   std::uint64_t lock_waits = 0;
@@ -126,6 +166,7 @@ struct Snapshot {
   std::uint64_t huge_regions = 0;
   std::string_view huge_page_mode;
   Misuse misuse;
+  std::span<const Point> timeline;  // put here by whoever holds it
 
   [[nodiscard]] std::uint64_t sum_of_lines() const {
     return total.live_bytes + pooled_bytes + depot_bytes + slab_free_bytes + dirty_bytes + metadata_bytes;
@@ -134,16 +175,25 @@ struct Snapshot {
   [[nodiscard]] std::uint64_t difference() const {
     return sum_of_lines() > committed_bytes ? sum_of_lines() - committed_bytes : committed_bytes - sum_of_lines();
   }
+  [[nodiscard]] std::uint64_t external_bytes() const {
+    const std::uint64_t needed = total.live_bytes + metadata_bytes;
+    return committed_bytes > needed ? committed_bytes - needed : 0;
+  }
   [[nodiscard]] std::uint64_t untouched_bytes() const {
     return mapped_bytes > committed_bytes ? mapped_bytes - committed_bytes : 0;
   }
 };
 
+[[nodiscard]] std::string_view name_of(heap::Step step);
+
 // Marks the start of the process, from which times are counted.
 void begin();
 void note_fork();
 [[nodiscard]] int process_id();
+[[nodiscard]] std::uint64_t elapsed_milliseconds();
 
-void take(Snapshot& snapshot);
+// Whether the caller may hold a lock of the allocator: one who cannot know is asked inside a slow path.
+enum class Caller { kOutsideSlowPath, kHoldsNoLock };
+void take(Snapshot& snapshot, Caller caller = Caller::kOutsideSlowPath);
 
 }  // namespace nebula::stats

@@ -550,6 +550,39 @@ PoolFacts pool_facts(SizeClass c) {
   return sum;
 }
 
+void read(const Reader& reader) {
+  for_each_heap([&](ThreadHeap& heap) {
+    HeapFacts sum = {heap.index, heap.thread_id.load(kRelaxed), heap.in_use.load(kRelaxed)};
+    sum.refills = heap.refills;
+    sum.flushes = heap.flushes;
+    for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
+      const std::uint64_t word = heap.word[i].load(kRelaxed);
+      const std::uint64_t top = word & 0xffff;
+      PoolFacts pool;
+      // Without the gate the parts may be of different moments; never below zero.
+      pool.pooled = top > heap.bottom[i] ? top - heap.bottom[i] : 0;
+      pool.allocations = word >> kCountOne;
+      const std::uint64_t came = pool.pooled + pool.allocations + heap.flushed[i];
+      pool.frees = came > heap.refilled[i] ? came - heap.refilled[i] : 0;
+      reader.on_pool(reader.target, size_class(i), pool);
+      sum.allocations += pool.allocations;
+      sum.frees += pool.frees;
+      sum.pooled_bytes += pool.pooled * slot_size(size_class(i));
+    }
+    reader.on_heap(reader.target, sum);
+  });
+}
+
+std::uint64_t pooled_bytes_about() NEBULA_UNCHECKED {
+  std::uint64_t sum = 0;
+  for_each_heap([&](ThreadHeap& heap) NEBULA_UNCHECKED {
+    if (!heap.in_use.load(kRelaxed) || !heap.gate.try_lock()) return;
+    for (unsigned c = kClassFirst; c < kClassEnd; ++c) sum += pooled(heap, c) * slot_size(size_class(c));
+    heap.gate.unlock();
+  });
+  return sum;
+}
+
 unsigned largest_holders(std::span<Holder> result) {
   unsigned count = 0;
   for_each_heap([&](ThreadHeap& heap) {
@@ -585,7 +618,7 @@ unsigned heaps_in_use(std::span<HeapFacts> rows, std::uint32_t from) {
   for_each_heap([&](const ThreadHeap& heap) {
     if (heap.index < from || written == rows.size() || !heap.in_use.load(kRelaxed)) return;
     HeapFacts& row = rows[written++];
-    row = {heap.index, heap.thread_id.load(kRelaxed), 0, 0, 0, heap.refills, heap.flushes};
+    row = {heap.index, heap.thread_id.load(kRelaxed), true, 0, 0, 0, heap.refills, heap.flushes};
     for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
       const std::uint64_t word = heap.word[c].load(kRelaxed);
       const std::uint64_t in_pool = (word & 0xffff) - heap.bottom[c];

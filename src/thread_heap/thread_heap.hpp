@@ -143,6 +143,27 @@ struct PoolFacts {
   std::uint64_t frees = 0;  // misuse included
   std::uint64_t pooled = 0;
 };
+// One heap, over all classes: what it did for its owner and for those before.
+struct HeapFacts {
+  std::uint32_t index = 0;
+  int thread_id = 0;  // of its owner, or its last
+  bool in_use = false;
+  std::uint64_t allocations = 0;
+  std::uint64_t frees = 0;  // misuse included
+  std::uint64_t pooled_bytes = 0;
+  std::uint64_t refills = 0;
+  std::uint64_t flushes = 0;
+};
+// Reads each pool once, in the order of the heaps: each heap's pools, then the heap, whose facts are the sums of these.
+struct Reader {
+  void* target;
+  void (*on_pool)(void* target, SizeClass c, const PoolFacts& pool);
+  void (*on_heap)(void* target, const HeapFacts& heap);
+};
+void read(const Reader& reader);
+// Of all pools but those whose thread is in a slow path; takes each gate that is free for a moment.
+[[nodiscard]] std::uint64_t pooled_bytes_about();
+
 struct Facts {
   std::uint64_t threads_started = 0;  // that ever had a heap
   std::uint64_t threads_now = 0;
@@ -162,16 +183,6 @@ struct Holder {
 unsigned largest_holders(std::span<Holder> result);
 [[nodiscard]] Facts facts();
 
-// One heap that a thread has, over all classes.
-struct HeapFacts {
-  std::uint32_t index = 0;
-  int thread_id = 0;
-  std::uint64_t allocations = 0;  // by this and earlier owners
-  std::uint64_t frees = 0;
-  std::uint64_t pooled_bytes = 0;
-  std::uint64_t refills = 0;
-  std::uint64_t flushes = 0;
-};
 // Writes the facts of heaps in use, from index `from` on, as many as there is room for; how many it wrote.
 [[nodiscard]] unsigned heaps_in_use(std::span<HeapFacts> rows, std::uint32_t from);
 

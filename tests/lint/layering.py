@@ -44,7 +44,7 @@ def layering(root):
                     yield f"{where}, which is in no room (write room/file.hpp)"
                 elif target.split("/")[0] not in allowed:
                     yield f"{where}, but {target.split('/')[0]} is below {room} in src/meson.build"
-                elif not (root / "src" / target).is_file():
+                elif not any((root / "src" / place).is_file() for place in (target, target + ".in")):
                     yield f"{where}, which does not exist"
 
 

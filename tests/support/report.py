@@ -63,12 +63,15 @@ class Report:
     threads: dict
     budget: dict
     pages: dict
+    waste: dict
     misuse: dict
     handlers: dict
     accounts: list
     reclaim: dict
     actions: dict
     pressure: dict
+    reason: str | None  # None: at exit, or malloc_stats
+    advice: list
 
     def row(self, name):
         """The row of that name; one of zeros when there is none."""
@@ -168,7 +171,8 @@ def read_accounts(lines):
 
 def read(text):
     lines = Lines(text)
-    heading = lines.take(r'nebula [\w.+-]+ report: (?P<program>.*), pid (?P<pid>\d+)')
+    heading = lines.take(r'nebula [\w.+-]+ report: (?P<program>.*), pid (?P<pid>\d+)'
+                         r'(?:, (?P<reason>signal|interval|budget|abort|crash|_exit|execve))?')
     options = read_options(lines.take(r'  options   (?P<options>.+)')['options'])
     lines.take(pattern('  time      {elapsed:s} elapsed, {user:s} user, {system:s} system'))
     process = lines.numbers('  process   {minor_faults} minor faults, {major_faults} major faults, '
@@ -197,15 +201,20 @@ def read(text):
     pages = lines.take(pattern('pages     {purges} purges of {purged} bytes, {purge_refusals} refused; {moves} moves of '
                                '{moved} bytes; {grown_in_place} objects grown in place; huge pages asked for in '
                                '{huge_regions} regions (system: ') + r'[\w ]+\)')
+    waste = lines.numbers('waste     about {internal} bytes of live slots not asked for (from {requests} requests); '
+                          '{external} bytes committed and neither live nor metadata')
     misuse = lines.numbers('misuse    {double_frees} double frees, {invalid_frees} invalid frees, {foreign} foreign '
                            'pointers, {foreign_to_libc} of them libc\'s')
     handlers = lines.numbers('handlers  {allocations} allocations inside an interrupted allocation, {deferred} frees put '
                              'off, {lost} lost', optional=True)
+    advice = []
+    while found := lines.take(r'advice    (.+)', optional=True):
+        advice.append(found[1])
     lines.end()
     return Report(heading['program'], int(heading['pid']), options, not moments,
                   moments.get('apart', 0), ladder, rows, process, peak, threads, budget,
-                  {name: number(text) for name, text in pages.groupdict().items()}, misuse, handlers, accounts, reclaim,
-                  actions, pressure)
+                  {name: number(text) for name, text in pages.groupdict().items()}, waste, misuse, handlers, accounts, reclaim,
+                  actions, pressure, heading['reason'], advice)
 
 
 def problems(report):
@@ -304,6 +313,12 @@ def account_problems(report):
     for name in ('purged', 'moved'):
         if report.pages[name] % PAGE != 0:
             yield f'bytes {name} are no whole number of pages: {report.pages[name]}'
+    waste = report.waste
+    needed = report.ladder['live'] + report.ladder['metadata']
+    if waste['external'] != max(0, committed - needed):
+        yield f'{waste["external"]} bytes are said to be neither live nor metadata, of {committed} committed, {needed} are'
+    if waste['internal'] > report.row('all small').live_bytes:
+        yield f'of live slots {waste["internal"]} bytes were not asked for, and {report.row("all small").live_bytes} are live'
     if report.misuse['foreign_to_libc'] > report.misuse['foreign']:
         yield f'{report.misuse["foreign_to_libc"]} of {report.misuse["foreign"]} foreign pointers are libc\'s'
 

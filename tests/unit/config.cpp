@@ -69,7 +69,7 @@ TEST(Config, DefaultsWithoutVariables) {
   const Reading reading({"HOME=/", "NEBULAR=1"});
   EXPECT_EQ(reading.outcome, Outcome::kGood);
   EXPECT_EQ(reading.said, "");
-  EXPECT_FALSE(reading.config.stats);
+  EXPECT_EQ(reading.config.stats, 0);
   EXPECT_FALSE(reading.config.budget.is_set());
 }
 
@@ -78,7 +78,7 @@ TEST(Config, EachVariableIsRead) {
                          "NEBULA_BUDGET_ACTION=abort", "NEBULA_ON_MISUSE=warn", "NEBULA_ABORT_CONF=0"});
   EXPECT_EQ(reading.outcome, Outcome::kGood);
   EXPECT_EQ(reading.said, "");
-  EXPECT_TRUE(reading.config.stats);
+  EXPECT_EQ(reading.config.stats, Form::kText);
   EXPECT_EQ(reading.config.stats_file, "/tmp/r.%p");
   EXPECT_EQ(reading.config.budget.bytes, 64u << 20);
   EXPECT_EQ(reading.config.budget_soft.bytes, 3u << 19);
@@ -111,7 +111,7 @@ TEST(Config, ABadLimitIsAnOutcomeABadSettingIsNot) {
   const Reading setting({"NEBULA_STATS=yes", "NEBULA_ON_MISUSE=", "NEBULA_STATS_FILE="});
   EXPECT_EQ(setting.outcome, Outcome::kGood);
   EXPECT_TRUE(has(setting.said, "NEBULA_STATS=yes is not understood")) << setting.said;
-  EXPECT_FALSE(setting.config.stats);
+  EXPECT_EQ(setting.config.stats, 0);
 }
 
 TEST(Config, UnknownNamesGetASuggestionWhenOneIsNear) {
@@ -211,18 +211,48 @@ TEST(Config, SignalsByName) {
     EXPECT_FALSE(parse_signal(text, signal)) << text;
 }
 
+TEST(Config, DatesOfTheCalendar) {
+  const struct {
+    std::uint64_t seconds;
+    const char* date;
+  } cases[] = {{0, "19700101T000000Z"},           {951'782'399, "20000228T235959Z"}, {951'782'400, "20000229T000000Z"},
+               {951'868'800, "20000301T000000Z"}, {1'735'689'599, "20241231T235959Z"}, {1'709'251'199, "20240229T235959Z"},
+               {4'107'542'400, "21000301T000000Z"}, {253'402'300'799, "99991231T235959Z"}};
+  for (const auto& each : cases) {
+    TextOf<64> path;
+    expand_path("%t", {1, "cat", 1, each.seconds}, path);
+    EXPECT_EQ(path.view(), each.date);
+  }
+}
+
+TEST(Config, FormsOfReports) {
+  const struct {
+    const char* entry;
+    int forms;  // -1: malformed
+  } cases[] = {{"NEBULA_STATS=0", 0}, {"NEBULA_STATS=off", 0}, {"NEBULA_STATS=1", kText}, {"NEBULA_STATS=json", kJson},
+               {"NEBULA_STATS=text,json", kText | kJson}, {"NEBULA_STATS=html,prometheus,html", kHtml | kPrometheus},
+               {"NEBULA_STATS=", -1}, {"NEBULA_STATS=text,", -1}, {"NEBULA_STATS=,text", -1}, {"NEBULA_STATS=JSON", -1},
+               {"NEBULA_STATS=text json", -1}, {"NEBULA_STATS=1,json", -1}, {"NEBULA_STATS=jsonx", -1}};
+  for (const auto& each : cases) {
+    const Reading reading({each.entry});
+    EXPECT_EQ(reading.config.stats, each.forms < 0 ? 0 : each.forms) << each.entry;
+    EXPECT_EQ(has(reading.said, "is not understood; accepted: off, or one or several of text, json"), each.forms < 0)
+        << each.entry << ": " << reading.said;
+  }
+}
+
 TEST(Config, PathsExpand) {
   const struct {
     const char* pattern;
     const char* path;
   } cases[] = {
       {"/tmp/report", "/tmp/report"},     {"/tmp/%e.%p.%n", "/tmp/cat.4711.3"}, {"%%p", "%p"},
-      {"%x", "%x"},                       {"end%", "end%"},                     {"%p%p", "47114711"},
+      {"%x", "%x"},                       {"end%", "end%"},      {"%t", "20251125T093500Z"},                       {"%p%p", "47114711"},
   };
   for (const auto& each : cases) {
     TextOf<256> path;
-    expand_path(each.pattern, 4711, "cat", 3, path);
-    EXPECT_STREQ(path.view().data(), each.path) << each.pattern;
+    expand_path(each.pattern, {4711, "cat", 3, 1764063300}, path);
+    EXPECT_EQ(path.view(), each.path) << each.pattern;
   }
 }
 

@@ -1,0 +1,282 @@
+// The form for programs: what report.schema.json describes. A property is added here and there together.
+#include <iterator>
+
+#include "budget/account.hpp"
+#include "config/config.hpp"
+#include "report/forms.hpp"
+#include "stats/advice.hpp"
+
+#ifndef NEBULA_VERSION
+#define NEBULA_VERSION "unknown"
+#endif
+
+namespace nebula::report {
+namespace {
+
+using stats::Objects;
+using stats::Snapshot;
+
+void write_limit(JsonWriter& json, std::string_view name, std::uint64_t value) {
+  if (value == stats::kUnknown) json.null(name);
+  else json.number(name, value);
+}
+static_assert(kNoLimit == stats::kUnknown);
+
+void write_process(JsonWriter& json, const Occasion& occasion, const Snapshot& s) {
+  const stats::Process& process = s.process;
+  json.string("format", "nebula-report");
+  json.number("schema_version", kSchemaVersion);
+  json.string("nebula_version", NEBULA_VERSION);
+  json.string("reason", name_of(occasion.reason));
+  json.number("sequence", occasion.sequence);
+  json.string("program", process.program);
+  json.number("process_id", static_cast<std::uint64_t>(process.id));
+  json.number("written_at_milliseconds", occasion.at_milliseconds);
+  json.number("elapsed_milliseconds", process.elapsed_milliseconds);
+  json.number("user_milliseconds", process.usage.user_microseconds / 1000);
+  json.number("system_milliseconds", process.usage.system_microseconds / 1000);
+  json.number("minor_faults", process.usage.minor_faults);
+  json.number("major_faults", process.usage.major_faults);
+  write_limit(json, "resident_bytes", process.resident_bytes);
+  write_limit(json, "swapped_bytes", process.swapped_bytes);
+  json.number("peak_resident_bytes", process.usage.peak_resident_bytes);
+  json.open_object("options");
+  for (std::size_t i = 0; i < config::options().size(); ++i)
+    if (const std::string_view value = config::written_value(i); !value.empty())
+      json.string(config::options()[i].name, value);
+  json.close_object();
+}
+
+void write_memory(JsonWriter& json, const Snapshot& s) {
+  json.boolean("at_rest", s.at_rest);
+  json.number("difference_bytes", s.difference());
+  json.open_object("memory");
+  json.number("live_bytes", s.total.live_bytes);
+  json.number("pooled_bytes", s.pooled_bytes);
+  json.number("depot_bytes", s.depot_bytes);
+  json.number("slab_free_bytes", s.slab_free_bytes);
+  json.number("dirty_span_bytes", s.dirty_bytes);
+  json.number("metadata_bytes", s.metadata_bytes);
+  json.number("committed_bytes", s.committed_bytes);
+  json.number("untouched_bytes", s.untouched_bytes());
+  json.number("mapped_bytes", s.mapped_bytes);
+  json.number("committed_peak_bytes", s.committed_peak_bytes);
+  json.number("committed_peak_at_milliseconds", s.committed_peak_at_milliseconds);
+  json.number("in_use_peak_bytes", s.in_use_peak_bytes);
+  json.close_object();
+}
+
+void write_objects(JsonWriter& json, const Objects& objects) {
+  json.number("allocations", objects.allocations);
+  json.number("frees", objects.frees);
+  json.number("live", objects.live);
+  json.number("live_bytes", objects.live_bytes);
+  json.number("slabs", objects.slabs);
+  json.number("slab_bytes", objects.slab_bytes);
+}
+
+void write_objects(JsonWriter& json, std::string_view name, const Objects& objects) {
+  json.open_object(name);
+  write_objects(json, objects);
+  json.close_object();
+}
+
+void write_classes(JsonWriter& json, const Snapshot& s) {
+  json.open_object("objects");
+  write_objects(json, "small", s.all_small);
+  write_objects(json, "large", s.large);
+  write_objects(json, "in_handlers", s.in_handlers);
+  write_objects(json, "total", s.total);
+  json.close_object();
+  json.open_array("size_classes");
+  for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
+    const stats::ClassRow& row = s.classes[i];
+    if (!row.was_used()) continue;
+    json.open_object();
+    json.number("slot_bytes", kSizeClasses.slot_size[i]);
+    write_objects(json, row);
+    json.number("pooled", row.pooled);
+    json.number("in_depots", row.in_depot);
+    json.number("refills", row.refills);
+    json.number("flushes", row.flushes);
+    json.number("lock_waits", row.lock_waits);
+    json.number("sampled_requests", row.requests.count);
+    json.number("sampled_request_bytes", row.requests.bytes);
+    json.number("internal_waste_bytes", row.internal_waste_bytes);
+    json.close_object();
+  }
+  json.close_array();
+  json.open_object("fragmentation");
+  json.number("internal_bytes", s.internal_waste_bytes);
+  json.number("external_bytes", s.external_bytes());
+  json.number("sampled_requests", s.sampled_requests);
+  json.number("large_requests", s.large_requests.count);
+  json.number("large_requested_bytes", s.large_requests.bytes);
+  json.number("large_granted_bytes", s.large_granted_bytes);
+  json.close_object();
+}
+
+void write_pools(JsonWriter& json, const stats::Pools& pools) {
+  json.number("allocations", pools.allocations);
+  json.number("frees", pools.frees);
+  json.number("pooled_bytes", pools.pooled_bytes);
+  json.number("refills", pools.refills);
+  json.number("flushes", pools.flushes);
+}
+
+void write_threads(JsonWriter& json, const Snapshot& s) {
+  json.open_object("threads");
+  json.number("started", s.threads.threads_started);
+  json.number("now", s.threads.threads_now);
+  json.number("heaps", s.threads.heaps);
+  json.number("refills", s.threads.refills);
+  json.number("flushes", s.threads.flushes);
+  json.number("depot_batches_in", s.deposits);
+  json.number("depot_batches_out", s.withdrawals);
+  json.number("lock_waits", s.lock_waits);
+  json.close_object();
+  json.open_array("thread_heaps");
+  for (unsigned i = 0; i < s.heaps_shown; ++i) {
+    const stats::HeapRow& row = s.heaps[i];
+    json.open_object();
+    json.number("index", row.index);
+    json.number("thread_id", static_cast<std::uint64_t>(row.thread_id));
+    json.boolean("in_use", row.in_use);
+    write_pools(json, row);
+    json.close_object();
+  }
+  json.close_array();
+  json.open_object("other_thread_heaps");
+  json.number("heaps", s.threads.heaps - s.heaps_shown);
+  write_pools(json, s.other_heaps);
+  json.close_object();
+  json.open_object("without_thread_heap");
+  json.number("allocations", s.direct_allocations);
+  json.number("frees", s.direct_frees);
+  json.close_object();
+  json.number("misused_frees", s.misused_frees);
+}
+
+void write_account(JsonWriter& json, const stats::AccountRow& row) {
+  json.open_object();
+  json.string("kind", config::name_of(row.kind));
+  if (row.kind == config::AccountKind::kSize) {
+    json.number("first_size", row.first_size);
+    write_limit(json, "last_size", row.last_size);
+  } else {
+    json.number("processes", row.processes);
+    json.number("share_bytes", row.share_bytes);
+    json.number("found_dead", row.found_dead);
+  }
+  json.number("hard_limit_bytes", row.hard_limit);
+  json.number("charged_bytes", row.charged_bytes);
+  json.number("peak_bytes", row.peak_bytes);
+  json.number("hits", row.hits);
+  json.number("waits", row.waits);
+  json.number("over_limit", row.over_limit);
+  json.number("refusals", row.refusals);
+  json.number("largest_refused_bytes", row.largest_refused_bytes);
+  json.close_object();
+}
+
+void write_budget(JsonWriter& json, const Snapshot& s) {
+  const stats::Budget& budget = s.budget;
+  json.open_object("budget");
+  write_limit(json, "hard_limit_bytes", budget.hard_limit);
+  write_limit(json, "soft_limit_bytes", budget.soft_limit);
+  json.number("reserve_bytes", budget.reserve_bytes);
+  json.number("reserve_used_bytes", budget.reserve_used_bytes);
+  json.number("hits", budget.hits);
+  json.number("reclaimed_bytes", budget.reclaimed_bytes);
+  json.number("refusals", budget.refusals);
+  json.number("largest_refused_bytes", budget.largest_refused_bytes);
+  json.number("soft_crossings", s.reclaim.soft_crossings);
+  json.number("soft_let_go", s.reclaim.soft_let_go);
+  json.number("system_refusals", s.heap.system_refusals);
+  json.number("waits", budget.waits);
+  json.number("over_limit", budget.over_limit);
+  json.close_object();
+  json.open_array("accounts");
+  for (unsigned i = 0; i < s.account_count; ++i) write_account(json, s.accounts[i]);
+  json.close_array();
+  json.open_array("reclaim");
+  for (unsigned i = 0; i < std::size(s.steps); ++i) {
+    json.open_object();
+    json.string("step", stats::name_of(static_cast<heap::Step>(i)));
+    json.number("runs", s.steps[i].runs);
+    json.number("bytes", s.steps[i].bytes);
+    json.number("milliseconds", (s.steps[i].nanoseconds + 500'000) / 1'000'000);
+    json.close_object();
+  }
+  json.close_array();
+  json.open_object("pressure");
+  json.number("looks", s.reclaim.pressure_looks);
+  json.number("moderate", s.reclaim.pressure_moderate);
+  json.number("severe", s.reclaim.pressure_severe);
+  json.number("given_back_bytes", s.reclaim.pressure_bytes);
+  json.close_object();
+}
+
+void write_rest(JsonWriter& json, const Snapshot& s) {
+  json.open_object("pages");
+  json.number("purges", s.purges.purges);
+  json.number("purged_bytes", s.purges.purged_bytes);
+  json.number("purge_refusals", s.purges.refusals);
+  json.number("moves", s.purges.moves);
+  json.number("moved_bytes", s.purges.moved_bytes);
+  json.number("grown_in_place", s.grown_in_place);
+  json.number("huge_page_regions", s.huge_regions);
+  json.string("huge_page_mode", s.huge_page_mode);
+  json.close_object();
+  json.open_object("misuse");
+  json.number("double_frees", s.misuse.double_frees);
+  json.number("invalid_frees", s.misuse.invalid_frees);
+  json.number("foreign_pointers", s.misuse.foreign_pointers);
+  json.number("foreign_to_libc", s.misuse.foreign_to_libc);
+  json.close_object();
+  json.open_object("handlers");
+  json.number("deferred_frees", s.heap.deferred_frees);
+  json.number("lost_frees", s.heap.lost_frees);
+  json.close_object();
+}
+
+void write_timeline(JsonWriter& json, const Snapshot& s, Layout layout) {
+  json.open_array("timeline");
+  if (layout == Layout::kLines)
+    for (const stats::Point& point : s.timeline) {
+      json.open_object();
+      json.number("milliseconds", point.milliseconds);
+      json.number("live_bytes", point.live_bytes);
+      json.number("committed_bytes", point.committed_bytes);
+      write_limit(json, "resident_bytes", point.resident_bytes);
+      json.close_object();
+    }
+  json.close_array();
+}
+
+void write_advice(JsonWriter& json, const Snapshot& s) {
+  json.open_array("advice");
+  for_each_advice(s, &json, [](void* target, std::string_view words) {
+    static_cast<JsonWriter*>(target)->string({}, words);
+  });
+  json.close_array();
+}
+
+}  // namespace
+
+void write_json(Text& text, const Occasion& occasion, const Snapshot& s, Layout layout) {
+  JsonWriter json(text, layout);
+  json.open_object();
+  write_process(json, occasion, s);
+  write_memory(json, s);
+  write_classes(json, s);
+  write_threads(json, s);
+  write_budget(json, s);
+  write_rest(json, s);
+  write_timeline(json, s, layout);
+  write_advice(json, s);
+  json.close_object();
+  text << '\n';
+}
+
+}  // namespace nebula::report

@@ -1,0 +1,208 @@
+// Prometheus' text format, version 0.0.4, as node_exporter's textfile collector reads it. Every sample has the labels
+// program and pid, so that the files of many processes may lie in one folder.
+#include "budget/account.hpp"
+#include "report/forms.hpp"
+
+namespace nebula::report {
+namespace {
+
+using stats::Objects;
+using stats::Snapshot;
+
+class Exposition {
+ public:
+  Exposition(Text& text, const stats::Process& process) : text_(text), process_(process) {}
+
+  void begin(std::string_view name, std::string_view type, std::string_view help) {
+    name_ = name;
+    text_ << "# HELP nebula_" << name << ' ' << help << "\n# TYPE nebula_" << name << ' ' << type << '\n';
+  }
+  void gauge(std::string_view name, std::string_view help) { begin(name, "gauge", help); }
+  void counter(std::string_view name, std::string_view help) { begin(name, "counter", help); }
+
+  void sample(std::uint64_t value) {
+    begin_sample();
+    end_sample(value);
+  }
+  void sample(std::string_view label, std::string_view label_value, std::uint64_t value) {
+    begin_sample();
+    text_ << ',' << label << "=\"" << label_value << '"';
+    end_sample(value);
+  }
+  void sample(std::string_view label, std::uint64_t label_value, std::uint64_t value) {
+    begin_sample();
+    text_ << ',' << label << "=\"";
+    text_.plain(label_value) << '"';
+    end_sample(value);
+  }
+  void seconds(std::uint64_t milliseconds) {
+    begin_sample();
+    text_ << "} ";
+    text_.plain(milliseconds / 1000) << '.' << static_cast<char>('0' + milliseconds / 100 % 10)
+                                     << static_cast<char>('0' + milliseconds / 10 % 10)
+                                     << static_cast<char>('0' + milliseconds % 10) << '\n';
+  }
+
+ private:
+  void begin_sample() {
+    text_ << "nebula_" << name_ << "{program=\"";
+    std::string_view rest = process_.program;
+    while (!rest.empty()) {
+      const unsigned length = utf8_length(rest);
+      const char letter = rest[0];
+      if (letter == '"' || letter == '\\') text_ << '\\' << letter;
+      else if (letter == '\n') text_ << "\\n";
+      else if (length == 0) text_ << "\xef\xbf\xbd";  // U+FFFD
+      else text_ << start_of(rest, length);
+      rest.remove_prefix(length == 0 ? 1 : length);
+    }
+    text_ << "\",pid=\"";
+    text_.plain(static_cast<std::uint64_t>(process_.id)) << '"';
+  }
+  void end_sample(std::uint64_t value) {
+    text_ << "} ";
+    text_.plain(value) << '\n';
+  }
+
+  Text& text_;
+  const stats::Process& process_;
+  std::string_view name_;
+};
+
+void write_process(Exposition& out, const Occasion& occasion, const Snapshot& s) {
+  const stats::Process& process = s.process;
+  out.gauge("report_time_seconds", "When the report was written, since 1970.");
+  out.seconds(occasion.at_milliseconds);
+  out.gauge("at_rest", "1 when the numbers are of one moment, 0 when threads would not pause.");
+  out.sample(s.at_rest ? 1 : 0);
+  out.gauge("elapsed_seconds", "Since the start of the process.");
+  out.seconds(process.elapsed_milliseconds);
+  out.counter("cpu_seconds_total", "Processor time of the process.");
+  out.seconds((process.usage.user_microseconds + process.usage.system_microseconds) / 1000);
+  out.counter("page_faults_total", "Page faults of the process.");
+  out.sample("kind", "minor", process.usage.minor_faults);
+  out.sample("kind", "major", process.usage.major_faults);
+  if (process.resident_bytes != stats::kUnknown) {
+    out.gauge("resident_bytes", "Memory of the whole process that is resident.");
+    out.sample(process.resident_bytes);
+    out.gauge("swapped_bytes", "Memory of the whole process that is swapped out.");
+    out.sample(process.swapped_bytes);
+  }
+  out.gauge("resident_peak_bytes", "The highest resident memory of the whole process.");
+  out.sample(process.usage.peak_resident_bytes);
+}
+
+void write_memory(Exposition& out, const Snapshot& s) {
+  out.gauge("memory_bytes", "The parts that committed memory is made of.");
+  out.sample("part", "live", s.total.live_bytes);
+  out.sample("part", "pools", s.pooled_bytes);
+  out.sample("part", "depots", s.depot_bytes);
+  out.sample("part", "slabs_free", s.slab_free_bytes);
+  out.sample("part", "dirty_spans", s.dirty_bytes);
+  out.sample("part", "metadata", s.metadata_bytes);
+  out.gauge("committed_bytes", "Committed memory, as the budget counts it.");
+  out.sample(s.committed_bytes);
+  out.gauge("mapped_bytes", "Address space that is mapped.");
+  out.sample(s.mapped_bytes);
+  out.gauge("committed_peak_bytes", "The highest value of committed memory, exact.");
+  out.sample(s.committed_peak_bytes);
+  out.gauge("committed_peak_elapsed_seconds", "When that was, since the start of the process.");
+  out.seconds(s.committed_peak_at_milliseconds);
+  out.gauge("in_use_peak_bytes", "The highest value of live, pools and depots together.");
+  out.sample(s.in_use_peak_bytes);
+  out.gauge("internal_waste_bytes", "Bytes of live small objects that were not asked for, estimated.");
+  out.sample(s.internal_waste_bytes);
+}
+
+struct Column {
+  std::string_view name;
+  bool is_counter;
+  std::string_view help;
+  std::uint64_t Objects::*value;
+};
+constexpr Column kColumns[] = {
+    {"allocations_total", true, "Objects allocated", &Objects::allocations},
+    {"frees_total", true, "Objects freed", &Objects::frees},
+    {"live_objects", false, "Objects in the program's hands", &Objects::live},
+    {"live_bytes", false, "Bytes of these at the size of their slots or pages", &Objects::live_bytes},
+    {"slab_bytes", false, "Bytes of their slabs at full size", &Objects::slab_bytes},
+};
+
+void write_objects(Exposition& out, const Snapshot& s) {
+  for (const Column& column : kColumns) {
+    TextOf<64> help;
+    help << column.help << ", by kind.";
+    out.begin(column.name, column.is_counter ? "counter" : "gauge", help.view());
+    out.sample("kind", "small", s.all_small.*column.value);
+    out.sample("kind", "large", s.large.*column.value);
+    out.sample("kind", "in_handlers", s.in_handlers.*column.value);
+    TextOf<64> name;
+    name << "size_class_" << column.name;
+    TextOf<96> class_help;
+    class_help << column.help << ", by size class.";
+    out.begin(name.view(), column.is_counter ? "counter" : "gauge", class_help.view());
+    for (unsigned i = kClassFirst; i < kClassEnd; ++i)
+      if (s.classes[i].was_used()) out.sample("size", std::uint64_t{kSizeClasses.slot_size[i]}, s.classes[i].*column.value);
+  }
+}
+
+void write_threads(Exposition& out, const Snapshot& s) {
+  out.counter("threads_started_total", "Threads that ever allocated.");
+  out.sample(s.threads.threads_started);
+  out.gauge("threads", "Threads that allocate now.");
+  out.sample(s.threads.threads_now);
+  out.gauge("thread_heaps", "Sets of pools.");
+  out.sample(s.threads.heaps);
+  out.counter("refills_total", "Refills of pools.");
+  out.sample(s.threads.refills);
+  out.counter("flushes_total", "Flushes of pools.");
+  out.sample(s.threads.flushes);
+  out.counter("depot_batches_total", "Batches into and out of depots.");
+  out.sample("direction", "in", s.deposits);
+  out.sample("direction", "out", s.withdrawals);
+  out.counter("lock_waits_total", "Times that a thread waited for the lock of a size class.");
+  out.sample(s.lock_waits);
+}
+
+void write_budget(Exposition& out, const Snapshot& s) {
+  const stats::Budget& budget = s.budget;
+  if (budget.hard_limit != kNoLimit || budget.soft_limit != kNoLimit) {
+    out.gauge("budget_limit_bytes", "Limits on committed memory.");
+    if (budget.hard_limit != kNoLimit) out.sample("limit", "hard", budget.hard_limit);
+    if (budget.soft_limit != kNoLimit) out.sample("limit", "soft", budget.soft_limit);
+  }
+  out.counter("budget_hits_total", "Requests that met the hard limit.");
+  out.sample(budget.hits);
+  out.counter("budget_reclaimed_bytes_total", "Memory given back for the budget.");
+  out.sample(budget.reclaimed_bytes);
+  out.counter("refused_requests_total", "Requests refused for good.");
+  out.sample("by", "budget", budget.refusals);
+  out.sample("by", "system", s.heap.system_refusals);
+}
+
+void write_rest(Exposition& out, const Snapshot& s) {
+  out.counter("purges_total", "Times that memory was given back to the system.");
+  out.sample(s.purges.purges);
+  out.counter("purged_bytes_total", "Memory given back to the system.");
+  out.sample(s.purges.purged_bytes);
+  out.gauge("huge_page_regions", "Regions of 2 MiB for which huge pages were asked.");
+  out.sample(s.huge_regions);
+  out.counter("misuse_total", "Frees of what is no object, by what they were.");
+  out.sample("kind", "double_free", s.misuse.double_frees);
+  out.sample("kind", "invalid_free", s.misuse.invalid_frees);
+  out.sample("kind", "foreign_pointer", s.misuse.foreign_pointers);
+}
+
+}  // namespace
+
+void write_prometheus(Text& text, const Occasion& occasion, const Snapshot& snapshot) {
+  Exposition out(text, snapshot.process);
+  write_process(out, occasion, snapshot);
+  write_memory(out, snapshot);
+  write_objects(out, snapshot);
+  write_threads(out, snapshot);
+  write_budget(out, snapshot);
+  write_rest(out, snapshot);
+}
+
+}  // namespace nebula::report

@@ -1,0 +1,96 @@
+#include "stats/timeline.hpp"
+
+#include <atomic>
+
+#include "budget/account.hpp"
+#include "budget/usage.hpp"
+#include "heap/reclaim.hpp"
+#include "os/process.hpp"
+#include "stats/snapshot.hpp"
+
+namespace nebula::stats {
+namespace {
+
+constexpr std::uint64_t kFirstPeriodMilliseconds = 100;
+constexpr unsigned kPatienceMilliseconds = 20;
+
+constinit bool is_kept = false;  // set before threads exist
+constinit std::atomic<bool> is_held{false};
+// By whoever holds it.
+constinit Point points_of_life[kTimelinePoints];
+constinit unsigned count = 0;
+constinit std::uint64_t period = kFirstPeriodMilliseconds;
+
+// acquire / release: the last holder's points are seen.
+bool try_hold() { return !is_held.exchange(true, std::memory_order_acquire); }
+void let_go() { is_held.store(false, std::memory_order_release); }
+
+void halve() {
+  for (unsigned i = 0; i < kTimelinePoints / 2; ++i) {
+    const Point& one = points_of_life[2 * i];
+    const Point& other = points_of_life[2 * i + 1];
+    points_of_life[i] = one.committed_bytes > other.committed_bytes ? one : other;
+  }
+  count = kTimelinePoints / 2;
+  period *= 2;
+}
+
+void append(const Point& point) {
+  if (count == kTimelinePoints) halve();
+  points_of_life[count++] = point;
+}
+
+// What pools and depots hold, without locks.
+std::uint64_t waiting_bytes() {
+  std::uint64_t in_depots = 0;
+  for (unsigned i = kClassFirst; i < kClassEnd; ++i)
+    in_depots += node_heap.slots_in_depots(size_class(i)) * slot_size(size_class(i));
+  return thread_heap::pooled_bytes_about() + in_depots;
+}
+
+// Inside the slow path, without locks.
+void on_tick() {
+  if (!try_hold()) return;
+  const std::uint64_t now = elapsed_milliseconds();
+  if (count == 0 || now - points_of_life[count - 1].milliseconds >= period) {
+    const std::uint64_t in_use = bytes_in_use.value();
+    const std::uint64_t waiting = waiting_bytes();
+    const os::Residence residence = os::residence();
+    append({now, in_use > waiting ? in_use - waiting : 0, process_account.committed(),
+            residence.is_known ? residence.resident_bytes : kUnknown});
+  }
+  let_go();
+}
+
+}  // namespace
+
+void keep_timeline() {
+  is_kept = true;
+  heap::watch_ticks(on_tick);
+}
+
+void reset_timeline_in_child() { let_go(); }
+
+HeldTimeline::HeldTimeline() {
+  const std::uint64_t deadline = os::nanoseconds() + std::uint64_t{kPatienceMilliseconds} * 1'000'000;
+  is_mine_ = is_kept && try_hold();
+  // Not for ever: the holder may be this very thread, interrupted.
+  while (is_kept && !is_mine_ && os::nanoseconds() < deadline) {
+    os::yield_processor();
+    is_mine_ = try_hold();
+  }
+}
+
+HeldTimeline::~HeldTimeline() {
+  if (is_mine_) let_go();
+}
+
+std::span<const Point> HeldTimeline::points() const {
+  return is_mine_ ? std::span<const Point>(points_of_life, count) : std::span<const Point>();
+}
+
+void HeldTimeline::add(const Point& point) {
+  if (is_mine_) append(point);
+}
+
+}  // namespace nebula::stats
