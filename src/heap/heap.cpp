@@ -247,6 +247,7 @@ bool start() {
     LockGuard guard(start_lock);
     if (state.load(kRelaxed) == State::kNotStarted) {
       foreign::begin();
+      if (const unsigned processors = os::usable_processors()) NodeHeap::set_processors(processors);
       const bool claimed = os::kernel_page_size() == kPageSize && pages::claim();
       // release: pairs with the acquire in is_started().
       state.store(claimed ? State::kStarted : State::kImpossible, std::memory_order_release);

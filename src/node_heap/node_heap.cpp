@@ -1,5 +1,6 @@
 #include "node_heap/node_heap.hpp"
 
+#include <bit>
 #include <iterator>
 
 #include "base/bits.hpp"
@@ -11,6 +12,7 @@ namespace nebula {
 
 constinit NodeHeap node_heap;
 constinit SpanHeap NodeHeap::spans_;
+constinit unsigned NodeHeap::shard_mask_ = kShards - 1;
 
 namespace {
 
@@ -58,6 +60,11 @@ void credit_slots(SizeClass c, unsigned count) {
 }
 
 }  // namespace
+
+void NodeHeap::set_processors(unsigned processors) {
+  const unsigned shards = std::bit_ceil(processors == 0 ? 1u : processors);
+  shard_mask_ = (shards < kShards ? shards : kShards) - 1;
+}
 
 void NodeHeap::open(Shard shard) {
   const auto last = static_cast<unsigned>(shard);

@@ -26,7 +26,10 @@ class NodeHeap {
 
   enum class Shard : std::uint8_t {};
   static constexpr unsigned kShards = 8;
-  [[nodiscard]] static constexpr Shard shard_for(std::uint32_t thread_heap) { return static_cast<Shard>(thread_heap % kShards); }
+  // As many as processors run threads at a time, up to the next power of two: more would only hold more memory. Before there
+  // are threads.
+  static void set_processors(unsigned processors);
+  [[nodiscard]] static Shard shard_for(std::uint32_t thread_heap) { return static_cast<Shard>(thread_heap & shard_mask_); }
   // Before the first refill from it, under the registry's lock: whoever holds all locks holds that, so none appears meanwhile.
   void open(Shard shard);
 
@@ -120,6 +123,7 @@ class NodeHeap {
   void drain(SizeClass c, Shard shard);
   std::size_t purge_tail_of(UnitIndex unit, SizeClass c);
 
+  static constinit unsigned shard_mask_;
   std::atomic<unsigned> last_shard_{0};  // that was ever used; relaxed: read by those who hold the registry, or as a hint
   Class classes_[kShards][kClassEnd] = {};
   Depot depots_[kShards][kClassEnd] = {};

@@ -16,6 +16,7 @@ namespace {
 using Source = NodeHeap::Source;
 
 std::vector<void*> refill(SizeClass c, unsigned wanted, Source source, unsigned shard = 0) {
+  NodeHeap::set_processors(NodeHeap::kShards);  // whatever this machine has
   node_heap.open(NodeHeap::shard_for(shard));
   std::vector<void*> slots(wanted + 4);
   const unsigned got =
