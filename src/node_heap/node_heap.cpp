@@ -460,10 +460,51 @@ void NodeHeap::unlock_all() NEBULA_UNCHECKED {
 
 void NodeHeap::reset_in_child() {
   Depot::reset_in_child();
-  for (unsigned s = 0; s < shards(); ++s)
-    for (unsigned i = kClassFirst; i < kClassEnd; ++i)
-      if (!classes_[s][i].lock.is_mine()) classes_[s][i].lock.reset_in_child();
+  Halfway halfway = {};
+  for (unsigned s = 0; s < shards(); ++s) {
+    for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
+      Lock& lock = classes_[s][i].lock;
+      if (lock.is_mine()) continue;
+      halfway[s][i] = lock.is_held();
+      lock.reset_in_child();
+    }
+  }
+  rebuild(halfway);
   spans_.reset_in_child();
+}
+
+// What a thread that is gone was changing is made anew, from what no half-done change can have spoilt: the class map and the
+// bitmaps. A slot that it was taking or putting back may be lost.
+void NodeHeap::rebuild(const Halfway& halfway) NEBULA_UNCHECKED {
+  for (unsigned s = 0; s < shards(); ++s) {
+    for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
+      if (!halfway[s][i]) continue;
+      Class& of = classes_[s][i];
+      for (UnitIndex& list : of.lists) list = kNoUnit;
+      of.empty_slabs = 0;
+      of.facts.slabs = of.facts.slots_outside = 0;
+    }
+  }
+  const std::uint64_t end = heap_map.mapped_units.load(std::memory_order_relaxed);
+  for (UnitIndex unit = 0; unit < end; ++unit) {
+    const unsigned i = unit_use(unit).load(std::memory_order_relaxed);
+    if (!is_size_class(i)) continue;
+    const SizeClass c = size_class(i);
+    const UnitIndex first = slab::first_unit(unit, c);
+    if (first != unit) {  // the rest of a slab, which was on its way to the spans when its first unit is no more
+      if (!is_of_class(first, c)) unit_use(unit).store(static_cast<std::uint8_t>(UnitUse::kNothing), std::memory_order_relaxed);
+      continue;
+    }
+    slab::at(unit).tail_is_busy = false;
+    const unsigned s = shard_of(unit);
+    if (s >= kShards || !halfway[s][i]) continue;
+    for (std::size_t u = 1; u < units_per_slab(c); ++u)
+      unit_use(unit + u).store(static_cast<std::uint8_t>(i), std::memory_order_relaxed);
+    slab::recount(unit);
+    ++classes_[s][i].facts.slabs;
+    classes_[s][i].facts.slots_outside += slab::at(unit).outside();
+    link(classes_[s][i], unit);
+  }
 }
 
 }  // namespace nebula

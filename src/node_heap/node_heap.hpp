@@ -121,6 +121,8 @@ class NodeHeap {
   void put_back(SizeClass c, void* const* slots, unsigned count, Later& later, const char* call);
   [[nodiscard]] PutBack put_back_under_one_lock(SizeClass c, void* const* slots, unsigned count, Later& later);
   void drain(SizeClass c, Shard shard);
+  using Halfway = bool[kShards][kClassEnd];
+  void rebuild(const Halfway& halfway);
   std::size_t purge_tail_of(UnitIndex unit, SizeClass c);
 
   static constinit unsigned shard_mask_;

@@ -140,4 +140,17 @@ unsigned put_back(UnitIndex unit, SizeClass c, void* const* slots, unsigned coun
   return done;
 }
 
+void recount(UnitIndex unit) {
+  Slab& slab = at(unit);
+  unsigned back = 0;
+  for (unsigned word = 0; word < kBitmapWords; ++word) {
+    const unsigned first = word * 64;
+    const std::uint64_t below = slab.bump <= first ? 0 : slab.bump - first >= 64 ? ~std::uint64_t{0} : ones(slab.bump - first);
+    slab.bitmap[word] |= ~below;  // as begin() leaves what was never handed out
+    back += static_cast<unsigned>(std::popcount(slab.bitmap[word] & below));
+  }
+  slab.free = static_cast<std::uint16_t>(back);
+  slab.first_word = 0;
+}
+
 }  // namespace nebula::slab

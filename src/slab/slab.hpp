@@ -70,6 +70,9 @@ void begin(UnitIndex unit, SizeClass c);
 // must not be split between threads. Returns how many; 0 when the slab is full or the budget refuses the next page.
 [[nodiscard]] unsigned take(UnitIndex unit, void** end, unsigned wanted, unsigned room);
 
+// In the child of a fork: counts the returned slots anew, after a thread that is gone was in the middle of the two above.
+void recount(UnitIndex unit);
+
 enum class Returned { kBack, kDoubleFree, kInterior, kNeverAllocated };
 
 // Puts back slots from the front of `slots`, the first of which lies in this slab, up to one that does not, and returns how

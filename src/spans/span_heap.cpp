@@ -290,6 +290,7 @@ void SpanHeap::credit_records(std::size_t regions) {
 void SpanHeap::publish(RegionIndex first, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) {
     const auto index = static_cast<RegionIndex>(first + i);
+    region_at(index).is_listed = false;  // a thread that a fork left behind may have come as far as listing it
     set_free_units(index, index == 0 ? kAllUnits & ~std::uint32_t{1} : kAllUnits, End::kBack);
   }
   regions_ = static_cast<RegionIndex>(first + count);
@@ -319,6 +320,7 @@ void SpanHeap::lock_quiet() {
 
 // This thread may be in the middle of anything here, and goes on with it when its signal handler returns.
 void SpanHeap::reset_in_child() NEBULA_UNCHECKED {
+  const bool is_halfway = lock_.is_held() && !lock_.is_mine();
   if (!lock_.is_mine()) lock_.reset_in_child();
   if (grower_ != thread_token()) grower_ = 0;
   purging_.forget_in_child();
@@ -330,8 +332,35 @@ void SpanHeap::reset_in_child() NEBULA_UNCHECKED {
     Region& region = region_at(index);
     if ((region.claimed_units & ~ours) != 0) region.claimed_units &= ours;
   }
+  if (is_halfway) rebuild();
   // If it is this thread that waits, it looks again. relaxed: there is no other.
   changes_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void SpanHeap::rebuild() NEBULA_UNCHECKED {
+  for (List& list : lists_) list = {};
+  lists_used_ = 0;
+  dirty_ = {};
+  dirty_pages_ = 0;
+  patched_regions_ = 0;
+  huge_regions_ = 0;
+  std::memset(free_regions_, 0, sizeof free_regions_);
+  for (RegionIndex index = 0; index < regions_; ++index) {
+    Region& region = region_at(index);
+    std::uint32_t free_units = region.free_units;
+    for (unsigned i = 0; i < kUnitsPerRegion; ++i)
+      if (unit_use(first_unit_of(index) + i).load(std::memory_order_relaxed) != 0) free_units &= ~mask_of(i, 1);
+    region.free_units = 0;
+    region.is_listed = false;
+    region.is_dirty_listed = false;
+    region.dirty_units = dirty_units_in(index, free_units);
+    region.dirty_pages = static_cast<std::uint32_t>(dirty_pages_in(index, free_units));
+    dirty_pages_ += region.dirty_pages;
+    set_free_units(index, free_units, End::kBack);
+    if (region.dirty_pages != 0) dirty_append(index);
+    patched_regions_ += region.is_patched ? 1 : 0;
+    huge_regions_ += region.wants_huge_pages ? 1 : 0;
+  }
 }
 
 void SpanHeap::mark_used(UnitIndex first, Units count) {

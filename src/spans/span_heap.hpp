@@ -65,10 +65,12 @@ class SpanHeap {
   Lock& lock() { return lock_; }
   void lock_quiet() NEBULA_ACQUIRE(lock_);
   // In the child of a fork that could not wait for that: growths, purges and claims of threads that are not here any more
-  // have ended. Units that such a purge had taken out of circulation are lost.
+  // have ended. Units that such a purge had taken out of circulation are lost. What a thread was changing under the lock is
+  // made anew from what no half-done change can have spoilt: the units in use and the committed pages.
   void reset_in_child() NEBULA_UNCHECKED;
 
  private:
+  void rebuild();
   struct List {
     RegionIndex first = kNoRegion;
     RegionIndex last = kNoRegion;

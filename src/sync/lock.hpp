@@ -50,6 +50,8 @@ class NEBULA_CAPABILITY("lock") Lock {
   // For a lock that is made while this thread holds all others: it holds this one too from then on.
   void lock_with_all_others() NEBULA_UNCHECKED;
 
+  // Whether some thread has it, now.
+  [[nodiscard]] bool is_held() const { return word_.load(std::memory_order_relaxed) != 0; }
   [[nodiscard]] bool is_mine() const;
   // How often a thread had to wait. Exact while the lock is held.
   [[nodiscard]] std::uint64_t contended() const { return contended_.load(std::memory_order_relaxed); }

@@ -2,8 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "diag/misuse.hpp"
@@ -148,6 +154,53 @@ TEST(Heap, MisuseIsToldNotFollowed) {
   heap::trim();
   EXPECT_EQ(testing::live(), testing::Live{});
   EXPECT_EQ(testing::inconsistency(), "");
+}
+
+// A fork in a signal handler takes no lock. In the child, what other threads were changing under theirs is made anew, and comes to
+// the same.
+TEST(Heap, AChildRebuildsWhatOthersHeldLocked) {
+  testing::start_heap();
+  std::vector<void*> held;
+  testing::Random random(7);
+  for (int i = 0; i < 3000; ++i) held.push_back(heap::allocate(random.size()));
+  for (std::size_t i = 0; i < held.size(); ++i)
+    if (random.below(3) != 0) heap::deallocate(std::exchange(held[i], nullptr), "free");
+  heap::flush_this_thread();
+  const testing::Live live = testing::live();
+  ASSERT_EQ(testing::inconsistency(), "");
+
+  std::atomic<bool> locked{false};
+  std::atomic<bool> forked{false};
+  std::thread other([&] {
+    const SlowPath slow;
+    thread_heap::lock_all();
+    node_heap.lock_all();
+    locked = true;
+    while (!forked) std::this_thread::yield();
+    node_heap.unlock_all();
+    thread_heap::unlock_all();
+  });
+  while (!locked) std::this_thread::yield();
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);
+    pages::reset_in_child();
+    thread_heap::reset_in_child();
+    node_heap.reset_in_child();
+    if (!(testing::live() == live)) _exit(1);
+    if (!testing::inconsistency().empty()) _exit(2);
+    for (void* const object : held) heap::deallocate(object, "free");
+    for (int i = 0; i < 3000; ++i) heap::deallocate(heap::allocate(random.size()), "free");
+    heap::trim();
+    if (!testing::inconsistency().empty()) _exit(3);
+    _exit(0);
+  }
+  forked = true;
+  other.join();
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  for (void* const object : held) heap::deallocate(object, "free");
 }
 
 }  // namespace
