@@ -602,6 +602,64 @@ def budget_wait(test):
     test.expect(time.monotonic() - started >= 1, "did not wait for a second")
 
 
+@contextlib.contextmanager
+def control_group(name, limit):
+    """A group below this process's own with so much memory; its folder, and the file that changes the limit."""
+    for version, mount, file in (("memory", "/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("", "/sys/fs/cgroup", "memory.max")):
+        own = [line.split(":", 2)[2] for line in Path("/proc/self/cgroup").read_text().splitlines()
+               if line.split(":")[1] == version]
+        folder = Path(f"{mount}{own[0]}/{name}") if own else None
+        if folder is None or not folder.parent.is_dir():
+            continue
+        try:
+            folder.mkdir()
+            try:
+                (folder / file).write_text(str(limit))
+                yield folder, folder / file
+            finally:
+                folder.rmdir()
+            return
+        except OSError:
+            continue
+    raise Skip("no control group of memory can be made here")
+
+
+@test
+def control_group_limits(test):
+    """A real group: its limit is what `auto` takes a share of, a changed one takes effect, and being nearly full is pressure."""
+    mib = 1 << 20
+    with control_group(f"nebula-test-{os.getpid()}", 400 * mib) as (folder, limit_file):
+        def enter():
+            (folder / "cgroup.procs").write_text(str(os.getpid()))
+
+        found = test.scratch / "report"
+        variables = {"NEBULA_STATS": "1", "NEBULA_STATS_FILE": str(found), "NEBULA_BUDGET": "50%"}
+        outcome = test.run([test.program("prints_main")], variables, before=enter).ended(0)
+        if checked(outcome, found.read_text()).budget["limit"] != 200 * mib:
+            outcome.fail("the limit is not half of what the group allows")
+
+        # Twice as much once it is needed, and the second look at the limit finds it.
+        script = ("import sys\nkept = []\n"
+                  "try:\n  while True: kept.append(bytearray(1 << 20))\nexcept MemoryError: print(len(kept) < 200)\n"
+                  f"open({str(limit_file)!r}, 'w').write(str(800 << 20))\n"
+                  "import time; time.sleep(10.5)\n"
+                  "try: kept.append(bytearray(1 << 20))\nexcept MemoryError: pass\n"
+                  "for _ in range(100): kept.append(bytearray(1 << 20))\nprint(len(kept) > 280)\n")
+        outcome = test.run(["/usr/bin/python3", "-c", script], variables, before=enter).ended(0).printed("True\nTrue\n")
+        if checked(outcome, found.read_text()).budget["limit"] != 400 * mib:
+            outcome.fail("the changed limit did not take effect")
+
+        limit_file.write_text(str(400 * mib))
+        script = ("kept = [bytearray(1 << 20) for _ in range(358)]\n"
+                  "import time\nend = time.monotonic() + 1\n"
+                  "while time.monotonic() < end: kept[0] = bytearray(1 << 20); text = [str(i) for i in range(30000)]\n")
+        variables = {"NEBULA_STATS": "1", "NEBULA_STATS_FILE": str(found), "NEBULA_PRESSURE": "cgroup"}
+        outcome = test.run(["/usr/bin/python3", "-c", script], variables, before=enter).ended(0)
+        pressure = checked(outcome, found.read_text()).pressure
+        if not pressure or pressure["moderate"] + pressure["severe"] == 0:
+            outcome.fail(f"a group that is nearly full was no pressure: {pressure}")
+
+
 @test
 def good_budgets(test):
     """The accepted forms, and that each is the limit it says: what it leaves unsaid is refused by the program `budget`."""

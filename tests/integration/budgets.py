@@ -194,3 +194,97 @@ print(len(other), len(kept))
     account = outcome.reports[0].accounts[0]
     require(7 * MIB <= account['peak'] <= 8 * MIB, f'the account peaked at {account["peak"]}', outcome)
     require(account['refusals'] >= 1, 'the report shows no refusal', outcome)
+
+
+@case
+def budget_compiler(workplace):
+    """A compiler that does not get its memory says so and fails; one that does compiles the same."""
+    source = WORKLOADS / 'work.cpp'
+    workplace.compare(['g++', '-O1', '-c', source, '-o', 'work.o'], reports=['cc1plus'], environment={'NEBULA_BUDGET': '1G'})
+    outcome = workplace.preloaded(['g++', '-O1', '-c', source, '-o', 'work.o'], reports=['cc1plus'],
+                                  variables={'NEBULA_BUDGET': '3M'})
+    require(outcome.statuses != [0], 'compiles in 3 MiB', outcome)
+    require('out of memory' in outcome.stderr.read_text(), 'the compiler does not say why it fails', outcome)
+    found = next(report for report in outcome.reports if report.program == 'cc1plus')
+    require(found.budget['refusals'] >= 1 and found.peak['committed'] <= 3 * MIB, f'{found.budget}', outcome)
+
+
+@case
+def budget_node(workplace):
+    """Buffers of node.js come from malloc: refused, the program gets an exception, and goes on when it has let go."""
+    script = workplace.inputs / 'buffers.js'
+    script.write_text("""
+let kept = [], refused = false;
+try { for (;;) kept.push(Buffer.alloc(4 << 20, 1)); } catch (error) { refused = true; }
+const count = kept.length;
+kept = null;
+if (global.gc) { gc(); gc(); }
+console.log(refused, count >= 40 && count <= 64, Buffer.alloc(8 << 20, 1).length);
+""")
+    outcome = run_at_limit(workplace, 'node', 256 * MIB, ['node', '--expose-gc', script])
+    require(outcome.stdout.read_text() == 'true true 8388608\n', 'other output than expected', outcome)
+    require_refusals(outcome, 'node', 1)
+
+
+@case
+def budget_java(workplace):
+    """A Java machine takes its heap from the system and its own needs from malloc: with enough it runs, with too little it says
+    so and fails."""
+    run_at_limit(workplace, 'java', 256 * MIB, ['java', '-Xmx64m', '-version'])
+    outcome = workplace.preloaded(['java', '-Xmx64m', '-XX:ErrorFile=/dev/null', '-version'], variables={'NEBULA_BUDGET': '1M'})
+    require(outcome.statuses != [0], 'runs in a mebibyte', outcome)
+    require('insufficient memory' in outcome.stdout.read_text() + outcome.stderr.read_text() or
+            'NEBULA_BUDGET leaves no room' in outcome.stderr.read_text(), 'nothing says why it fails', outcome)
+
+
+@case
+def budget_redis(workplace):
+    """A server that is filled until nothing more goes in: it says so, dies, and its report shows why."""
+    script = workplace.inputs / 'fill.sh'
+    script.write_text("""
+redis-server --port 0 --unixsocket ./socket --save '' --appendonly no --logfile ./log &
+server=$!
+for _ in $(seq 100); do [ "$(redis-cli -s ./socket ping 2>&1)" = PONG ] && break; sleep 0.1; done
+redis-benchmark -s ./socket -t set -n 1000000 -r 100000000 -d 2000 -P 16 -q >/dev/null 2>&1
+wait "$server"
+echo "status $?"
+grep -c 'Out Of Memory' ./log
+""")
+    outcome = workplace.preloaded(['sh', script], variables={'NEBULA_BUDGET': '64M', 'NEBULA_BUDGET_ACTION': 'abort'})
+    said = outcome.stderr.read_text()
+    require('NEBULA_BUDGET is exhausted' in said or 'status 1' in outcome.stdout.read_text(), 'the server lived', outcome)
+    servers = [report for report in outcome.reports if report.program.startswith('redis-server')]
+    require(any(report.budget['refusals'] >= 1 and report.peak['committed'] <= 64 * MIB for report in servers),
+            f'no report of the server shows the refusal: {[report.budget for report in servers]}', outcome)
+
+
+@case
+def budget_storm(workplace):
+    """A program that goes on after each of very many refusals loses nothing and leaks nothing."""
+    script = workplace.inputs / 'storm.py'
+    script.write_text("""
+import time
+end = time.monotonic() + 20
+kept, refusals = [], 0
+while time.monotonic() < end:
+    try:
+        while True:
+            kept.append(bytearray(1000 + 7919 * len(kept) % 200000))
+    except MemoryError:
+        refusals += 1
+        del kept[::2]
+best = 0
+kept.clear()
+try:
+    while True:
+        kept.append(bytearray(1 << 20))
+except MemoryError:
+    best = len(kept)
+kept.clear()
+print(refusals > 100, best)
+""")
+    outcome = run_at_limit(workplace, 'python3', 64 * MIB, ['/usr/bin/python3', script], environment={'PYTHONMALLOC': 'malloc'})
+    many, best = outcome.stdout.read_text().split()
+    require(many == 'True', 'the limit was hardly ever met: the test has tested nothing', outcome)
+    require(int(best) >= 48, f'after the storm there is room for {best} MiB of 64', outcome)
+    require_refusals(outcome, 'python3', 100)
