@@ -223,6 +223,10 @@ bool SpanHeap::grow(Units count, Units alignment) {
     wanted = least;
     if (!charge_records(first + wanted)) return false;
   }
+  // Either what is asked for fills the regions, or those there are were filled before new ones were needed: a region that stays
+  // half empty must not be resident as a whole.
+  const bool is_dense = (count.count >= kUnitsPerRegion && count.count * 5 >= needed * kUnitsPerRegion * 4) ||
+                        process_account.committed() / 4 >= regions_ * std::uint64_t{kRegionSize} / 5;
   const bool is_small_heap = first * kRegionSize < kSmallPagesBytes && wanted * kRegionSize < kSmallPagesBytes;
   grower_ = thread_token();
   lock_.unlock();
@@ -243,7 +247,7 @@ bool SpanHeap::grow(Units count, Units alignment) {
     // A huge page is resident as a whole, a budget counts what is committed of it: under one, only the first quarter of
     // the budget is backed by huge pages, so that what the kernel shows stays close to what is counted.
     const bool fits_budget = (first + wanted) * kRegionSize <= process_account.hard_limit() / 4;
-    const bool wish = !is_small_heap && fits_budget;
+    const bool wish = !is_small_heap && is_dense && fits_budget;
     huge = os::advise_huge_pages(where, wanted * kRegionSize, wish ? os::HugePages::kWanted : os::HugePages::kUnwanted) &&
            wish;
   }

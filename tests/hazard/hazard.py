@@ -80,6 +80,7 @@ plain("api_aliases")
 plain("operator_new", output="finished\n")
 plain("malloc_trim")
 plain("mallinfo")
+plain("sparse_regions")
 
 
 @test
@@ -650,8 +651,7 @@ def control_group_limits(test):
             outcome.fail("the changed limit did not take effect")
 
         limit_file.write_text(str(400 * mib))
-        # With the ends of 64 KiB units, which huge pages make resident, about 375 MiB.
-        script = ("kept = [bytearray(1 << 20) for _ in range(342)]\n"
+        script = ("kept = [bytearray(1 << 20) for _ in range(356)]\n"
                   "import time\nend = time.monotonic() + 1\n"
                   "while time.monotonic() < end: kept[0] = bytearray(1 << 20); text = [str(i) for i in range(30000)]\n")
         variables = {"NEBULA_STATS": "1", "NEBULA_STATS_FILE": str(found), "NEBULA_PRESSURE": "cgroup"}
