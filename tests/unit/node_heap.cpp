@@ -16,11 +16,10 @@ namespace {
 using Source = NodeHeap::Source;
 
 std::vector<void*> refill(SizeClass c, unsigned wanted, Source source, unsigned shard = 0) {
-  NodeHeap::set_processors(NodeHeap::kShards);  // whatever this machine has
-  node_heap.open(NodeHeap::shard_for(shard));
+  node_heap.open(static_cast<NodeHeap::Shard>(shard % NodeHeap::kShards));
   std::vector<void*> slots(wanted + 4);
   const unsigned got =
-      node_heap.refill(c, slots.data() + slots.size(), wanted, static_cast<unsigned>(slots.size()), source, NodeHeap::shard_for(shard));
+      node_heap.refill(c, slots.data() + slots.size(), wanted, static_cast<unsigned>(slots.size()), source, static_cast<NodeHeap::Shard>(shard % NodeHeap::kShards));
   slots.erase(slots.begin(), slots.end() - got);
   return slots;
 }
