@@ -50,6 +50,8 @@ bool parse_forms(std::string_view value, std::uint8_t& result) {
 constexpr const char* kSwitchForm = "0 or 1";
 constexpr const char* kLimitForm =
     "a size above 0 (4194304, 64M, 1.5GiB), a share of the control group or machine (75%, 100%-256M), auto (90%)";
+constexpr const char* kNumaForm =
+    "local, interleave[:NODES], preferred:NODE, bind:NODES or off; or small=RULE,large=RULE; NODES: 0-2,8";
 
 using Kind = Option::Kind;
 
@@ -105,6 +107,8 @@ constexpr Option kOptions[] = {
      [](std::string_view v, Config& c) { return parse_switch(v, c.live); }},
     {"NEBULA_BANNER", kSwitchForm, "0", "Say in one line at the start that Nebula is there, with what options.",
      Kind::kSetting, [](std::string_view v, Config& c) { return parse_switch(v, c.banner); }},
+    {"NEBULA_NUMA", kNumaForm, "local", "Which NUMA nodes memory comes from, where there are several.", Kind::kSetting,
+     [](std::string_view v, Config& c) { return parse_numa(v, c.numa); }},
     {"NEBULA_ABORT_CONF", kSwitchForm, "1", "Exit with status 78 before main when a limit cannot be understood.",
      Kind::kSetting, [](std::string_view v, Config& c) { return parse_switch(v, c.abort_on_bad_limit); }},
     {"NEBULA_HELP", kSwitchForm, "0", "Print this list, then run the program.", Kind::kSetting,
@@ -322,7 +326,82 @@ void write_time(Text& result, std::uint64_t seconds) {
   result << 'Z';
 }
 
+// Takes `word` off the front of `text` if it is there.
+bool take_word(std::string_view& text, std::string_view word) {
+  if (start_of(text, word.size()) != word) return false;
+  text.remove_prefix(word.size());
+  return true;
+}
+
+bool take_node(std::string_view& text, unsigned& node) {
+  std::size_t digits = 0;
+  node = 0;
+  for (; digits < text.size() && text[digits] >= '0' && text[digits] <= '9'; ++digits) {
+    node = node * 10 + static_cast<unsigned>(text[digits] - '0');
+    if (node >= NodeSet::kEnd) return false;
+  }
+  text.remove_prefix(digits);
+  return digits != 0;
+}
+
+// Numbers and ranges of them; a comma that no digit follows is not of the list.
+bool take_nodes(std::string_view& text, NodeSet& nodes) {
+  for (;;) {
+    unsigned first = 0;
+    if (!take_node(text, first)) return false;
+    unsigned last = first;
+    if (take_word(text, "-") && (!take_node(text, last) || last < first)) return false;
+    for (unsigned node = first; node <= last; ++node) nodes.add(node);
+    if (text.size() < 2 || text[0] != ',' || text[1] < '0' || text[1] > '9') return true;
+    text.remove_prefix(1);
+  }
+}
+
+bool take_rule(std::string_view& text, NumaRule& rule) {
+  using Mode = NumaRule::Mode;
+  rule = {};
+  if (take_word(text, "local")) return true;
+  if (take_word(text, "off")) {
+    rule.mode = Mode::kOff;
+    return true;
+  }
+  if (take_word(text, "interleave")) {
+    rule.mode = Mode::kInterleave;
+    return !take_word(text, ":") || take_nodes(text, rule.nodes);
+  }
+  if (take_word(text, "preferred:")) {
+    rule.mode = Mode::kPreferred;
+    return take_nodes(text, rule.nodes) && rule.nodes.count() == 1;
+  }
+  rule.mode = Mode::kBind;
+  return take_word(text, "bind:") && take_nodes(text, rule.nodes);
+}
+
 }  // namespace
+
+bool parse_numa(std::string_view text, NumaRules& rules) {
+  NumaRules read;
+  read.is_given = true;
+  if (start_of(text, 6) != "small=" && start_of(text, 6) != "large=") {
+    if (!take_rule(text, read.small_objects) || !text.empty()) return false;
+    read.large_objects = read.small_objects;
+    rules = read;
+    return true;
+  }
+  bool has_small = false;
+  bool has_large = false;
+  for (;;) {
+    const bool is_small = take_word(text, "small=");
+    if (!is_small && !take_word(text, "large=")) return false;
+    bool& has = is_small ? has_small : has_large;
+    if (has || !take_rule(text, is_small ? read.small_objects : read.large_objects)) return false;
+    has = true;
+    if (text.empty()) break;
+    if (!take_word(text, ",")) return false;
+  }
+  rules = read;
+  return true;
+}
 
 void expand_path(std::string_view pattern, const Names& names, Text& result) {
   for (std::size_t i = 0; i < pattern.size(); ++i) {

@@ -12,6 +12,7 @@
 
 #include "config/budgets.hpp"
 #include "diag/text.hpp"
+#include "topology/numa_rules.hpp"
 
 namespace nebula::config {
 
@@ -40,6 +41,7 @@ struct Config {
   bool banner = false;
   bool abort_on_bad_limit = true;
   bool help = false;
+  NumaRules numa;
 };
 
 struct Option {
@@ -71,6 +73,10 @@ void print_help();
 // 4096, 64K, 512M, 2G, 1.5GiB: a number, decimal point allowed, and K, M, G or T (powers of 1,024; "B", "i" or "iB" may
 // follow, either case). False for anything else, negative or above 2^63: result unchanged.
 [[nodiscard]] bool parse_size(std::string_view text, std::uint64_t& result);
+
+// local, interleave[:NODES], preferred:NODE, bind:NODES or off; or small=… and large=… of these, by a comma apart. NODES
+// are numbers and ranges of them, 0-2,8. False for anything else: rules unchanged.
+[[nodiscard]] bool parse_numa(std::string_view text, NumaRules& rules);
 
 // What the signs in the name of a file stand for.
 struct Names {

@@ -96,4 +96,19 @@ Text& Text::seconds(std::uint64_t milliseconds) {
   return plain(rest) << " s";
 }
 
+Text& Text::nodes(const NodeSet& set) {
+  if (set.is_empty()) return *this << "none";
+  bool any = false;
+  for (unsigned first = set.next(0); first != NodeSet::kEnd;) {
+    unsigned last = first;
+    while (set.has(last + 1)) ++last;
+    if (any) *this << ',';
+    plain(first);
+    if (last != first) (*this << '-').plain(last);
+    any = true;
+    first = set.next(last + 1);
+  }
+  return *this;
+}
+
 }  // namespace nebula

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "base/node_set.hpp"
+
 namespace nebula {
 
 // At most the first `most` bytes; string_view::substr would need the C++ library for the error it may throw.
@@ -33,6 +35,7 @@ class Text {
   Text& left(std::string_view words, unsigned width);
   Text& right(std::string_view words, unsigned width);
   Text& seconds(std::uint64_t milliseconds);     // 1.234 s
+  Text& nodes(const NodeSet& set);               // 0-2,8, as the kernel writes it; "none"
 
   [[nodiscard]] std::string_view view() const { return {buffer_, length_}; }
   [[nodiscard]] std::size_t length() const { return length_; }

@@ -13,6 +13,7 @@
 #include "heap/reclaim.hpp"
 #include "heap/requests.hpp"
 #include "heap/signal_arena.hpp"
+#include "node_heap/placement.hpp"
 #include "os/process.hpp"
 #include "spans/large.hpp"
 
@@ -104,7 +105,23 @@ void conclude(const Request& request, SizeClass c) {
 
 bool deallocate_large(void* pointer) {
   const HoldGate hold;
-  return large::deallocate(node_heap.spans(), pointer);
+  NodeHeap& heap = NodeHeap::of(static_cast<UnitIndex>(unit_of(pointer)));
+  if (!large::deallocate(heap.spans(), pointer)) return false;
+  if (NodeHeap::count() > 1 && heap.id() != placement::large_here()) heap.count_returned(1);
+  return true;
+}
+
+// From the heap that this thread should take from, or one that helps it out; 0 when none has any.
+Address allocate_from_spans(std::size_t bytes, std::size_t alignment, large::Contents contents) {
+  NodeHeap& heap = NodeHeap::at(placement::large_here());
+  if (const Address object = large::allocate(heap.spans(), bytes, alignment, contents)) return object;
+  for (unsigned i = 0; i < heap.helpers(); ++i) {
+    const Address object = large::allocate(heap.helper(i).spans(), bytes, alignment, contents);
+    if (object == 0) continue;
+    heap.count_fallback();
+    return object;
+  }
+  return 0;
 }
 
 [[gnu::noinline]] void tick(ThreadHeap& heap) {
@@ -122,7 +139,9 @@ void after_slow_path() {
   }
   attend_soft_limit();
   ThreadHeap* const heap = current_heap;
-  if (!thread_heap::is_none(heap) && (++heap->slow_calls & slow_calls_between_ticks.load(kRelaxed)) == 0) tick(*heap);
+  if (thread_heap::is_none(heap)) return;
+  thread_heap::refresh(*heap);
+  if ((++heap->slow_calls & slow_calls_between_ticks.load(kRelaxed)) == 0) tick(*heap);
 }
 
 void* allocate_from_class(SizeClass c) {
@@ -168,7 +187,7 @@ void* allocate_large(std::size_t size, std::size_t alignment, large::Contents co
       request,
       [=] {
         const HoldGate hold;
-        return reinterpret_cast<void*>(large::allocate(node_heap.spans(), bytes, alignment, contents));
+        return reinterpret_cast<void*>(allocate_from_spans(bytes, alignment, contents));
       },
       [=]() -> void* {
         void* const target = signal_arena::allocate(bytes, alignment);
@@ -222,11 +241,11 @@ void* resize_large(void* pointer, std::size_t old_size, std::size_t size) {
       request,
       [&]() -> void* {
         const HoldGate hold;
-        SpanHeap& spans = node_heap.spans();
+        SpanHeap& spans = NodeHeap::of(head).spans();
         if (large::resize_in_place(spans, head, size)) return pointer;
         if (old_size >= kMoveByPageTable)
           if (const Address moved = large::grow_by_moving_pages(spans, head, size)) return reinterpret_cast<void*>(moved);
-        const Address target = large::allocate(spans, size, 1, large::Contents::kAny);
+        const Address target = allocate_from_spans(size, 1, large::Contents::kAny);
         copies = target != 0;
         return reinterpret_cast<void*>(target);
       },
@@ -304,7 +323,7 @@ void deallocate_slow(void* pointer, const char* call) {
     ThreadHeap* const heap = current_heap;
     if (thread_heap::is_none(heap)) {
       thread_heap::free_direct(c, pointer, call);
-    } else if (heap->slots()[heap->word[use].load(kRelaxed) & 0xffff] == pointer) {
+    } else if (thread_heap::was_freed_last(*heap, c, pointer)) {
       const UnitIndex unit = slab::first_unit(static_cast<UnitIndex>(unit_of(pointer)), c);
       const std::size_t offset = reinterpret_cast<Address>(pointer) - address_of_unit(unit);
       misuse::double_free_of_slot(pointer, slot_at(c, offset), slot_size(c), call);

@@ -42,6 +42,11 @@ constinit std::uint64_t stalled_before_at = 0;
 
 Step after(Step step) { return static_cast<Step>(static_cast<int>(step) + 1); }
 
+template <class Visitor>
+void for_each_node_heap(Visitor visit) {
+  for (unsigned heap = 0; heap < NodeHeap::count(); ++heap) visit(NodeHeap::at(static_cast<HeapId>(heap)));
+}
+
 std::size_t run(Step step, std::size_t enough) {
   if (step == Step::kOwnPools) {
     if (!thread_heap::is_none(current_heap)) thread_heap::flush_all(*current_heap);
@@ -53,12 +58,26 @@ std::size_t run(Step step, std::size_t enough) {
   }
   const HoldGate hold;
   switch (step) {
-    case Step::kDepots: node_heap.drain_depots(NodeHeap::Depots::kAll); return 0;
-    case Step::kEmptySlabs: node_heap.release_empty_slabs(); return 0;
-    case Step::kDirtyPages: return node_heap.spans().purge(SpanHeap::Purge::kEverything, enough);
-    case Step::kAllDirtyPages:
-      return node_heap.spans().purge(SpanHeap::Purge::kEverything, kAll) + node_heap.purge_slab_tails() +
-             large::purge_tails(node_heap.spans());
+    case Step::kDepots:
+      for_each_node_heap([](NodeHeap& heap) { heap.drain_depots(NodeHeap::Depots::kAll); });
+      return 0;
+    case Step::kEmptySlabs:
+      for_each_node_heap([](NodeHeap& heap) { heap.release_empty_slabs(); });
+      return 0;
+    case Step::kDirtyPages: {
+      std::size_t purged = 0;
+      for_each_node_heap([&](NodeHeap& heap) {
+        if (purged < enough) purged += heap.spans().purge(SpanHeap::Purge::kEverything, enough - purged);
+      });
+      return purged;
+    }
+    case Step::kAllDirtyPages: {
+      std::size_t purged = NodeHeap::purge_slab_tails();
+      for_each_node_heap([&](NodeHeap& heap) {
+        purged += heap.spans().purge(SpanHeap::Purge::kEverything, kAll) + large::purge_tails(heap.spans());
+      });
+      return purged;
+    }
     default: return 0;
   }
 }
@@ -227,8 +246,10 @@ void attend_idle_memory() {
   if (pressure_source != config::Pressure::kOff) answer_pressure();
   {
     const HoldGate hold;
-    node_heap.drain_depots(NodeHeap::Depots::kIdle);
-    node_heap.spans().purge(SpanHeap::Purge::kByAge, kAll);
+    for_each_node_heap([](NodeHeap& heap) {
+      heap.drain_depots(NodeHeap::Depots::kIdle);
+      heap.spans().purge(SpanHeap::Purge::kByAge, kAll);
+    });
   }
   for (const std::atomic<Watcher>& each : tick_watchers)
     if (const Watcher watcher = each.load(kRelaxed)) watcher();

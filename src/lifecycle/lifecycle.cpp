@@ -13,6 +13,7 @@
 #include "heap/reclaim.hpp"
 #include "live/live.hpp"
 #include "machine/memory_limit.hpp"
+#include "node_heap/placement.hpp"
 #include "os/process.hpp"
 #include "report/budget_events.hpp"
 #include "report/report.hpp"
@@ -119,14 +120,14 @@ void before_fork() {
   if (in_slow_path || !heap::start()) return;
   const SlowPath slow;
   thread_heap::lock_all();
-  node_heap.lock_all();
+  NodeHeap::lock_all();
   holds_every_lock = true;
 }
 
 void release_after_fork() {
   const SlowPath slow;
   holds_every_lock = false;
-  node_heap.unlock_all();
+  NodeHeap::unlock_all();
   thread_heap::unlock_all();
 }
 
@@ -146,7 +147,7 @@ void in_child() {
   } else {
     pages::reset_in_child();
     thread_heap::reset_in_child();
-    node_heap.reset_in_child();
+    NodeHeap::reset_in_child();
   }
   live::begin_in_child();
 }
@@ -180,7 +181,7 @@ void start(const char* const* environment) {
   wishes.forms = configuration.stats;
   wishes.file = configuration.stats_file;
   if (configuration.stats != 0 || may_abort) report::expect(wishes);
-  heap::start();
+  if (heap::start()) placement::start(configuration.numa);
   heap::watch_thread_exits();
   pthread_atfork(before_fork, in_parent, in_child);
   if (configuration.live) live::begin(environment);

@@ -50,7 +50,7 @@ void put(std::uint64_t& word, std::uint64_t value) { std::atomic_ref(word).store
 void read_classes(State& state) {
   for (unsigned i = 0; i < kClassRows; ++i) {
     const SizeClass c = size_class(i + kClassFirst);
-    const NodeHeap::ClassFacts facts = node_heap.facts(c);
+    const NodeHeap::ClassFacts facts = NodeHeap::facts_of_all(c);
     const thread_heap::PoolFacts pools = thread_heap::pool_facts(c);
     const std::uint64_t live = at_least_zero(facts.slots_outside, pools.pooled + facts.in_depots);
     state.classes[i] = {slot_size(c), pools.allocations + facts.direct_allocations,
@@ -89,7 +89,7 @@ enum class Locks { kNeeded, kWanted };
 bool read_state(State& state, Locks locks) {
   state = {};
   const bool pools_locked = thread_heap::try_lock_all_for(0);
-  const bool all_locked = pools_locked && node_heap.try_lock_all_for(0);
+  const bool all_locked = pools_locked && NodeHeap::try_lock_all_for(0);
   if (locks == Locks::kNeeded && !all_locked) {
     if (pools_locked) thread_heap::unlock_all();
     return false;
@@ -105,7 +105,7 @@ bool read_state(State& state, Locks locks) {
   const pages::PurgeCounts purges = pages::purge_counts();
   read_classes(state);
   read_threads(state);
-  if (all_locked) node_heap.unlock_all();
+  if (all_locked) NodeHeap::unlock_all();
   if (pools_locked) thread_heap::unlock_all();
 
   state.purges = purges.purges;

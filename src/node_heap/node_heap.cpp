@@ -7,12 +7,15 @@
 #include "budget/size_limits.hpp"
 #include "budget/usage.hpp"
 #include "diag/misuse.hpp"
+#include "spans/frontier.hpp"
 
 namespace nebula {
 
 constinit NodeHeap node_heap;
-constinit SpanHeap NodeHeap::spans_;
 constinit unsigned NodeHeap::shard_mask_ = kShards - 1;
+constinit SpanHeap NodeHeap::first_spans_;
+constinit std::atomic<unsigned> NodeHeap::last_shard_{0};
+constinit std::atomic<unsigned> NodeHeap::heaps_{1};
 
 namespace {
 
@@ -21,26 +24,12 @@ constexpr unsigned kLookedAtMost = 8;  // slabs of a list, for one to take over
 
 constexpr NodeHeap::Shard kFirstShard{0};
 
-std::uint8_t shard_of(UnitIndex slab_unit) {
-  // acquire: pairs with the release in add_slab; see is_guarded.
-  return slab::at(slab_unit).shard.load(std::memory_order_acquire);
-}
-
 bool is_of_class(UnitIndex unit, SizeClass c) { return unit_use(unit).load(std::memory_order_relaxed) == index_of(c); }
 
-// The shard to lock for the slab of class c that a unit lies in, as far as can be told without that lock.
-NodeHeap::Shard home_of(UnitIndex unit, SizeClass c) {
-  return is_of_class(unit, c) ? static_cast<NodeHeap::Shard>(shard_of(slab::first_unit(unit, c))) : kFirstShard;
-}
-
-NodeHeap::Shard home_of(const void* slot, SizeClass c) { return home_of(static_cast<UnitIndex>(unit_of(slot)), c); }
-
-// Under the lock of the class in a shard: whether the unit lies in one of its slabs. The shard is read before the class: a
-// unit that another thread is just making a slab of this shard has lost its old class by then and gets the new one under the
-// lock held here.
-bool is_guarded(UnitIndex unit, SizeClass c, NodeHeap::Shard shard) {
-  return shard_of(slab::first_unit(unit, c)) == static_cast<std::uint8_t>(shard) && is_of_class(unit, c);
-}
+static_assert(sizeof(NodeHeap) % alignof(SpanHeap) == 0);
+static_assert(sizeof(NodeHeap) + sizeof(SpanHeap) <= kNodeHeapBytes);
+static_assert(kAway == kUnitUses);
+static_assert(kAway + kClassEnd <= 0x100, "a view has a byte for a unit");
 
 // How many slots the account of the class's size has room for: those wanted and what a slab may add to them, or fewer down to
 // one. They are charged.
@@ -66,14 +55,104 @@ void NodeHeap::set_processors(unsigned processors) {
   shard_mask_ = (shards < kShards ? shards : kShards) - 1;
 }
 
+// The home to lock for the slab of class c that a unit lies in, as far as can be told without that lock.
+NodeHeap::Home NodeHeap::home_of(UnitIndex unit, SizeClass c) {
+  if (!is_of_class(unit, c)) return node_heap.home(kFirstShard);
+  // acquire: pairs with the release in add_slab; see is_guarded.
+  return static_cast<Home>(slab::at(slab::first_unit(unit, c)).home.load(std::memory_order_acquire));
+}
+
+// Under the lock of the class in a home: whether the unit lies in one of its slabs. The home is read before the class: a
+// unit that another thread is just making a slab of this home has lost its old class by then and gets the new one under the
+// lock held here.
+bool NodeHeap::is_guarded(UnitIndex unit, SizeClass c, Home home) {
+  const std::uint16_t found = slab::at(slab::first_unit(unit, c)).home.load(std::memory_order_acquire);
+  return found == static_cast<std::uint16_t>(home) && is_of_class(unit, c);
+}
+
+HeapId NodeHeap::heap_of_slab(UnitIndex unit, SizeClass c) { return heap_of(home_of(unit, c)).id_; }
+
+bool NodeHeap::make(unsigned count) {
+  constexpr std::size_t kBytes = sizeof(NodeHeap) + sizeof(SpanHeap);
+  if (count <= 1 || NodeHeap::count() != 1) return false;
+  const std::size_t units = heap_map.mapped_units.load(std::memory_order_relaxed);
+  const std::size_t bytes = (count - 1) * round_up(kBytes, kPageSize) + count * round_up(units, kPageSize);
+  if (!pages::commit_metadata(bytes)) return false;
+  for (unsigned i = 1; i < count; ++i) {
+    const auto id = static_cast<HeapId>(i);
+    if (!pages::map_piece(pages::Area::kNodeHeaps, id * kNodeHeapBytes, round_up(kBytes, kPageSize))) {
+      pages::uncommit_metadata(bytes);
+      return false;
+    }
+    NodeHeap& heap = at(id);  // as the kernel gives it: all its locks are of rank 0
+    heap.id_ = id;
+    SpanHeap::begin_at(&heap + 1, id);
+  }
+  // Nothing of the first heap changes meanwhile: no slab comes or goes, and the frontier stands still.
+  lock_all();
+  const bool has_views = pages::begin_views(count, units);
+  if (has_views) {
+    for (UnitIndex unit = 0; unit < units; ++unit) {
+      const unsigned use = unit_use(unit).load(std::memory_order_relaxed);
+      if (is_size_class(use)) node_heap.set_class(unit, 1, size_class(use));
+    }
+  }
+  unlock_all();
+  if (!has_views) {
+    pages::uncommit_metadata(bytes);
+    return false;
+  }
+  heaps_.store(count, std::memory_order_relaxed);
+  return true;
+}
+
+void NodeHeap::set_class(UnitIndex first, std::size_t units, SizeClass c) const {
+  const auto own = static_cast<std::uint8_t>(index_of(c));
+  const unsigned views = pages::views.load(std::memory_order_relaxed);
+  for (std::size_t unit = first; unit < first + units; ++unit) {
+    // Relaxed, like the class map: set before a pointer into the unit is handed out.
+    for (unsigned heap = 0; heap < views; ++heap)
+      view_of(static_cast<HeapId>(heap))[unit].store(heap == id_ ? own : static_cast<std::uint8_t>(kAway + own),
+                                                     std::memory_order_relaxed);
+    unit_use(unit).store(own, std::memory_order_relaxed);
+  }
+}
+
+void NodeHeap::set_nothing(UnitIndex first, std::size_t units) {
+  const unsigned views = pages::views.load(std::memory_order_relaxed);
+  for (std::size_t unit = first; unit < first + units; ++unit) {
+    unit_use(unit).store(static_cast<std::uint8_t>(UnitUse::kNothing), std::memory_order_relaxed);
+    for (unsigned heap = 0; heap < views; ++heap)
+      view_of(static_cast<HeapId>(heap))[unit].store(static_cast<std::uint8_t>(UnitUse::kNothing), std::memory_order_relaxed);
+  }
+}
+
+void NodeHeap::set_helpers(const HeapId* helpers, unsigned count) {
+  helpers_count_ = static_cast<std::uint8_t>(count);
+  for (unsigned i = 0; i < count; ++i) helpers_[i] = helpers[i];
+}
+
 void NodeHeap::open(Shard shard) {
   const auto last = static_cast<unsigned>(shard);
-  for (unsigned s = shards(); s <= last; ++s)
-    for (unsigned i = kClassFirst; i < kClassEnd; ++i) classes_[s][i].lock.lock_with_all_others();
+  for (unsigned heap = 0; heap < count(); ++heap)
+    for (unsigned s = shards(); s <= last; ++s)
+      for (unsigned i = kClassFirst; i < kClassEnd; ++i)
+        at(static_cast<HeapId>(heap)).classes_[s][i].lock.lock_with_all_others();
   if (last >= shards()) last_shard_.store(last, std::memory_order_relaxed);
 }
 
 unsigned NodeHeap::refill(SizeClass c, void** end, unsigned wanted, unsigned room, Source source, Shard shard) {
+  if (const unsigned got = refill_from_own(c, end, wanted, room, source, shard)) return got;
+  for (unsigned i = 0; i < helpers(); ++i) {
+    const unsigned got = helper(i).refill_from_own(c, end, wanted, room, source, shard);
+    if (got == 0) continue;
+    count_fallback();
+    return got;
+  }
+  return 0;
+}
+
+unsigned NodeHeap::refill_from_own(SizeClass c, void** end, unsigned wanted, unsigned room, Source source, Shard shard) {
   if (source == Source::kDepotFirst)
     if (const unsigned got = take_from_depot(c, end, wanted, room, shard)) return got;
   unsigned got = 0;
@@ -155,7 +234,7 @@ bool NodeHeap::take_over_slab(SizeClass c, Shard shard) NEBULA_UNCHECKED {
         from.facts.slots_outside -= slab.outside();
         to.facts.slots_outside += slab.outside();
         ++to.facts.takeovers;
-        slab.shard.store(static_cast<std::uint8_t>(mine), std::memory_order_relaxed);
+        slab.home.store(static_cast<std::uint16_t>(home(shard)), std::memory_order_relaxed);
         link(to, unit);
         return true;
       }
@@ -167,20 +246,19 @@ bool NodeHeap::take_over_slab(SizeClass c, Shard shard) NEBULA_UNCHECKED {
 // Without the class's lock: the span heap may go to the system. Two threads may each add one; neither is lost.
 bool NodeHeap::add_slab(SizeClass c, Shard shard) {
   const Units units = {units_per_slab(c)};
-  const UnitIndex first = spans_.take(units, units);
+  const UnitIndex first = spans().take(units, units);
   if (first == kNoUnit) return false;
   // A slab whose first slot the budget refuses would be taken and given back for ever.
   if (!pages::commit({first_page_of(first), pages_for(slot_size(c))}, slab::reserve_for(c))) {
-    spans_.give_back(first, units);
+    spans().give_back(first, units);
     return false;
   }
   slab::begin(first, c);
   // release: whoever reads it sees that the unit has lost its last class.
-  slab::at(first).shard.store(static_cast<std::uint8_t>(shard), std::memory_order_release);
+  slab::at(first).home.store(static_cast<std::uint16_t>(home(shard)), std::memory_order_release);
   Class& of = class_of(shard, c);
   LockGuard guard(of.lock);
-  for (std::size_t i = 0; i < units.count; ++i)
-    unit_use(first + i).store(static_cast<std::uint8_t>(index_of(c)), std::memory_order_relaxed);
+  set_class(first, units.count, c);
   ++of.facts.slabs;
   link(of, first);
   return true;
@@ -228,17 +306,18 @@ void NodeHeap::relink(Class& of, UnitIndex unit) {
 
 void NodeHeap::release(Class& of, UnitIndex unit) {
   const Units units = {units_per_slab(slab::at(unit).size_class)};
-  for (std::size_t i = 0; i < units.count; ++i)
-    unit_use(unit + i).store(static_cast<std::uint8_t>(UnitUse::kNothing), std::memory_order_relaxed);
+  set_nothing(unit, units.count);
   --of.facts.slabs;
-  spans_.give_back(unit, units);
+  spans().give_back(unit, units);
 }
 
 void NodeHeap::flush(SizeClass c, void* const* slots, unsigned count, Source source, const char* call) {
   if (source == Source::kDepotFirst) {
     const unsigned batch = kSizeClasses.batch[index_of(c)];
     // A batch waits where its first slot is at home: what one thread hands to another comes back to it.
-    while (count >= batch && depot(home_of(*slots, c), c).deposit(c, slots)) {
+    while (count >= batch) {
+      const Home home = home_of(static_cast<UnitIndex>(unit_of(*slots)), c);
+      if (!heap_of(home).depot(shard_of(home), c).deposit(c, slots)) break;
       slots += batch;
       count -= batch;
     }
@@ -279,13 +358,13 @@ void NodeHeap::put_back(SizeClass c, void* const* slots, unsigned count, Later& 
 // Up to the first that is no slot to put back, which is counted as dropped, or that `later` has no room for.
 NodeHeap::PutBack NodeHeap::put_back_under_one_lock(SizeClass c, void* const* slots, unsigned count, Later& later) {
   PutBack result;
-  const Shard shard = home_of(*slots, c);
-  Class& of = class_of(shard, c);
+  const Home home = home_of(static_cast<UnitIndex>(unit_of(*slots)), c);
+  Class& of = class_at(home, c);
   LockGuard guard(of.lock);
   unsigned back = 0;
   while (result.done < count) {
     const auto raw = static_cast<UnitIndex>(unit_of(slots[result.done]));
-    if (!is_guarded(raw, c, shard)) {
+    if (!is_guarded(raw, c, home)) {
       if (!is_of_class(raw, c)) {
         result.met_misuse = true;
         break;
@@ -297,7 +376,7 @@ NodeHeap::PutBack NodeHeap::put_back_under_one_lock(SizeClass c, void* const* sl
     const UnitIndex unit = slab::first_unit(raw, c);
     // Neighbours in the pool are often neighbours in memory: as many as lie in the same slab.
     const unsigned done = slab::put_back(unit, c, slots + result.done, count - result.done, result.verdict);
-    relink(of, unit);
+    heap_of(home).relink(of, unit);
     result.done += done;
     back += done;
     if (result.verdict != slab::Returned::kBack) {
@@ -380,13 +459,13 @@ std::size_t NodeHeap::purge_slab_tails() {
 
 // The pages behind the mark, and behind the last slot.
 std::size_t NodeHeap::purge_tail_of(UnitIndex unit, SizeClass c) {
-  Shard shard = home_of(unit, c);
+  Home home = home_of(unit, c);
   pages::Range tail;
   for (;;) {
-    LockGuard guard(class_of(shard, c).lock);
-    if (!is_guarded(unit, c, shard)) {
+    LockGuard guard(class_at(home, c).lock);
+    if (!is_guarded(unit, c, home)) {
       if (!is_of_class(unit, c)) return 0;
-      shard = home_of(unit, c);
+      home = home_of(unit, c);
       continue;
     }
     if (slab::at(unit).tail_is_busy) return 0;
@@ -398,16 +477,23 @@ std::size_t NodeHeap::purge_tail_of(UnitIndex unit, SizeClass c) {
   }
   const std::size_t bytes = pages::committed_in(tail).bytes();
   const bool done = pages::purge(tail);
-  Class& of = class_of(shard, c);  // nobody takes over a slab whose tail is busy
+  Class& of = class_at(home, c);  // nobody takes over a slab whose tail is busy
   LockGuard guard(of.lock);
   slab::at(unit).tail_is_busy = false;
-  relink(of, unit);
+  heap_of(home).relink(of, unit);
   return done ? bytes : 0;
 }
 
-std::uint64_t NodeHeap::slots_in_depots(SizeClass c) const {
+std::uint64_t NodeHeap::slots_in_depots(SizeClass c) {
   std::uint64_t sum = 0;
-  for (unsigned s = 0; s < shards(); ++s) sum += depots_[s][index_of(c)].slots(c);
+  for (unsigned heap = 0; heap < count(); ++heap)
+    for (unsigned s = 0; s < shards(); ++s) sum += at(static_cast<HeapId>(heap)).depots_[s][index_of(c)].slots(c);
+  return sum;
+}
+
+std::uint64_t NodeHeap::dirty_bytes_of_all() {
+  std::uint64_t sum = 0;
+  for (unsigned heap = 0; heap < count(); ++heap) sum += at(static_cast<HeapId>(heap)).spans().facts().dirty_bytes;
   return sum;
 }
 
@@ -433,33 +519,69 @@ NodeHeap::ClassFacts NodeHeap::facts(SizeClass c) const NEBULA_UNCHECKED {
   return sum;
 }
 
+NodeHeap::ClassFacts NodeHeap::facts_of_all(SizeClass c) {
+  ClassFacts sum = node_heap.facts(c);
+  for (unsigned heap = 1; heap < count(); ++heap) {
+    const ClassFacts of = at(static_cast<HeapId>(heap)).facts(c);
+    sum.slabs += of.slabs;
+    sum.slots_outside += of.slots_outside;
+    sum.direct_allocations += of.direct_allocations;
+    sum.direct_frees += of.direct_frees;
+    sum.dropped += of.dropped;
+    sum.contended += of.contended;
+    sum.refills += of.refills;
+    sum.flushes += of.flushes;
+    sum.in_depots += of.in_depots;
+    sum.deposits += of.deposits;
+    sum.withdrawals += of.withdrawals;
+    sum.takeovers += of.takeovers;
+  }
+  return sum;
+}
+
+NodeHeap::Traffic NodeHeap::traffic() const {
+  constexpr auto kRelaxed = std::memory_order_relaxed;
+  return {returned_.load(kRelaxed), fallbacks_.load(kRelaxed), arrivals_.load(kRelaxed)};
+}
+
+// The locks of all classes, numbered through shards and heaps.
+Lock& NodeHeap::class_lock(unsigned n) {
+  constexpr unsigned kClasses = kClassEnd - kClassFirst;
+  const unsigned shard = n / kClasses % shards();
+  return at(static_cast<HeapId>(n / kClasses / shards())).classes_[shard][kClassFirst + n % kClasses].lock;
+}
+
+unsigned NodeHeap::class_locks() { return count() * shards() * (kClassEnd - kClassFirst); }
+
 void NodeHeap::lock_all() NEBULA_UNCHECKED {
-  for (unsigned s = 0; s < shards(); ++s)
-    for (unsigned i = kClassFirst; i < kClassEnd; ++i) classes_[s][i].lock.lock();
-  spans_.lock_quiet();
+  for (unsigned n = 0; n < class_locks(); ++n) class_lock(n).lock();
+  for (unsigned heap = 0; heap < count(); ++heap) at(static_cast<HeapId>(heap)).spans().lock_quiet();
 }
 
 bool NodeHeap::try_lock_all_for(unsigned milliseconds) NEBULA_UNCHECKED {
-  const unsigned all = shards() * kClassEnd;
-  const auto lock_at = [this](unsigned n) -> Lock* {
-    return n % kClassEnd < kClassFirst ? nullptr : &classes_[n / kClassEnd][n % kClassEnd].lock;
-  };
-  unsigned locked = 0;
-  while (locked < all && (lock_at(locked) == nullptr || lock_at(locked)->try_lock_for(milliseconds))) ++locked;
-  if (locked == all && spans_.lock().try_lock_for(milliseconds)) return true;
-  while (locked > 0)
-    if (Lock* const lock = lock_at(--locked)) lock->unlock();
+  unsigned classes = 0;
+  unsigned spans = 0;
+  while (classes < class_locks() && class_lock(classes).try_lock_for(milliseconds)) ++classes;
+  if (classes == class_locks())
+    while (spans < count() && at(static_cast<HeapId>(spans)).spans().lock().try_lock_for(milliseconds)) ++spans;
+  if (spans == count()) return true;
+  while (spans > 0) at(static_cast<HeapId>(--spans)).spans().lock().unlock();
+  while (classes > 0) class_lock(--classes).unlock();
   return false;
 }
 
 void NodeHeap::unlock_all() NEBULA_UNCHECKED {
-  spans_.lock().unlock();
-  for (unsigned s = shards(); s-- > 0;)
-    for (unsigned i = kClassEnd - 1; i >= kClassFirst; --i) classes_[s][i].lock.unlock();
+  for (unsigned heap = count(); heap-- > 0;) at(static_cast<HeapId>(heap)).spans().lock().unlock();
+  for (unsigned n = class_locks(); n-- > 0;) class_lock(n).unlock();
 }
 
 void NodeHeap::reset_in_child() {
   Depot::reset_in_child();
+  for (unsigned heap = 0; heap < count(); ++heap) at(static_cast<HeapId>(heap)).reset_own_in_child();
+  frontier.reset_in_child();
+}
+
+void NodeHeap::reset_own_in_child() NEBULA_UNCHECKED {
   Halfway halfway = {};
   for (unsigned s = 0; s < shards(); ++s) {
     for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
@@ -470,7 +592,7 @@ void NodeHeap::reset_in_child() {
     }
   }
   rebuild(halfway);
-  spans_.reset_in_child();
+  spans().reset_in_child();
 }
 
 // What a thread that is gone was changing is made anew, from what no half-done change can have spoilt: the class map and the
@@ -488,18 +610,17 @@ void NodeHeap::rebuild(const Halfway& halfway) NEBULA_UNCHECKED {
   const std::uint64_t end = heap_map.mapped_units.load(std::memory_order_relaxed);
   for (UnitIndex unit = 0; unit < end; ++unit) {
     const unsigned i = unit_use(unit).load(std::memory_order_relaxed);
-    if (!is_size_class(i)) continue;
+    if (!is_size_class(i) || !spans().is_own(region_of(unit))) continue;
     const SizeClass c = size_class(i);
     const UnitIndex first = slab::first_unit(unit, c);
     if (first != unit) {  // the rest of a slab, which was on its way to the spans when its first unit is no more
-      if (!is_of_class(first, c)) unit_use(unit).store(static_cast<std::uint8_t>(UnitUse::kNothing), std::memory_order_relaxed);
+      if (!is_of_class(first, c)) set_nothing(unit, 1);
       continue;
     }
     slab::at(unit).tail_is_busy = false;
-    const unsigned s = shard_of(unit);
-    if (s >= kShards || !halfway[s][i]) continue;
-    for (std::size_t u = 1; u < units_per_slab(c); ++u)
-      unit_use(unit + u).store(static_cast<std::uint8_t>(i), std::memory_order_relaxed);
+    const auto s = static_cast<unsigned>(shard_of(home_of(unit, c)));
+    if (!halfway[s][i]) continue;
+    set_class(unit, units_per_slab(c), c);
     slab::recount(unit);
     ++classes_[s][i].facts.slabs;
     classes_[s][i].facts.slots_outside += slab::at(unit).outside();

@@ -1,5 +1,6 @@
-// The heap of one NUMA node: for each class its slabs and its depot, and the spans that slabs and large objects are made
-// of. There is one node for now; everything that would differ by node is in here.
+// One heap: for each class its slabs and its depot, and the spans that slabs and large objects are made of. There is one
+// for each NUMA node, or for whatever else memory is kept apart by (placement.hpp says which is for what); where there is
+// nothing to keep apart, the first is alone. Each has regions of its own, so an address names its heap.
 //
 // A class is divided into shards, each with its own lock, slabs and depot. A thread takes from one shard only, so two threads
 // share neither a lock nor the cache lines of neighbouring slots; what is freed goes home to the shard of its slab, whoever
@@ -24,6 +25,16 @@ class NodeHeap {
  public:
   constexpr NodeHeap() = default;
 
+  // The heap with this number, which exists.
+  [[nodiscard]] static NodeHeap& at(HeapId id);
+  [[nodiscard]] static unsigned count() { return heaps_.load(std::memory_order_relaxed); }
+  // The heap of a unit below what is mapped.
+  [[nodiscard]] static NodeHeap& of(UnitIndex unit) { return at(region_at(region_of(unit)).heap); }
+  // Makes as many heaps as there are not yet, with a view for each. Once, before other threads run. False: system or budget
+  // refuses, and there is the first alone.
+  [[nodiscard]] static bool make(unsigned count);
+  [[nodiscard]] HeapId id() const { return id_; }
+
   enum class Shard : std::uint8_t {};
   static constexpr unsigned kShards = 8;
   // As many as processors run threads at a time, up to the next power of two: more would only hold more memory. Before there
@@ -31,7 +42,7 @@ class NodeHeap {
   static void set_processors(unsigned processors);
   [[nodiscard]] static Shard shard_for(std::uint32_t thread_heap) { return static_cast<Shard>(thread_heap & shard_mask_); }
   // Before the first refill from it, under the registry's lock: whoever holds all locks holds that, so none appears meanwhile.
-  void open(Shard shard);
+  static void open(Shard shard);
 
   enum class Source {
     kDepotFirst,
@@ -41,8 +52,9 @@ class NodeHeap {
   // budget have no more. At the limit of the class's size as few as one.
   [[nodiscard]] unsigned refill(SizeClass c, void** end, unsigned wanted, unsigned room, Source source, Shard shard);
 
-  // Takes slots back, each to its own shard. What proves to be no free slot is reported as misuse of `call`, and dropped.
-  void flush(SizeClass c, void* const* slots, unsigned count, Source source, const char* call);
+  // Takes slots back, each to its own heap and shard. What proves to be no free slot is reported as misuse of `call`, and
+  // dropped.
+  static void flush(SizeClass c, void* const* slots, unsigned count, Source source, const char* call);
 
   // What direct() callers did, for the counts: threads without a heap, whose slots pass through no pool.
   void count_direct_allocation(SizeClass c);
@@ -53,9 +65,26 @@ class NodeHeap {
   void drain_depots(Depots which);
   void release_empty_slabs();
   // Gives back committed pages behind the marks of slabs and behind their last slots.
-  std::size_t purge_slab_tails();
+  static std::size_t purge_slab_tails();  // of all heaps
 
-  [[nodiscard]] SpanHeap& spans() { return spans_; }
+  [[nodiscard]] SpanHeap& spans();
+  // Whose the slab is that this unit of class c lies in.
+  [[nodiscard]] static HeapId heap_of_slab(UnitIndex unit, SizeClass c);
+  // In this order others help out when this heap has no more to give. Set before other threads use it.
+  void set_helpers(const HeapId* helpers, unsigned count);
+
+  struct Traffic {
+    std::uint64_t returned = 0;    // slots that threads of other heaps freed
+    std::uint64_t fallbacks = 0;   // requests that another heap had to meet
+    std::uint64_t arrivals = 0;    // threads that came from another heap
+  };
+  [[nodiscard]] Traffic traffic() const;
+  void count_returned(unsigned slots) { returned_.fetch_add(slots, std::memory_order_relaxed); }
+  void count_fallback() { fallbacks_.fetch_add(1, std::memory_order_relaxed); }
+  void count_arrival() { arrivals_.fetch_add(1, std::memory_order_relaxed); }
+  // The helpers, nearest first.
+  [[nodiscard]] unsigned helpers() const { return helpers_count_; }
+  [[nodiscard]] NodeHeap& helper(unsigned i) const { return at(helpers_[i]); }
 
   struct ClassFacts {
     std::uint64_t slabs = 0;
@@ -72,14 +101,16 @@ class NodeHeap {
     std::uint64_t takeovers = 0;  // slabs that one shard took over from another
   };
   [[nodiscard]] ClassFacts facts(SizeClass c) const;  // over all shards
-  [[nodiscard]] std::uint64_t slots_in_depots(SizeClass c) const;  // without locks
+  [[nodiscard]] static std::uint64_t slots_in_depots(SizeClass c);  // of all heaps, without locks
+  [[nodiscard]] static std::uint64_t dirty_bytes_of_all();
+  [[nodiscard]] static ClassFacts facts_of_all(SizeClass c);  // over all heaps too
 
-  // The locks of all classes and then the spans', in rank order, for fork and the report.
-  void lock_all();
-  [[nodiscard]] bool try_lock_all_for(unsigned milliseconds);
-  void unlock_all();
+  // The locks of all classes and then the spans' of all heaps, in rank order, for fork and the report.
+  static void lock_all();
+  [[nodiscard]] static bool try_lock_all_for(unsigned milliseconds);
+  static void unlock_all();
   // In the child of a fork that could not take the locks: what others held or had begun is free and has ended.
-  void reset_in_child();
+  static void reset_in_child();
 
  private:
   // List 0 is no list: a slab with nothing to give. Then by what is available, fullest first, then the empty ones.
@@ -92,6 +123,17 @@ class NodeHeap {
     std::uint64_t withdrawals_seen NEBULA_GUARDED_BY(lock) = 0;  // at the last look for idle depots
     ClassFacts facts NEBULA_GUARDED_BY(lock) = {};
   };
+
+  // A heap and a shard of it, in the form that a slab has.
+  enum class Home : std::uint16_t {};
+  [[nodiscard]] Home home(Shard shard) const {
+    return static_cast<Home>(id_ * kShards + static_cast<unsigned>(shard));
+  }
+  [[nodiscard]] static NodeHeap& heap_of(Home home) { return at(static_cast<HeapId>(static_cast<unsigned>(home) / kShards)); }
+  [[nodiscard]] static Shard shard_of(Home home) { return static_cast<Shard>(static_cast<unsigned>(home) % kShards); }
+  [[nodiscard]] static Class& class_at(Home home, SizeClass c) { return heap_of(home).class_of(shard_of(home), c); }
+  [[nodiscard]] static Home home_of(UnitIndex unit, SizeClass c);
+  [[nodiscard]] static bool is_guarded(UnitIndex unit, SizeClass c, Home home);
 
   // Slots of other shards that a flush met under the lock of one.
   struct Later {
@@ -107,7 +149,7 @@ class NodeHeap {
 
   [[nodiscard]] Class& class_of(Shard shard, SizeClass c) { return classes_[static_cast<unsigned>(shard)][index_of(c)]; }
   [[nodiscard]] Depot& depot(Shard shard, SizeClass c) { return depots_[static_cast<unsigned>(shard)][index_of(c)]; }
-  [[nodiscard]] unsigned shards() const { return last_shard_.load(std::memory_order_relaxed) + 1; }
+  [[nodiscard]] static unsigned shards() { return last_shard_.load(std::memory_order_relaxed) + 1; }
 
   [[nodiscard]] unsigned take_from_depot(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard);
   [[nodiscard]] unsigned take_from_any_slab(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard);
@@ -118,21 +160,49 @@ class NodeHeap {
   void unlink(Class& of, UnitIndex unit) NEBULA_REQUIRES(of.lock);
   void relink(Class& of, UnitIndex unit) NEBULA_REQUIRES(of.lock);
   void release(Class& of, UnitIndex unit) NEBULA_REQUIRES(of.lock);
-  void put_back(SizeClass c, void* const* slots, unsigned count, Later& later, const char* call);
-  [[nodiscard]] PutBack put_back_under_one_lock(SizeClass c, void* const* slots, unsigned count, Later& later);
+  static void put_back(SizeClass c, void* const* slots, unsigned count, Later& later, const char* call);
+  [[nodiscard]] static PutBack put_back_under_one_lock(SizeClass c, void* const* slots, unsigned count, Later& later);
   void drain(SizeClass c, Shard shard);
   using Halfway = bool[kShards][kClassEnd];
+  void reset_own_in_child();
   void rebuild(const Halfway& halfway);
-  std::size_t purge_tail_of(UnitIndex unit, SizeClass c);
+  static std::size_t purge_tail_of(UnitIndex unit, SizeClass c);
+
+  [[nodiscard]] static Lock& class_lock(unsigned n);
+  [[nodiscard]] static unsigned class_locks();
+
+  // What a unit is used for, in the class map and in every view.
+  void set_class(UnitIndex first, std::size_t units, SizeClass c) const;
+  static void set_nothing(UnitIndex first, std::size_t units);
+  [[nodiscard]] unsigned refill_from_own(SizeClass c, void** end, unsigned wanted, unsigned room, Source source, Shard shard);
 
   static constinit unsigned shard_mask_;
-  std::atomic<unsigned> last_shard_{0};  // that was ever used; relaxed: read by those who hold the registry, or as a hint
+  // Relaxed: read by those who hold the registry, or as a hint.
+  static constinit std::atomic<unsigned> last_shard_;  // that was ever used
+  static constinit std::atomic<unsigned> heaps_;
+
+  HeapId id_ = kFirstHeap;
+  std::uint8_t helpers_count_ = 0;
+  HeapId helpers_[kNodeHeapsMost] = {};
+  std::atomic<std::uint64_t> returned_{0};  // all relaxed: totals for the report
+  std::atomic<std::uint64_t> fallbacks_{0};
+  std::atomic<std::uint64_t> arrivals_{0};
   Class classes_[kShards][kClassEnd] = {};
   Depot depots_[kShards][kClassEnd] = {};
-  // Apart from the rest, which begins as zeros and so takes no room in the file; one for each node.
-  static constinit SpanHeap spans_;
+  // Of the first heap; apart from the rest, which begins as zeros and so takes no room in the file. Those of the others lie
+  // behind them.
+  static constinit SpanHeap first_spans_;
 };
 
+// The first one, with the number 0.
 extern constinit NodeHeap node_heap;
+
+inline NodeHeap& NodeHeap::at(HeapId id) {
+  return id == kFirstHeap ? node_heap : *reinterpret_cast<NodeHeap*>(record_map.node_heaps + id * kNodeHeapBytes);
+}
+
+inline SpanHeap& NodeHeap::spans() {
+  return id_ == kFirstHeap ? first_spans_ : *reinterpret_cast<SpanHeap*>(this + 1);
+}
 
 }  // namespace nebula

@@ -11,6 +11,9 @@ constinit HeapMap heap_map;
 constinit RecordMap record_map;
 
 namespace pages {
+
+constinit std::atomic<unsigned> views{0};
+
 namespace {
 
 struct AreaState {
@@ -64,11 +67,16 @@ void lay_out(Address metadata_base, RegionIndex regions) {
   place(Area::kBatchRecords, kBatchAreaBytes, 16 * kPageSize);
   place(Area::kThreadHeaps, thread_heaps * kThreadHeapBytes, kThreadHeapBytes);
   place(Area::kSignalArena, kSignalArenaBytes, 0);
+  place(Area::kNodeHeaps, kNodeHeapsMost * kNodeHeapBytes, kNodeHeapBytes);
+  const Address views_start = at;
+  const std::size_t view_bytes = round_up(std::size_t{regions} * kUnitsPerRegion, kRegionSize);
+  at += kNodeHeapsMost * view_bytes;
   const Address base = round_up(at + kClassMapBytes, kBaseAlignment);
   state_of(Area::kClassMap) = {base - kClassMapBytes, regions * kUnitsPerRegion, 0, 16 * kPageSize, 0};
   record_map = {state_of(Area::kRegionRecords).start, state_of(Area::kUnitRecords).start,
                 state_of(Area::kBatchRecords).start, state_of(Area::kThreadHeaps).start,
-                state_of(Area::kSignalArena).start};
+                state_of(Area::kSignalArena).start,   state_of(Area::kNodeHeaps).start,
+                views_start, view_bytes};
   regions_capacity = regions;
   heap_map.base = base;
 }
@@ -88,6 +96,16 @@ bool claim() {
   }
   heap_map.base = 0;
   return false;
+}
+
+bool begin_views(unsigned count, std::size_t units) {
+  for (unsigned i = 0; i < count; ++i) {
+    const auto heap = static_cast<HeapId>(i);
+    state_of(view_area(heap)) = {reinterpret_cast<Address>(view_of(heap)), record_map.view_bytes, 0, 16 * kPageSize, 0};
+    if (!map_metadata(view_area(heap), units)) return false;
+  }
+  views.store(count, std::memory_order_relaxed);
+  return true;
 }
 
 std::size_t capacity_of(Area area) { return state_of(area).capacity; }
@@ -149,6 +167,11 @@ os::MapResult map_regions(RegionIndex first, std::size_t count) {
   const os::MapResult result = os::map_at(address_of_unit(first_unit_of(first)) + skipped, bytes);
   if (result == os::MapResult::kMapped) mapped.fetch_add(bytes, std::memory_order_relaxed);
   return result;
+}
+
+bool place_regions(RegionIndex first, std::size_t count, const os::Placement& placement) {
+  const std::size_t skipped = first == 0 ? kUnitSize : 0;
+  return os::place(address_of_unit(first_unit_of(first)) + skipped, count * kRegionSize - skipped, placement);
 }
 
 std::uint64_t mapped_bytes() { return mapped.load(std::memory_order_relaxed); }

@@ -8,6 +8,10 @@
 //     128 B a region   640 B a unit   512 B each      512 KiB each                        1 B a unit, ends at base
 //
 // Each area is mapped from its start, in steps, never unmapped. The callers serialise the growth of an area.
+//
+// Where there are several node heaps, their own data and a view for each lie between the signal arena and the class map. A
+// view is a class map that tells the slots of its heap's slabs from those of other heaps; only slabs are in it: what it
+// calls nothing, the class map knows.
 #pragma once
 
 #include <atomic>
@@ -16,6 +20,7 @@
 
 #include "base/units.hpp"
 #include "os/memory.hpp"
+#include "os/numa.hpp"
 
 namespace nebula {
 
@@ -37,6 +42,9 @@ struct RecordMap {
   Address batch_records = 0;
   Address thread_heaps = 0;
   Address signal_arena = 0;
+  Address node_heaps = 0;
+  Address views = 0;
+  std::size_t view_bytes = 0;  // of each
 };
 extern constinit RecordMap record_map;
 
@@ -44,12 +52,27 @@ inline constexpr std::size_t kRegionRecordBytes = 128;
 inline constexpr std::size_t kUnitRecordBytes = 640;  // 32 of them fill five pages exactly
 inline constexpr std::size_t kBatchRecordBytes = 512;
 inline constexpr std::size_t kThreadHeapBytes = 512 * kKiB;  // of address; a fraction of it is ever mapped
+inline constexpr std::size_t kNodeHeapBytes = 512 * kKiB;    // likewise
 static_assert(kUnitsPerRegion * kUnitRecordBytes % kPageSize == 0);
+
+// Which node heap: 0 is the one that there always is.
+using HeapId = std::uint8_t;
+inline constexpr unsigned kNodeHeapsMost = 64;
+inline constexpr HeapId kFirstHeap = 0;
 
 // The class map's byte of a unit. Relaxed: a unit's use is set before any pointer into it is handed out, and whoever
 // frees that pointer got it from a thread that knew. A stale answer is possible only for pointers that are no objects.
 [[nodiscard]] inline std::atomic<std::uint8_t>& unit_use(std::uint64_t unit) {
   return *reinterpret_cast<std::atomic<std::uint8_t>*>(heap_map.base - kClassMapBytes + unit);
+}
+
+// What a heap's view has for a unit of a slab of its own is the class; of another's, the class and this.
+inline constexpr unsigned kAway = 104;
+[[nodiscard]] inline std::atomic<std::uint8_t>* view_of(HeapId heap) {
+  return reinterpret_cast<std::atomic<std::uint8_t>*>(record_map.views + heap * record_map.view_bytes);
+}
+[[nodiscard]] inline std::atomic<std::uint8_t>* class_map() {
+  return reinterpret_cast<std::atomic<std::uint8_t>*>(heap_map.base - kClassMapBytes);
 }
 
 [[nodiscard]] inline Address address_of_unit(UnitIndex unit) {
@@ -63,13 +86,31 @@ static_assert(kUnitsPerRegion * kUnitRecordBytes % kPageSize == 0);
 
 namespace pages {
 
-enum class Area : std::uint8_t { kRegionRecords, kUnitRecords, kBatchRecords, kThreadHeaps, kSignalArena, kClassMap, kEnd };
+enum class Area : std::uint8_t {
+  kRegionRecords,
+  kUnitRecords,
+  kBatchRecords,
+  kThreadHeaps,
+  kSignalArena,
+  kNodeHeaps,
+  kClassMap,
+  kViews,  // the first of as many as there can be heaps
+  kEnd = kViews + kNodeHeapsMost,
+};
+[[nodiscard]] constexpr Area view_area(HeapId heap) { return static_cast<Area>(static_cast<unsigned>(Area::kViews) + heap); }
+
+// How many heaps have a view; 0 while there is one heap. Relaxed: set before another heap has anything.
+extern constinit std::atomic<unsigned> views;
 
 // Picks the range; until it has succeeded nothing else here may be called. Called by one thread at a time.
 [[nodiscard]] bool claim();
 
 [[nodiscard]] std::size_t capacity_of(Area area);
 [[nodiscard]] RegionIndex region_capacity();
+
+// Gives the first `count` heaps a view of that many units, all nothing. Once, while no heap but the first is in use and
+// nothing grows. False: none has one.
+[[nodiscard]] bool begin_views(unsigned count, std::size_t units);
 
 // Makes the first `bytes` of an area addressable. Commits nothing.
 [[nodiscard]] bool map_metadata(Area area, std::size_t bytes);
@@ -88,6 +129,9 @@ void uncommit_metadata(std::size_t bytes);
 // Unit 0 is never mapped: no object starts at the base, and the kernel cannot put a huge page under the first region,
 // so that a program with a small heap stays small even where huge pages are "always".
 [[nodiscard]] os::MapResult map_regions(RegionIndex first, std::size_t count);
+
+// Where the pages of these regions come from when they are touched. False when the kernel refuses.
+[[nodiscard]] bool place_regions(RegionIndex first, std::size_t count, const os::Placement& placement);
 
 // For the report: everything addressable, and the committed part of the metadata.
 [[nodiscard]] std::uint64_t mapped_bytes();

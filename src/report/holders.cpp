@@ -22,10 +22,10 @@ class Rest {
   Rest() {
     if (!slow_.entered() || holds_every_lock || heap_map.base == 0) return;
     pools_ = thread_heap::try_lock_all_for(kLockPatienceMilliseconds);
-    node_ = pools_ && node_heap.try_lock_all_for(kLockPatienceMilliseconds);
+    node_ = pools_ && NodeHeap::try_lock_all_for(kLockPatienceMilliseconds);
   }
   ~Rest() {
-    if (node_) node_heap.unlock_all();
+    if (node_) NodeHeap::unlock_all();
     if (pools_) thread_heap::unlock_all();
   }
   Rest(const Rest&) = delete;
@@ -52,7 +52,7 @@ unsigned collect_sizes(std::span<SizeHolder> result) {
   insert(result, count, {0, at_least_zero(large.allocations, large.frees), large.live_bytes});
   for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
     const SizeClass c = size_class(i);
-    const NodeHeap::ClassFacts facts = node_heap.facts(c);
+    const NodeHeap::ClassFacts facts = NodeHeap::facts_of_all(c);
     const std::uint64_t live = at_least_zero(facts.slots_outside, facts.in_depots + thread_heap::pool_facts(c).pooled);
     insert(result, count, {slot_size(c), live, live * slot_size(c)});
   }
@@ -93,9 +93,9 @@ void describe_holders(Text& text) {
     for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
       const SizeClass c = size_class(i);
       pooled += thread_heap::pool_facts(c).pooled * slot_size(c);
-      in_depots += node_heap.facts(c).in_depots * slot_size(c);
+      in_depots += NodeHeap::facts_of_all(c).in_depots * slot_size(c);
     }
-    dirty = node_heap.spans().facts().dirty_bytes;
+    dirty = NodeHeap::dirty_bytes_of_all();
   }
   text << "nebula:   live: ";
   for (unsigned i = 0; i < size_count; ++i) {

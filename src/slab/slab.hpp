@@ -5,7 +5,7 @@
 //
 //   slots outside the slab = bump − free;   slots to be had = free + (capacity − bump)
 //
-// Everything here runs under the lock of the slab's class and shard. No word of ours lies in a slot, so a use after free cannot
+// Everything here runs under the lock of the slab's class and home. No word of ours lies in a slot, so a use after free cannot
 // corrupt the allocator, and a bit already set when a slot comes back is a double free found for nothing.
 #pragma once
 
@@ -32,8 +32,9 @@ struct alignas(kCacheLine) Slab {
   SizeClass size_class;
   std::uint8_t list;        // which list it hangs in
   bool tail_is_busy;        // the pages behind the mark are being purged: it must not move
-  // Whose lock guards this slab; changed under the locks of both, read without to find the one to take.
-  std::atomic<std::uint8_t> shard;
+  // The node heap and shard whose lock guards this slab. The shard changes under the locks of both, and is read without to
+  // find the one to take; the heap never changes.
+  std::atomic<std::uint16_t> home;
   // Never handed out counts as in the slab, and so does the end of the memory that is no slot: whatever is freed there
   // finds its bit set.
   std::uint64_t bitmap[kBitmapWords];

@@ -215,7 +215,7 @@ std::size_t purge_tails(SpanHeap& spans) {
   std::size_t purged = 0;
   const std::uint64_t end = heap_map.mapped_units.load(kRelaxed);
   for (UnitIndex head = 0; head < end; ++head) {
-    if (unit_use(head).load(kRelaxed) != kHead || !spans.try_claim(head)) continue;
+    if (unit_use(head).load(kRelaxed) != kHead || !spans.is_own(region_of(head)) || !spans.try_claim(head)) continue;
     // Claimed before this look: if it is an object now, it stays one until the claim ends. acquire: see begin_object.
     if (unit_use(head).load(std::memory_order_acquire) == kHead) {
       const pages::Range tail = tail_of(head);

@@ -34,7 +34,7 @@ enum class Contents { kAny, kZero };
 // 0 when that cannot be had: nothing changed.
 [[nodiscard]] Address grow_by_moving_pages(SpanHeap& spans, UnitIndex head, std::size_t size);
 
-// Gives back the committed pages behind the objects' ends, in their last units: bytes. The owners may use, resize and free
+// Gives back the committed pages behind the ends of the objects in this heap, in their last units: bytes. The owners may use, resize and free
 // their objects meanwhile.
 std::size_t purge_tails(SpanHeap& spans);
 

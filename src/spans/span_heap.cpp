@@ -2,12 +2,14 @@
 
 #include <bit>
 #include <cstring>
+#include <new>
 
 #include "base/bits.hpp"
 #include "budget/account.hpp"
 #include "diag/message.hpp"
 #include "os/memory.hpp"
 #include "os/process.hpp"
+#include "spans/frontier.hpp"
 
 namespace nebula {
 namespace {
@@ -25,9 +27,6 @@ constexpr std::uint64_t kIdleMilliseconds = 1000;
 constexpr std::uint64_t kKeptDirtyBytes = 4 * kMiB;
 constexpr unsigned kRegionsPerPurge = 4;  // keeps the longest call under about a millisecond
 
-std::size_t record_bytes(std::size_t regions) {
-  return round_up(regions * kUnitsPerRegion, kPageSize) + round_up(regions * kRegionRecordBytes, kPageSize);
-}
 // The span that this thread has claimed, one at a time: what a child of fork keeps of the claims. Set before the claim's
 // bit and cleared after it, under the lock.
 struct Claimed {
@@ -54,7 +53,14 @@ UnitIndex SpanHeap::take(Units count, Units alignment) {
     }
     if (grower_ != 0) {
       wait_for_change();
-    } else if (!grow(count, alignment)) {
+    } else if (!frontier.try_hold()) {
+      lock_.unlock();
+      frontier.wait();
+      lock_.lock();
+    } else {
+      const bool has_grown = grow(count, alignment);
+      frontier.release();
+      if (has_grown) continue;
       if (purging_.count() == 0) return kNoUnit;
       wait_for_change();
     }
@@ -118,6 +124,7 @@ bool SpanHeap::extend(UnitIndex first, Units from, Units to) {
   if (end > std::size_t{regions_} * kUnitsPerRegion) return false;
   for (std::size_t unit = first + from.count; unit < end; ++unit) {
     const Region& region = region_at(region_of(static_cast<UnitIndex>(unit)));
+    if (region.heap != id_) return false;
     if (unit % kUnitsPerRegion == 0 && unit + kUnitsPerRegion <= end) {
       if (region.free_units != kAllUnits) return false;
       unit += kUnitsPerRegion - 1;
@@ -188,6 +195,19 @@ RegionIndex SpanHeap::find_regions(std::size_t count, std::size_t alignment) con
   return kNoRegion;
 }
 
+namespace {
+
+bool map_records(std::size_t regions) {
+  const unsigned views = pages::views.load(std::memory_order_relaxed);
+  for (unsigned heap = 0; heap < views; ++heap)
+    if (!pages::map_metadata(pages::view_area(static_cast<HeapId>(heap)), regions * kUnitsPerRegion)) return false;
+  return pages::map_metadata(pages::Area::kClassMap, regions * kUnitsPerRegion) &&
+         pages::map_metadata(pages::Area::kRegionRecords, regions * kRegionRecordBytes) &&
+         pages::map_metadata(pages::Area::kUnitRecords, regions * kRecordBytesPerRegion);
+}
+
+}  // namespace
+
 bool SpanHeap::commit_unit_records(RegionIndex index) {
   Region& region = region_at(index);
   if (region.has_unit_records) return true;
@@ -196,59 +216,60 @@ bool SpanHeap::commit_unit_records(RegionIndex index) {
   return true;
 }
 
-// True when something was mapped, so that another look is worth it.
+// True when something was mapped, so that another look is worth it. By the holder of the frontier.
 bool SpanHeap::grow(Units count, Units alignment) {
   const std::size_t capacity = pages::region_capacity();
   const std::size_t step = alignment.count > kUnitsPerRegion ? alignment.count / kUnitsPerRegion : 1;
   const std::size_t needed = (count.count + kUnitsPerRegion - 1) / kUnitsPerRegion;
 
-  // The free regions at the end need not be mapped again.
-  std::size_t start = regions_;
+  // This heap's free regions at the end need not be mapped again.
+  const RegionIndex mapped_end = frontier.regions();
+  std::size_t start = mapped_end;
   while (start > 0 && (free_regions_[(start - 1) / 64] >> ((start - 1) % 64) & 1) != 0) --start;
   start = round_up(start, step);
-  if (regions_ == 0 && (count.count >= kUnitsPerRegion || step > 1)) start = step;  // region 0 lacks its first unit
+  if (mapped_end == 0 && (count.count >= kUnitsPerRegion || step > 1)) start = step;  // region 0 lacks its first unit
   if (start > capacity || needed > capacity - start) return false;
   // A large alignment may leave a gap: it stays unmapped, for ever.
-  const auto first = static_cast<RegionIndex>(start > regions_ ? start : regions_);
+  const auto first = static_cast<RegionIndex>(start > mapped_end ? start : mapped_end);
   const std::size_t least = start + needed > first ? start + needed - first : 1;
-  std::size_t wanted = regions_ / 8;
+  std::size_t wanted = mapped_regions_ / 8;
   if (wanted < kGrowthLeast) wanted = kGrowthLeast;
   if (wanted > kGrowthMost) wanted = kGrowthMost;
-  if (regions_ == 0) wanted = 1;
+  if (mapped_end == 0) wanted = 1;
   if (wanted < least) wanted = least;
   if (wanted > capacity - first) wanted = capacity - first;
   if (wanted == 0) return false;
 
-  if (!charge_records(first + wanted)) {
+  if (!frontier.charge_records(first + wanted)) {
     wanted = least;
-    if (!charge_records(first + wanted)) return false;
+    if (!frontier.charge_records(first + wanted)) return false;
   }
   // Either what is asked for fills the regions, or those there are were filled before new ones were needed: a region that stays
   // half empty must not be resident as a whole.
   const bool is_dense = (count.count >= kUnitsPerRegion && count.count * 5 >= needed * kUnitsPerRegion * 4) ||
-                        process_account.committed() / 4 >= regions_ * std::uint64_t{kRegionSize} / 5;
-  const bool is_small_heap = first * kRegionSize < kSmallPagesBytes && wanted * kRegionSize < kSmallPagesBytes;
+                        process_account.committed() / 4 >= mapped_end * std::uint64_t{kRegionSize} / 5;
+  const bool is_small_heap = mapped_regions_ * kRegionSize < kSmallPagesBytes && wanted * kRegionSize < kSmallPagesBytes;
   grower_ = thread_token();
   lock_.unlock();
 
   os::MapResult result = os::MapResult::kRefused;
   for (;;) {
-    const bool has_records = pages::map_metadata(pages::Area::kClassMap, (first + wanted) * kUnitsPerRegion) &&
-                             pages::map_metadata(pages::Area::kRegionRecords, (first + wanted) * kRegionRecordBytes) &&
-                             pages::map_metadata(pages::Area::kUnitRecords, (first + wanted) * kRecordBytesPerRegion);
-    result = has_records ? pages::map_regions(first, wanted) : os::MapResult::kRefused;
+    result = map_records(first + wanted) ? pages::map_regions(first, wanted) : os::MapResult::kRefused;
     if (result != os::MapResult::kRefused || wanted == least) break;
     wanted = wanted / 2 > least ? wanted / 2 : least;
   }
   bool huge = false;
-  if (result == os::MapResult::kMapped && first != 0) {
+  bool is_placed = true;
+  if (result == os::MapResult::kMapped) {
+    if (placement_.policy != os::Policy::kKernel) is_placed = pages::place_regions(first, wanted, placement_);
     // Said without asking /sys whether it matters: a program in a sandbox may not be allowed to open a file any more.
     const Address where = address_of_unit(first_unit_of(first));
     // A huge page is resident as a whole, a budget counts what is committed of it: under one, only the first quarter of
     // the budget is backed by huge pages, so that what the kernel shows stays close to what is counted.
     const bool fits_budget = (first + wanted) * kRegionSize <= process_account.hard_limit() / 4;
     const bool wish = !is_small_heap && is_dense && fits_budget;
-    huge = os::advise_huge_pages(where, wanted * kRegionSize, wish ? os::HugePages::kWanted : os::HugePages::kUnwanted) &&
+    huge = first != 0 &&
+           os::advise_huge_pages(where, wanted * kRegionSize, wish ? os::HugePages::kWanted : os::HugePages::kUnwanted) &&
            wish;
   }
 
@@ -257,50 +278,53 @@ bool SpanHeap::grow(Units count, Units alignment) {
   announce_change();
   if (result == os::MapResult::kRefused) {
     ++growth_refusals_;
-    credit_records(regions_);
+    frontier.credit_records(mapped_end);
     return false;
   }
   if (result == os::MapResult::kTaken) {
     // Something else lives there: leave a hole of one region and go on behind it.
-    regions_ = first + 1;
-    credit_records(regions_);
+    frontier.skip_to(first + 1);
+    frontier.credit_records(first + 1);
     return true;
   }
-  credit_records(first + wanted);  // perhaps less than at first
+  frontier.credit_records(first + wanted);  // perhaps less than at first
   ++growths_;
+  if (!is_placed) ++placement_refusals_;
   if (huge) huge_regions_ += wanted;
-  for (std::size_t i = 0; i < wanted; ++i) region_at(static_cast<RegionIndex>(first + i)).wants_huge_pages = huge;
-  publish(first, wanted);
+  publish(first, wanted, huge);
   return true;
 }
 
-// The class map and the region records are charged as the heap reaches them, page by page, before anything is mapped: a
-// refusal leaves everything as it was.
-bool SpanHeap::charge_records(std::size_t regions) {
-  const std::size_t records = record_bytes(regions);
-  if (records <= charged_records_) return true;
-  if (!pages::commit_metadata(records - charged_records_)) return false;
-  charged_records_ = records;
-  return true;
-}
-
-void SpanHeap::credit_records(std::size_t regions) {
-  const std::size_t records = record_bytes(regions);
-  if (records >= charged_records_) return;
-  pages::uncommit_metadata(charged_records_ - records);
-  charged_records_ = records;
-}
-
-void SpanHeap::publish(RegionIndex first, std::size_t count) {
+void SpanHeap::publish(RegionIndex first, std::size_t count, bool huge) {
   for (std::size_t i = 0; i < count; ++i) {
     const auto index = static_cast<RegionIndex>(first + i);
     region_at(index).is_listed = false;  // a thread that a fork left behind may have come as far as listing it
+    region_at(index).heap = id_;
+    region_at(index).wants_huge_pages = huge;
     set_free_units(index, index == 0 ? kAllUnits & ~std::uint32_t{1} : kAllUnits, End::kBack);
   }
   regions_ = static_cast<RegionIndex>(first + count);
-  // release: whoever sees the new bound (acquire is not needed: a pointer into the new regions reaches a thread only
-  // after this store, by whatever handed it over) finds the class map mapped up to it.
-  heap_map.mapped_units.store(std::uint64_t{regions_} * kUnitsPerRegion, std::memory_order_release);
+  mapped_regions_ += count;
+  frontier.advance_to(regions_);
+}
+
+void SpanHeap::set_placement(const os::Placement& placement) {
+  LockGuard guard(lock_);
+  placement_ = placement;
+  if (placement_.policy == os::Policy::kKernel) return;
+  for (RegionIndex index = 0; index < regions_; ++index) {
+    if (!is_own(index)) continue;
+    if (!pages::place_regions(index, 1, placement_)) ++placement_refusals_;
+  }
+}
+
+SpanHeap& SpanHeap::begin_at(void* zeros, HeapId id) NEBULA_UNCHECKED {
+  auto& heap = *static_cast<SpanHeap*>(zeros);
+  new (&heap.lock_) Lock(LockRank::kSpans);
+  for (List& list : heap.lists_) list = {};
+  heap.dirty_ = {};
+  heap.id_ = id;
+  return heap;
 }
 
 void SpanHeap::wait_for_change() {
@@ -331,6 +355,7 @@ void SpanHeap::reset_in_child() NEBULA_UNCHECKED {
   claims_.forget_in_child();
   waiting_.forget_in_child();
   for (RegionIndex index = 0; index < regions_; ++index) {
+    if (!is_own(index)) continue;
     const bool has_ours = claimed_here.first != kNoUnit && region_of(claimed_here.first) == index;
     const std::uint32_t ours = has_ours ? mask_of(claimed_here.first % kUnitsPerRegion, 1) : 0;
     Region& region = region_at(index);
@@ -350,6 +375,7 @@ void SpanHeap::rebuild() NEBULA_UNCHECKED {
   huge_regions_ = 0;
   std::memset(free_regions_, 0, sizeof free_regions_);
   for (RegionIndex index = 0; index < regions_; ++index) {
+    if (!is_own(index)) continue;
     Region& region = region_at(index);
     std::uint32_t free_units = region.free_units;
     for (unsigned i = 0; i < kUnitsPerRegion; ++i)
@@ -518,7 +544,7 @@ std::size_t SpanHeap::purge(Purge how, std::size_t enough) {
   while (dirty_.first != kNoRegion && purged < enough) purged += purge_region(dirty_.first, how);
   // What the kernel refused once is not in the list.
   for (RegionIndex index = 0; index < regions_ && purged < enough; ++index)
-    if (region_at(index).dirty_pages != 0) purged += purge_region(index, how);
+    if (is_own(index) && region_at(index).dirty_pages != 0) purged += purge_region(index, how);
   // What other threads are purging is memory on its way back: the caller may count on it.
   while (purging_.count() != 0) wait_for_change();
   return purged;
@@ -553,10 +579,12 @@ std::size_t SpanHeap::purge_region(RegionIndex index, Purge how) {
     os::advise_huge_pages(address_of_unit(first_unit_of(index)), kRegionSize, os::HugePages::kUnwanted);
   std::size_t purged = 0;
   bool healed = false;
+  bool is_placed = true;
   if (heals) {
     healed = pages::renew(index);
     if (healed) {
       purged = dirty_before * kPageSize;
+      if (placement_.policy != os::Policy::kKernel && !pages::place_regions(index, 1, placement_)) is_placed = false;
       const os::HugePages advice = region.wants_huge_pages ? os::HugePages::kWanted : os::HugePages::kUnwanted;
       os::advise_huge_pages(address_of_unit(first_unit_of(index)), kRegionSize, advice);
     }
@@ -572,6 +600,7 @@ std::size_t SpanHeap::purge_region(RegionIndex index, Purge how) {
 
   lock_.lock();
   purging_.end(era);
+  if (!is_placed) ++placement_refusals_;
   if (healed) {
     region.is_patched = false;
     --patched_regions_;
@@ -605,7 +634,7 @@ std::uint32_t SpanHeap::dirty_units_in(RegionIndex index, std::uint32_t units) c
 }
 
 SpanHeap::Facts SpanHeap::facts() const NEBULA_UNCHECKED {
-  return {regions_, dirty_pages_ * kPageSize, huge_regions_, growths_, growth_refusals_};
+  return {regions_, mapped_regions_, placement_refusals_, dirty_pages_ * kPageSize, huge_regions_, growths_, growth_refusals_};
 }
 
 }  // namespace nebula

@@ -11,12 +11,16 @@
 //
 // One lock. It is not held across the kernel's work: growth is done by one thread at a time with the lock released, and
 // a purge takes its units out of the free masks for as long as it lasts.
+//
+// Of several span heaps each has its own regions, for ever; only their holder looks at the changing parts of a record. New
+// ones are placed on the nodes that the heap is for before anything touches them.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "base/units.hpp"
+#include "os/numa.hpp"
 #include "pages/region.hpp"
 #include "sync/lock.hpp"
 #include "sync/tally.hpp"
@@ -26,6 +30,10 @@ namespace nebula {
 class SpanHeap {
  public:
   constexpr SpanHeap() = default;
+  // For one in fresh memory that reads as zero, most of which this leaves untouched.
+  static SpanHeap& begin_at(void* zeros, HeapId id);
+  // Where new regions come from, and what is not yet touched of the old ones. Before other threads use the heap.
+  void set_placement(const os::Placement& placement);
 
   // `count` units starting at a multiple of `alignment` units (a power of two), with the unit record of the first one
   // committed. Their pages are as the last owner left them; commit what is to be used. kNoUnit when the system or the
@@ -45,6 +53,8 @@ class SpanHeap {
   // the process might run into the kernel's limit of mappings (vm.max_map_count).
   [[nodiscard]] bool note_patched(UnitIndex first, Units count);
 
+  [[nodiscard]] bool is_own(RegionIndex index) const { return region_at(index).heap == id_; }
+
   enum class Purge {
     kByAge,       // what was idle for a second, beyond what is kept, in pieces of at least 64 KiB, a few regions
     kEverything,  // all dirty free pages
@@ -53,7 +63,9 @@ class SpanHeap {
   std::size_t purge(Purge how, std::size_t enough = ~std::size_t{0});
 
   struct Facts {
-    RegionIndex regions = 0;  // the first index that was never mapped
+    RegionIndex regions = 0;  // an index above all of its own
+    std::uint64_t mapped_regions = 0;
+    std::uint64_t placement_refusals = 0;
     std::uint64_t dirty_bytes = 0;
     std::uint64_t huge_regions = 0;  // for which huge pages were asked
     std::uint64_t growths = 0;
@@ -82,9 +94,7 @@ class SpanHeap {
   [[nodiscard]] RegionIndex find_regions(std::size_t count, std::size_t alignment) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] bool commit_unit_records(RegionIndex region) NEBULA_REQUIRES(lock_);
   [[nodiscard]] bool grow(Units count, Units alignment) NEBULA_REQUIRES(lock_);
-  [[nodiscard]] bool charge_records(std::size_t regions) NEBULA_REQUIRES(lock_);
-  void credit_records(std::size_t regions) NEBULA_REQUIRES(lock_);
-  void publish(RegionIndex first, std::size_t count) NEBULA_REQUIRES(lock_);
+  void publish(RegionIndex first, std::size_t count, bool huge) NEBULA_REQUIRES(lock_);
   void wait_for_change() NEBULA_REQUIRES(lock_);
   void announce_change() NEBULA_REQUIRES(lock_);
 
@@ -107,8 +117,10 @@ class SpanHeap {
   std::uint64_t lists_used_ NEBULA_GUARDED_BY(lock_) = 0;
   List dirty_ NEBULA_GUARDED_BY(lock_) = {};  // oldest free first
   std::uint64_t dirty_pages_ NEBULA_GUARDED_BY(lock_) = 0;
-  RegionIndex regions_ NEBULA_GUARDED_BY(lock_) = 0;
-  std::size_t charged_records_ NEBULA_GUARDED_BY(lock_) = 0;  // bytes of class map and region records
+  RegionIndex regions_ NEBULA_GUARDED_BY(lock_) = 0;  // above all of its own
+  std::size_t mapped_regions_ NEBULA_GUARDED_BY(lock_) = 0;
+  HeapId id_ = kFirstHeap;
+  os::Placement placement_ = {};  // set before other threads use the heap
   std::uint32_t patched_regions_ NEBULA_GUARDED_BY(lock_) = 0;
   std::uint32_t grower_ NEBULA_GUARDED_BY(lock_) = 0;  // the token of the thread that is at it
   Tally purging_ NEBULA_GUARDED_BY(lock_);
@@ -118,6 +130,7 @@ class SpanHeap {
   std::uint64_t huge_regions_ NEBULA_GUARDED_BY(lock_) = 0;
   std::uint64_t growths_ NEBULA_GUARDED_BY(lock_) = 0;
   std::uint64_t growth_refusals_ NEBULA_GUARDED_BY(lock_) = 0;
+  std::uint64_t placement_refusals_ NEBULA_GUARDED_BY(lock_) = 0;
   std::uint64_t free_regions_[kRegionsMost / 64] NEBULA_GUARDED_BY(lock_) = {};  // wholly free ones
 };
 

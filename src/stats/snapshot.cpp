@@ -8,6 +8,7 @@
 #include "budget/usage.hpp"
 #include "os/memory.hpp"
 #include "slab/slab.hpp"
+#include "spans/frontier.hpp"
 
 namespace nebula::stats {
 namespace {
@@ -106,7 +107,7 @@ void look_at_classes(Snapshot& s) {
   for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
     const SizeClass c = size_class(i);
     ClassRow& row = s.classes[i];
-    const NodeHeap::ClassFacts facts = node_heap.facts(c);
+    const NodeHeap::ClassFacts facts = NodeHeap::facts_of_all(c);
     row.in_depot = facts.in_depots;
     row.refills = facts.refills;
     row.flushes = facts.flushes;
@@ -201,7 +202,7 @@ void look_once(Snapshot& s, Locks locks) {
   bool node_locked = false;
   if (locks == Locks::kTake) {
     pools_locked = thread_heap::try_lock_all_for(kLockPatienceMilliseconds);
-    node_locked = pools_locked && node_heap.try_lock_all_for(kLockPatienceMilliseconds);
+    node_locked = pools_locked && NodeHeap::try_lock_all_for(kLockPatienceMilliseconds);
   }
   s.at_rest = node_locked;
   s.committed_bytes = process_account.committed();
@@ -210,8 +211,8 @@ void look_once(Snapshot& s, Locks locks) {
   s.committed_peak_at_milliseconds = at_least_zero(process_account.peak_at_milliseconds(), started_at);
   look_at_budget(s.budget, s.committed_peak_bytes);
   look_at_accounts(s);
-  const SpanHeap::Facts spans = node_heap.spans().facts();
-  s.huge_regions = spans.huge_regions;
+  for (unsigned heap = 0; heap < NodeHeap::count(); ++heap)
+    s.huge_regions += NodeHeap::at(static_cast<HeapId>(heap)).spans().facts().huge_regions;
   s.threads = thread_heap::facts();
   s.threads.heaps = s.threads.refills = s.threads.flushes = 0;  // counted with the pools
   const large::Counts large = large::counts();
@@ -228,7 +229,7 @@ void look_once(Snapshot& s, Locks locks) {
   s.large_requests = heap::large_requests();
   s.large_granted_bytes = heap::large_granted_bytes();
   s.dirty_bytes = at_least_zero(s.heap.signal_committed_bytes, s.heap.signal_bytes);
-  walk_units(s, spans.regions);
+  walk_units(s, frontier.regions());
   s.in_handlers.allocations = s.heap.signal_allocations;
   s.in_handlers.frees = s.heap.signal_frees;
   s.in_handlers.live = at_least_zero(s.heap.signal_allocations, s.heap.signal_frees);
@@ -236,7 +237,7 @@ void look_once(Snapshot& s, Locks locks) {
   s.total.add(s.all_small);
   s.total.add(s.large);
   s.total.add(s.in_handlers);
-  if (node_locked) node_heap.unlock_all();
+  if (node_locked) NodeHeap::unlock_all();
   if (pools_locked) thread_heap::unlock_all();
 }
 

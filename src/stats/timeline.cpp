@@ -44,7 +44,7 @@ void append(const Point& point) {
 std::uint64_t waiting_bytes() {
   std::uint64_t in_depots = 0;
   for (unsigned i = kClassFirst; i < kClassEnd; ++i)
-    in_depots += node_heap.slots_in_depots(size_class(i)) * slot_size(size_class(i));
+    in_depots += NodeHeap::slots_in_depots(size_class(i)) * slot_size(size_class(i));
   return thread_heap::pooled_bytes_about() + in_depots;
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/bits.hpp"
 #include "budget/usage.hpp"
+#include "node_heap/placement.hpp"
 #include "os/process.hpp"
 
 namespace nebula {
@@ -18,8 +19,10 @@ struct Layout {
   std::uint16_t packed[kUnitUses];
   std::uint16_t room[kUnitUses];
   std::uint16_t swing[kUnitUses];
+  std::uint16_t returns[kUnitUses];
   unsigned packed_end;
   unsigned room_end;
+  unsigned swing_end;
   unsigned end;
 };
 
@@ -40,6 +43,13 @@ consteval Layout make_layout() {
     layout.swing[c] = static_cast<std::uint16_t>(at);
     at += 1u + kSizeClasses.slots_per_pool_swing[c];
   }
+  layout.swing_end = at;
+  // From a page of its own on: it is mapped by itself.
+  at = static_cast<unsigned>((round_up(sizeof(ThreadHeap) + at * sizeof(void*), kPageSize) - sizeof(ThreadHeap)) / sizeof(void*));
+  for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
+    layout.returns[c] = static_cast<std::uint16_t>(at);
+    at += 1u + kSizeClasses.batch[c];
+  }
   layout.end = at;
   return layout;
 }
@@ -52,6 +62,8 @@ static_assert(kThreadHeapBytes / kPageSize <= 128, "committed_pages has 128 bits
 // What is mapped when the heap is made, and when its first pool swings.
 constexpr std::size_t kRoomBytes = round_up(sizeof(ThreadHeap) + kLayout.room_end * sizeof(void*), kPageSize);
 
+// And when it swings, or frees the first slot of another node heap.
+constexpr std::size_t kSwingRoomBytes = round_up(sizeof(ThreadHeap) + kLayout.swing_end * sizeof(void*), kPageSize);
 constexpr std::uint32_t kSwingBytesOfThread = kMiB;
 constexpr std::uint64_t kSwingBytesLeast = 16 * kMiB;
 
@@ -105,6 +117,12 @@ void set_top(ThreadHeap& heap, unsigned c, unsigned top) {
   heap.word[c].store((word & ~std::uint64_t{0xffff}) | top, std::memory_order_release);
 }
 
+void push(ThreadHeap& heap, unsigned place, void* pointer) {
+  const std::uint64_t word = heap.word[place].load(kRelaxed);
+  heap.slots()[(word & 0xffff) + 1] = pointer;
+  heap.word[place].store(word + 1, std::memory_order_release);
+}
+
 bool is_open(const ThreadHeap& heap, unsigned c) { return heap.sent_home[c] == kSentHomeMost; }
 
 void allow_frees(ThreadHeap& heap, unsigned c) { heap.capacity[c].store(is_open(heap, c) ? heap.limit[c] : 0, kRelaxed); }
@@ -118,6 +136,25 @@ unsigned limit_of(const ThreadHeap& heap, unsigned c) { return static_cast<unsig
 
 void mark_active(ThreadHeap& heap, unsigned c) { heap.active[c / 64] |= std::uint64_t{1} << (c % 64); }
 
+bool has_returns(const ThreadHeap& heap, unsigned c) { return (heap.returns_open[c / 64] >> (c % 64) & 1) != 0; }
+
+unsigned returns_pooled(const ThreadHeap& heap, unsigned c) {
+  // Its word is 0 while it is not open. Read without the gate it may be of another moment than the other pool's.
+  const unsigned top = top_of(heap, kAway + c);
+  return top > kLayout.returns[c] ? top - kLayout.returns[c] : 0;
+}
+
+void allow_returns(ThreadHeap& heap, unsigned c) {
+  const unsigned capacity = has_returns(heap, c) ? kLayout.returns[c] + kSizeClasses.batch[c] : 0u;
+  heap.capacity[kAway + c].store(static_cast<std::uint16_t>(capacity), kRelaxed);
+}
+
+void close_returns(ThreadHeap& heap, unsigned c) {
+  heap.returns_open[c / 64] &= ~(std::uint64_t{1} << (c % 64));
+  heap.word[kAway + c].store(0, kRelaxed);
+  allow_returns(heap, c);
+}
+
 void pack_pools(ThreadHeap& heap) {
   swing_bytes_of_all.fetch_sub(heap.swing_bytes, kRelaxed);
   heap.swing_bytes = 0;
@@ -128,6 +165,7 @@ void pack_pools(ThreadHeap& heap) {
     set_top(heap, c, heap.bottom[c]);
     heap.slots()[heap.bottom[c]] = nullptr;
     set_limit(heap, c, kSizeClasses.slots_per_pool_first[c]);
+    close_returns(heap, c);
   }
 }
 
@@ -148,6 +186,14 @@ bool commit_bytes(ThreadHeap& heap, std::size_t first_byte, std::size_t end_byte
 
 bool commit_slots(ThreadHeap& heap, unsigned first, unsigned end) {
   return commit_bytes(heap, sizeof(ThreadHeap) + first * sizeof(void*), sizeof(ThreadHeap) + end * sizeof(void*));
+}
+
+// What is charged of [first, end), bytes from the heap's start, goes back.
+void give_back_room(ThreadHeap& heap, std::size_t first, std::size_t end) {
+  const std::size_t grown = pages_for(end - first).count - missing_pages(heap, first, end);
+  if (grown == 0 || !pages::purge_metadata(reinterpret_cast<Address>(&heap) + first, end - first, grown * kPageSize)) return;
+  for (std::size_t page = first / kPageSize; page < end / kPageSize; ++page)
+    heap.committed_pages[page / 64] &= ~(std::uint64_t{1} << (page % 64));
 }
 
 constexpr std::size_t kPackedBytes = sizeof(ThreadHeap) + kLayout.packed_end * sizeof(void*);
@@ -181,10 +227,11 @@ ThreadHeap* create() {
   heap.index = mine;
   for (std::size_t page = 0; page < pages_for(kPackedBytes).count; ++page)
     heap.committed_pages[page / 64] |= std::uint64_t{1} << (page % 64);
+  heap.base = heap_map.base;
   pack_pools(heap);
   heap.in_use.store(true, kRelaxed);
   LockGuard guard(registry_lock);  // whoever holds all gates holds this: no gate appears under them
-  node_heap.open(NodeHeap::shard_for(mine));
+  NodeHeap::open(NodeHeap::shard_for(mine));
   // release: pairs with the acquire in for_each_heap.
   heaps_ready[mine / 64].fetch_or(std::uint64_t{1} << (mine % 64), std::memory_order_release);
   return &heap;
@@ -234,7 +281,7 @@ NodeHeap::Source source() {
 void flush_oldest(ThreadHeap& heap, unsigned c, unsigned count, NodeHeap::Source where, const char* call) {
   void** const first = heap.slots() + heap.bottom[c] + 1;
   const unsigned left = pooled(heap, c) - count;
-  node_heap.flush(size_class(c), first, count, where, call);
+  NodeHeap::flush(size_class(c), first, count, where, call);
   std::memmove(first, first + count, left * sizeof *first);
   heap.flushed[c] += count;
   ++heap.flushes;
@@ -261,7 +308,7 @@ bool count_swing(ThreadHeap& heap, unsigned c, unsigned before, unsigned after) 
 bool map_swing_room(ThreadHeap& heap) {
   if (!heap.has_swing_room)
     heap.has_swing_room = pages::map_piece(pages::Area::kThreadHeaps, heap.index * kThreadHeapBytes + kRoomBytes,
-                                           kThreadHeapBytes - kRoomBytes);
+                                           kSwingRoomBytes - kRoomBytes);
   return heap.has_swing_room;
 }
 
@@ -295,6 +342,39 @@ void grow_pool(ThreadHeap& heap, unsigned c, Trend trend) {
   set_limit(heap, c, wanted);
 }
 
+// Under the gate. All return slots of the class: one batch, for the depot of the heap that they are of, if that is one.
+void flush_returns(ThreadHeap& heap, unsigned c) {
+  const unsigned count = returns_pooled(heap, c);
+  if (count == 0) return;
+  const SizeClass size = size_class(c);
+  void** const first = heap.slots() + kLayout.returns[c] + 1;
+  const HeapId of_first = NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(first[0])), size);
+  unsigned of_others = 0;
+  for (unsigned i = 1; i < count; ++i) {
+    const HeapId of = NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(first[i])), size);
+    if (of == of_first) continue;
+    ++of_others;
+    NodeHeap::at(of).count_returned(1);
+  }
+  NodeHeap::at(of_first).count_returned(count - of_others);
+  NodeHeap::flush(size, first, count, of_others == 0 ? NodeHeap::Source::kDepotFirst : NodeHeap::Source::kSlabsOnly, "free");
+  heap.flushed[c] += count;
+  ++heap.flushes;
+  set_top(heap, kAway + c, kLayout.returns[c]);
+}
+
+// Under the gate.
+void flush_class(ThreadHeap& heap, unsigned c, NodeHeap::Source where) {
+  if (const unsigned count = pooled(heap, c); count != 0) flush_oldest(heap, c, count, where, "free");
+  flush_returns(heap, c);
+}
+
+// From now on this heap takes from there and tells its slots from others'.
+void live_at(ThreadHeap& heap, HeapId home) {
+  heap.home = home;
+  heap.view = pages::views.load(kRelaxed) == 0 ? class_map() : view_of(home);
+}
+
 // Under the gate. A reclaim somewhere has set the capacities to 0: give everything, then be as before.
 void answer_reclaim(ThreadHeap& heap) {
   // acquire: pairs with the release in ask_others_to_flush, so the zeros come before what is stored below.
@@ -302,10 +382,39 @@ void answer_reclaim(ThreadHeap& heap) {
   if (heap.reclaim_epoch == epoch) return;
   heap.reclaim_epoch = epoch;
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
-    if (const unsigned count = pooled(heap, c); count != 0)
-      flush_oldest(heap, c, count, NodeHeap::Source::kSlabsOnly, "free");
+    flush_class(heap, c, NodeHeap::Source::kSlabsOnly);
     allow_frees(heap, c);
+    allow_returns(heap, c);
   }
+}
+
+// Under the gate. Where the class has no return pool yet, it has one then, if system and budget have room for it.
+bool open_returns(ThreadHeap& heap, unsigned c) {
+  if (has_returns(heap, c)) return true;
+  if (!heap.has_return_room)
+    heap.has_return_room = pages::map_piece(pages::Area::kThreadHeaps, heap.index * kThreadHeapBytes + kSwingRoomBytes,
+                                            kThreadHeapBytes - kSwingRoomBytes);
+  const unsigned first = kLayout.returns[c];
+  if (!heap.has_return_room || !commit_slots(heap, first, first + kSizeClasses.batch[c] + 1u)) return false;
+  heap.returns_open[c / 64] |= std::uint64_t{1} << (c % 64);
+  heap.slots()[first] = nullptr;
+  heap.word[kAway + c].store(first, std::memory_order_release);
+  allow_returns(heap, c);
+  return true;
+}
+
+// Under the gate. A thread that moved to another node, or was none's yet, takes from there from now on; what it has goes
+// home. Not more often than so: a thread that is moved to and fro has its slots near one of the two.
+void settle(ThreadHeap& heap) {
+  constexpr std::uint64_t kSettledMilliseconds = 10;
+  const HeapId here = placement::small_here();
+  if (heap.home == here) [[likely]] return;
+  const std::uint64_t now = os::coarse_milliseconds();
+  if (now - heap.settled_at < kSettledMilliseconds) return;
+  heap.settled_at = now;
+  for (unsigned c = kClassFirst; c < kClassEnd; ++c) flush_class(heap, c, NodeHeap::Source::kDepotFirst);
+  live_at(heap, here);
+  NodeHeap::at(here).count_arrival();
 }
 
 }  // namespace
@@ -332,6 +441,8 @@ ThreadHeap* ensure() {
   heap->reclaim_epoch = reclaim_epoch.load(std::memory_order_acquire);  // as in answer_reclaim
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) allow_frees(*heap, c);
   heap->ticked_at = os::coarse_milliseconds();
+  if (inherited == nullptr) live_at(*heap, placement::small_here());
+  refresh(*heap);
   threads_started.fetch_add(1, kRelaxed);
   if (inherited == nullptr) threads_now.fetch_add(1, kRelaxed);
   owners[heap->index].store(reinterpret_cast<Address>(&current_heap), std::memory_order_release);
@@ -342,6 +453,7 @@ ThreadHeap* ensure() {
 void* refill_and_pop(ThreadHeap& heap, SizeClass c) {
   const unsigned i = index_of(c);
   LockGuard guard(heap.gate);
+  settle(heap);
   answer_reclaim(heap);
   if (!is_open(heap, i)) {
     heap.sent_home[i] = kSentHomeMost;
@@ -355,7 +467,7 @@ void* refill_and_pop(ThreadHeap& heap, SizeClass c) {
     if (wanted > kRefillMost) wanted = kRefillMost;
     void** const first = heap.slots() + heap.bottom[i] + 1;
     void** const end = first + room;
-    const unsigned got = node_heap.refill(c, end, wanted, room, source(), NodeHeap::shard_for(heap.index));
+    const unsigned got = NodeHeap::at(heap.home).refill(c, end, wanted, room, source(), NodeHeap::shard_for(heap.index));
     if (got == 0) return nullptr;
     if (got != room) std::memmove(first, end - got, got * sizeof *first);
     heap.refilled[i] += got;
@@ -369,11 +481,19 @@ void* refill_and_pop(ThreadHeap& heap, SizeClass c) {
 void make_room_and_push(ThreadHeap& heap, SizeClass c, void* pointer, const char* call) {
   const unsigned i = index_of(c);
   LockGuard guard(heap.gate);
+  settle(heap);
   answer_reclaim(heap);
-  if (!is_open(heap, i)) {
-    ++heap.sent_home[i];
+  const bool is_away = pages::views.load(kRelaxed) != 0 &&
+                       NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(pointer)), c) != heap.home;
+  if (is_away && open_returns(heap, i)) {
+    if (returns_pooled(heap, i) == kSizeClasses.batch[i]) flush_returns(heap, i);
+    push(heap, kAway + i, pointer);
+    return;
+  }
+  if (is_away || !is_open(heap, i)) {
+    if (!is_away) ++heap.sent_home[i];
     allow_frees(heap, i);
-    node_heap.flush(c, &pointer, 1, NodeHeap::Source::kSlabsOnly, call);
+    NodeHeap::flush(c, &pointer, 1, NodeHeap::Source::kSlabsOnly, call);
     ++heap.flushed[i];
     ++heap.flushes;
     return;
@@ -382,9 +502,12 @@ void make_room_and_push(ThreadHeap& heap, SizeClass c, void* pointer, const char
   if (pooled(heap, i) >= limit_of(heap, i)) grow_pool(heap, i, note_event(heap, i, true));
   if (const unsigned count = pooled(heap, i); count >= limit_of(heap, i))
     flush_oldest(heap, i, count - count / 2, source(), call);
-  const std::uint64_t word = heap.word[i].load(kRelaxed);
-  heap.slots()[(word & 0xffff) + 1] = pointer;
-  heap.word[i].store(word + 1, std::memory_order_release);
+  push(heap, i, pointer);
+}
+
+bool was_freed_last(ThreadHeap& heap, SizeClass c, const void* pointer) {
+  const unsigned i = index_of(c);
+  return heap.slots()[top_of(heap, i)] == pointer || heap.slots()[top_of(heap, kAway + i)] == pointer;
 }
 
 void* allocate_direct(SizeClass c) {
@@ -392,24 +515,23 @@ void* allocate_direct(SizeClass c) {
   constexpr unsigned kRoom = kCacheLine / kGranule;
   void* slots[kRoom];
   LockGuard guard(heapless_gate);
-  const unsigned got = node_heap.refill(c, slots + kRoom, 1, kRoom, NodeHeap::Source::kSlabsOnly, NodeHeap::shard_for(0));
+  NodeHeap& from = NodeHeap::at(placement::small_here());
+  const unsigned got = from.refill(c, slots + kRoom, 1, kRoom, NodeHeap::Source::kSlabsOnly, NodeHeap::shard_for(0));
   if (got == 0) return nullptr;
-  if (got > 1) node_heap.flush(c, slots + kRoom - got, got - 1, NodeHeap::Source::kSlabsOnly, "malloc");
+  if (got > 1) NodeHeap::flush(c, slots + kRoom - got, got - 1, NodeHeap::Source::kSlabsOnly, "malloc");
   node_heap.count_direct_allocation(c);
   return slots[kRoom - 1];
 }
 
 void free_direct(SizeClass c, void* pointer, const char* call) {
   LockGuard guard(my_gate());
-  node_heap.flush(c, &pointer, 1, NodeHeap::Source::kSlabsOnly, call);
+  NodeHeap::flush(c, &pointer, 1, NodeHeap::Source::kSlabsOnly, call);
   node_heap.count_direct_free(c);
 }
 
 void flush_all(ThreadHeap& heap) {
   LockGuard guard(heap.gate);
-  for (unsigned c = kClassFirst; c < kClassEnd; ++c)
-    if (const unsigned count = pooled(heap, c); count != 0)
-      flush_oldest(heap, c, count, NodeHeap::Source::kSlabsOnly, "free");
+  for (unsigned c = kClassFirst; c < kClassEnd; ++c) flush_class(heap, c, NodeHeap::Source::kSlabsOnly);
 }
 
 void tick(ThreadHeap& heap) {
@@ -418,6 +540,7 @@ void tick(ThreadHeap& heap) {
   LockGuard guard(heap.gate);
   heap.ticked_at = now;
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
+    flush_returns(heap, c);
     const bool active = (heap.active[c / 64] >> (c % 64) & 1) != 0;
     if (active) continue;
     // Not once empty or full since the last tick: half of it will do.
@@ -441,12 +564,9 @@ void release_current() {
     pack_pools(*heap);
     // The room that grown pools had: a thousand threads that are gone must not hold a hundred megabytes. The next few
     // threads find it ready.
-    const std::size_t first = pages_for(kPackedBytes).bytes();
-    const std::size_t end = heap->has_swing_room ? kThreadHeapBytes : kRoomBytes;
-    const std::size_t grown = pages_for(end - first).count - missing_pages(*heap, first, end);
-    if (grown != 0 && !keeps_room && pages::purge_metadata(reinterpret_cast<Address>(heap) + first, end - first, grown * kPageSize)) {
-      heap->committed_pages[0] &= (std::uint64_t{1} << (first / kPageSize)) - 1;
-      heap->committed_pages[1] = 0;
+    if (!keeps_room) {
+      give_back_room(*heap, pages_for(kPackedBytes).bytes(), heap->has_swing_room ? kSwingRoomBytes : kRoomBytes);
+      if (heap->has_return_room) give_back_room(*heap, kSwingRoomBytes, kThreadHeapBytes);
     }
   }
   threads_now.fetch_sub(1, kRelaxed);
@@ -458,7 +578,10 @@ void ask_others_to_flush() {
   for_each_heap([](ThreadHeap& heap) {
     if (&heap == current_heap) return;
     if (heap.in_use.load(kRelaxed)) {
-      for (unsigned c = kClassFirst; c < kClassEnd; ++c) heap.capacity[c].store(0, kRelaxed);
+      for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
+        heap.capacity[c].store(0, kRelaxed);
+        heap.capacity[kAway + c].store(0, kRelaxed);
+      }
     }
   });
   // release, after the zeros: an owner that answers before has zeros left and comes here again; see answer_reclaim.
@@ -541,7 +664,7 @@ PoolFacts pool_facts(SizeClass c) {
   PoolFacts sum;
   for_each_heap([&](ThreadHeap& heap) {
     const std::uint64_t word = heap.word[i].load(kRelaxed);
-    const std::uint64_t in_pool = (word & 0xffff) - heap.bottom[i];
+    const std::uint64_t in_pool = (word & 0xffff) - heap.bottom[i] + returns_pooled(heap, i);
     const std::uint64_t allocations = word >> kCountOne;
     sum.allocations += allocations;
     sum.frees += in_pool + allocations + heap.flushed[i] - heap.refilled[i];
@@ -560,7 +683,7 @@ void read(const Reader& reader) {
       const std::uint64_t top = word & 0xffff;
       PoolFacts pool;
       // Without the gate the parts may be of different moments; never below zero.
-      pool.pooled = top > heap.bottom[i] ? top - heap.bottom[i] : 0;
+      pool.pooled = (top > heap.bottom[i] ? top - heap.bottom[i] : 0) + returns_pooled(heap, i);
       pool.allocations = word >> kCountOne;
       const std::uint64_t came = pool.pooled + pool.allocations + heap.flushed[i];
       pool.frees = came > heap.refilled[i] ? came - heap.refilled[i] : 0;
@@ -577,7 +700,7 @@ std::uint64_t pooled_bytes_about() NEBULA_UNCHECKED {
   std::uint64_t sum = 0;
   for_each_heap([&](ThreadHeap& heap) NEBULA_UNCHECKED {
     if (!heap.in_use.load(kRelaxed) || !heap.gate.try_lock()) return;
-    for (unsigned c = kClassFirst; c < kClassEnd; ++c) sum += pooled(heap, c) * slot_size(size_class(c));
+    for (unsigned c = kClassFirst; c < kClassEnd; ++c) sum += (pooled(heap, c) + returns_pooled(heap, c)) * slot_size(size_class(c));
     heap.gate.unlock();
   });
   return sum;
@@ -589,7 +712,7 @@ unsigned largest_holders(std::span<Holder> result) {
     if (!heap.in_use.load(kRelaxed)) return;
     std::int64_t bytes = 0;
     for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
-      const std::uint64_t held = heap.refilled[c] - heap.flushed[c] - pooled(heap, c);
+      const std::uint64_t held = heap.refilled[c] - heap.flushed[c] - pooled(heap, c) - returns_pooled(heap, c);
       bytes += static_cast<std::int64_t>(held) * static_cast<std::int64_t>(slot_size(size_class(c)));
     }
     if (bytes <= 0) return;
@@ -621,7 +744,7 @@ unsigned heaps_in_use(std::span<HeapFacts> rows, std::uint32_t from) {
     row = {heap.index, heap.thread_id.load(kRelaxed), true, 0, 0, 0, heap.refills, heap.flushes};
     for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
       const std::uint64_t word = heap.word[c].load(kRelaxed);
-      const std::uint64_t in_pool = (word & 0xffff) - heap.bottom[c];
+      const std::uint64_t in_pool = (word & 0xffff) - heap.bottom[c] + returns_pooled(heap, c);
       const std::uint64_t allocations = word >> kCountOne;
       row.allocations += allocations;
       row.frees += in_pool + allocations + heap.flushed[c] - heap.refilled[c];

@@ -13,6 +13,10 @@
 // emptied and filled in turn, when every further slot saves a trip to the slabs and back. A thread that only allocates or
 // only frees gains nothing by it. All threads together may add max(16 MiB, 1/8 of what is in use), one thread 1 MiB.
 //
+// Where memory is kept apart in several node heaps, a thread takes from one, that of the node it runs on, and looks on its
+// slow paths whether it still runs there. The view of that heap gives the slots of other heaps a number of their own (class
+// + kAway), so free puts them, by the same instructions, into a return pool: as many as make a batch for a depot, then home.
+//
 // A pool opens with the first allocation of its class. What a thread frees before lies on cache lines of the threads that
 // allocate such objects, and goes home: kept, it would be this thread's next object, and the line be shared for ever (passive
 // false sharing; Berger et al., "Hoard", 2000). A thread that frees more than a few is one that takes over what others
@@ -38,9 +42,16 @@
 
 namespace nebula {
 
+inline constexpr unsigned kPlacesOfThread = kAway + kUnitUses;
+
 struct alignas(kCacheLine) ThreadHeap {
-  std::atomic<std::uint64_t> word[kUnitUses];
-  std::atomic<std::uint16_t> capacity[kUnitUses];  // a free goes in while the top's index is below
+  // What a free needs to know of an address, as of this thread's last slow path; 0 in a heap that is none.
+  Address base;
+  std::uint64_t mapped_units;
+  const std::atomic<std::uint8_t>* view;  // the class map, or the view of this thread's node heap
+
+  std::atomic<std::uint64_t> word[kPlacesOfThread];
+  std::atomic<std::uint16_t> capacity[kPlacesOfThread];  // a free goes in while the top's index is below
 
   std::uint16_t bottom[kUnitUses];  // the index of the null under the pool
   std::uint16_t limit[kUnitUses];   // what capacity is when nobody reclaims
@@ -58,6 +69,10 @@ struct alignas(kCacheLine) ThreadHeap {
   std::uint32_t reclaim_epoch;     // the last one that was answered
   std::uint32_t swing_bytes;       // of slots that pools may hold beyond 32 KiB a class
   std::uint64_t committed_pages[2];  // a bit for each page of this heap
+  std::uint64_t returns_open[(kUnitUses + 63) / 64];  // classes whose return pool is in use
+  std::uint64_t settled_at;        // coarse milliseconds of the last move to another node heap
+  HeapId home;                     // the node heap it takes from
+  bool has_return_room;            // that part is mapped
   std::uint8_t exit_rounds;        // of the thread-specific destructor
   bool has_swing_room;             // that part is mapped
   std::atomic<int> thread_id;      // the kernel's, of the thread that has it
@@ -87,10 +102,9 @@ inline constexpr std::uint32_t kPop = (std::uint32_t{1} << kCountOne) - 1;
 
 // False when the slow path has to look at it: no unit of a class, pool full, or the very pointer freed last.
 [[gnu::always_inline]] inline bool try_push(ThreadHeap* heap, void* pointer) {
-  const Address base = heap_map.base;
-  const std::uint64_t unit = (reinterpret_cast<Address>(pointer) - base) >> kUnitShift;
-  if (unit >= fast_load(heap_map.mapped_units)) [[unlikely]] return false;
-  const std::size_t c = fast_load(unit_use(unit));
+  const std::uint64_t unit = (reinterpret_cast<Address>(pointer) - heap->base) >> kUnitShift;
+  if (unit >= heap->mapped_units) [[unlikely]] return false;
+  const std::size_t c = fast_load(heap->view[unit]);
   const std::uint16_t top = fast_load_low(heap->word[c]);
   if (top >= fast_load(heap->capacity[c])) [[unlikely]] return false;
   if (heap->slots()[top] == pointer) [[unlikely]] return false;
@@ -107,6 +121,10 @@ namespace thread_heap {
 // Gives this thread a heap if it has none and may have one. Returns what it has then; possibly none still.
 ThreadHeap* ensure();
 [[nodiscard]] bool is_none(const ThreadHeap* heap);
+// What was mapped since; at the end of every slow path.
+inline void refresh(ThreadHeap& heap) { heap.mapped_units = heap_map.mapped_units.load(std::memory_order_relaxed); }
+// Whether the slot of class c that this thread freed last, into a pool, was this one.
+[[nodiscard]] bool was_freed_last(ThreadHeap& heap, SizeClass c, const void* pointer);
 
 // Refills a pool and pops; null when system and budget have no more.
 [[nodiscard]] void* refill_and_pop(ThreadHeap& heap, SizeClass c);

@@ -1,18 +1,31 @@
 #include "support/heap_checks.hpp"
 
+#include <cstdlib>
 #include <cstring>
 #include <sstream>
 
 #include "budget/account.hpp"
 #include "heap/heap.hpp"
 #include "node_heap/node_heap.hpp"
+#include "node_heap/placement.hpp"
 #include "pages/region.hpp"
 #include "report/report.hpp"
+#include "spans/frontier.hpp"
 #include "spans/large.hpp"
 #include "thread_heap/thread_heap.hpp"
 
 namespace nebula::testing {
 namespace {
+
+unsigned nodes_pretended = 1;
+constinit thread_local unsigned node_of_thread = kWandering;
+constinit thread_local unsigned looks = 0;
+
+HeapId node_here() {
+  constexpr unsigned kLooksPerNode = 1000;
+  if (node_of_thread != kWandering) return static_cast<HeapId>(node_of_thread);
+  return static_cast<HeapId>((thread_token() / 32 + ++looks / kLooksPerNode) % nodes_pretended);
+}
 
 unsigned use_of(UnitIndex unit) { return unit_use(unit).load(std::memory_order_relaxed); }
 
@@ -46,11 +59,19 @@ void check_units(RegionIndex region, Walk& walk, std::ostream& out) {
     if (is_free) dirty += committed;
     if (is_free && !is(use, UnitUse::kNothing)) out << "unit " << unit << " is free and used for " << use << "\n";
     if (!is_free && is(use, UnitUse::kNothing) && unit != 0) out << "unit " << unit << " is neither free nor used\n";
+    for (unsigned heap = 0; heap < pages::views.load(); ++heap) {
+      const bool is_own = record.heap == heap;
+      const unsigned expected = !is_size_class(use) ? 0 : is_own ? use : use + kAway;
+      if (view_of(static_cast<HeapId>(heap))[unit].load() != expected)
+        out << "unit " << unit << " is used for " << use << " and seen by heap " << heap << " as "
+            << unsigned{view_of(static_cast<HeapId>(heap))[unit].load()} << "\n";
+    }
     if (is_size_class(use)) {
       const SizeClass c = size_class(use);
       if (slab::first_unit(unit, c) == unit) {
         ++walk.slabs[use];
         walk.outside[use] += slab::at(unit).outside();
+        if (NodeHeap::heap_of_slab(unit, c) != record.heap) out << "unit " << unit << ": slab and region differ in heap\n";
         if (slab::at(unit).size_class != c) out << "unit " << unit << ": slab and class map differ in class\n";
       } else if (use_of(slab::first_unit(unit, c)) != use) {
         out << "unit " << unit << " is part of a slab that has no start\n";
@@ -77,7 +98,7 @@ void compare(std::ostream& out, const char* what, const A& a, const B& b) {
 
 void check_class(unsigned i, const Walk& walk, std::ostream& out) {
   const SizeClass c = size_class(i);
-  const NodeHeap::ClassFacts facts = node_heap.facts(c);
+  const NodeHeap::ClassFacts facts = NodeHeap::facts_of_all(c);
   const thread_heap::PoolFacts pools = thread_heap::pool_facts(c);
   const std::uint64_t live_by_place = facts.slots_outside - facts.in_depots - pools.pooled;
   const std::uint64_t live_by_calls =
@@ -105,8 +126,15 @@ void for_each_word_of_pattern(std::size_t size, std::uint64_t key, Visitor visit
 
 }  // namespace
 
+void pretend_nodes(unsigned count) { nodes_pretended = count; }
+void run_on_node(unsigned node) { node_of_thread = node; }
+
 void start_heap() {
-  heap::start();
+  static const bool started = [] {
+    if (const char* const nodes = std::getenv("NEBULA_TEST_NODES")) nodes_pretended = static_cast<unsigned>(std::atoi(nodes));
+    return heap::start() && (nodes_pretended < 2 || placement::start_with(nodes_pretended, node_here));
+  }();
+  if (!started) std::abort();
   heap::watch_thread_exits();
 }
 
@@ -118,14 +146,16 @@ Live live() {
 std::string inconsistency() {
   std::ostringstream out;
   Walk walk;
-  const SpanHeap::Facts spans = node_heap.spans().facts();
-  for (RegionIndex region = 0; region < spans.regions; ++region)
+  std::uint64_t dirty_bytes = 0;
+  for (unsigned heap = 0; heap < NodeHeap::count(); ++heap)
+    dirty_bytes += NodeHeap::at(static_cast<HeapId>(heap)).spans().facts().dirty_bytes;
+  for (RegionIndex region = 0; region < frontier.regions(); ++region)
     if (!is_hole(region)) check_units(region, walk, out);
   for (unsigned i = kClassFirst; i < kClassEnd; ++i) check_class(i, walk, out);
   const large::Counts large = large::counts();
   compare(out, "large objects by class map and by calls", walk.large_objects, large.allocations - large.frees);
   compare(out, "large bytes by class map and by calls", walk.large_bytes, large.live_bytes);
-  compare(out, "dirty bytes by pages and by count", walk.dirty_bytes, spans.dirty_bytes);
+  compare(out, "dirty bytes by pages and by count", walk.dirty_bytes, dirty_bytes);
   compare(out, "committed bytes by pages with metadata and by account", walk.committed_bytes + pages::metadata_bytes(),
           process_account.committed());
   const report::Totals totals = report::totals();

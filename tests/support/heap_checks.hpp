@@ -9,6 +9,12 @@ namespace nebula::testing {
 // The heap as preload/ starts it, without environment, fork and report. Any number of times.
 void start_heap();
 
+// Before the first start_heap: that many node heaps, as on a machine with so many nodes (NEBULA_TEST_NODES does the same for
+// a whole program). Each thread then runs on the node that it says, or wanders from one to the next.
+void pretend_nodes(unsigned count);
+inline constexpr unsigned kWandering = ~0u;
+void run_on_node(unsigned node);
+
 // What the heap's books say is in the program's hands: small by counts of calls, large by the class map.
 struct Live {
   std::uint64_t objects = 0;
