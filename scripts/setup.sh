@@ -13,7 +13,8 @@ bench_packages=("${common_packages[@]}"
   libtbbmalloc2 gcc libc6-dev make memcached z3 ghostscript ruby lua5.4 rocksdb-tools)
 test_packages=("${common_packages[@]}"
   libclang-rt-14-dev libgtest-dev libgmock-dev librapidcheck-dev valgrind binutils util-linux
-  libpython3.11-testsuite bash nodejs openjdk-17-jre-headless tar gzip coreutils openssl)
+  libpython3.11-testsuite bash nodejs openjdk-17-jre-headless tar gzip coreutils openssl
+  qemu-system-x86 busybox-static cpio)
 
 case ${1:-} in
   run) wanted=("${run_packages[@]}") ;;
@@ -40,8 +41,25 @@ for package in "${wanted[@]}"; do
     missing+=("$package")
   fi
 done
+# The kernel of the guest with several NUMA nodes is taken out of its package, not installed: this machine boots another.
+kernel=build/guest/vmlinuz
+fetch_kernel() {
+  [[ $1 == test && ! -f $kernel ]] || return 0
+  local scratch package
+  scratch=$(mktemp -d)
+  package=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: \(linux-image-.*\)$/\1/p' | head -1)
+  echo "setup: fetching ${package:-linux-image-cloud-amd64} for $kernel" >&2
+  if [[ -n $package ]] && (cd "$scratch" && apt-get -qq download "$package" && dpkg -x ./*.deb .) >&2; then
+    mkdir -p "${kernel%/*}"
+    cp "$scratch"/boot/vmlinuz-* "$kernel"
+  fi
+  rm -rf "$scratch"
+  [[ -f $kernel ]] || { echo "setup: the package linux-image-cloud-amd64 cannot be fetched" >&2; return 1; }
+}
+
 if ((${#missing[@]} == 0)); then
-  exit 0
+  fetch_kernel "$1"
+  exit
 fi
 
 give_up() {
@@ -64,3 +82,4 @@ apt_get() {
 echo "setup: installing ${missing[*]}" >&2
 apt_get update || give_up "apt-get update failed"
 apt_get install --yes --no-install-recommends "${missing[@]}" || give_up "apt-get install failed"
+fetch_kernel "$1"

@@ -92,19 +92,19 @@ void find_heaps_of_places() {
 void find_helpers(HeapId heap) {
   if (purposes[heap].rule.mode == NumaRule::Mode::kBind) return;
   HeapId helpers[kNodeHeapsMost];
+  bool is_listed[kNodeHeapsMost] = {};
   unsigned count = 0;
-  if (purposes[heap].node != NodeSet::kEnd) {
-    std::uint16_t order[Topology::kNodesMost];
-    const unsigned nodes = topology.by_distance(purposes[heap].node, order);
-    for (unsigned i = 0; i < nodes; ++i)
-      for (unsigned other = 0; other < purposes_count; ++other)
-        if (other != heap && purposes[other].node == order[i]) helpers[count++] = static_cast<HeapId>(other);
-  }
-  for (unsigned other = 0; other < purposes_count; ++other) {
-    const bool is_listed = purposes[heap].node != NodeSet::kEnd && purposes[other].node != NodeSet::kEnd;
-    if (other != heap && !is_listed && purposes[other].rule.mode != NumaRule::Mode::kBind)
-      helpers[count++] = static_cast<HeapId>(other);
-  }
+  const auto add = [&](unsigned other) {
+    if (other == heap || is_listed[other] || purposes[other].rule.mode == NumaRule::Mode::kBind) return;
+    is_listed[other] = true;
+    helpers[count++] = static_cast<HeapId>(other);
+  };
+  std::uint16_t order[Topology::kNodesMost];
+  const unsigned nodes = purposes[heap].node == NodeSet::kEnd ? 0 : topology.by_distance(purposes[heap].node, order);
+  for (unsigned i = 0; i < nodes; ++i)
+    for (unsigned other = 0; other < purposes_count; ++other)
+      if (purposes[other].node == order[i]) add(other);
+  for (unsigned other = 0; other < purposes_count; ++other) add(other);
   NodeHeap::at(heap).set_helpers(helpers, count);
 }
 

@@ -23,6 +23,8 @@ void write_text(Text& text, const Occasion& occasion, const stats::Snapshot& sna
 // Without the timeline on one line: there, the lines are one.
 void write_json(Text& text, const Occasion& occasion, const stats::Snapshot& snapshot, Layout layout);
 void write_prometheus(Text& text, const Occasion& occasion, const stats::Snapshot& snapshot);
+// The part of the text about NUMA nodes; nothing where there is one.
+void write_nodes(Text& text, const stats::Nodes& nodes);
 void write_html(Text& text, const Occasion& occasion, const stats::Snapshot& snapshot);
 
 }  // namespace nebula::report

@@ -220,6 +220,7 @@ void write_text(Text& text, const Occasion& occasion, const Snapshot& snapshot) 
   write_objects(text, snapshot);
   write_rest(text, snapshot);
   write_advice(text, snapshot);
+  write_nodes(text, snapshot.nodes);
 }
 
 }  // namespace nebula::report

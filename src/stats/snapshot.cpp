@@ -226,6 +226,7 @@ void look_once(Snapshot& s, Locks locks) {
   s.misuse = look_at_misuse();
   look_at_pools(s);
   look_at_classes(s);
+  look_at_nodes(s.nodes);
   s.large_requests = heap::large_requests();
   s.large_granted_bytes = heap::large_granted_bytes();
   s.dirty_bytes = at_least_zero(s.heap.signal_committed_bytes, s.heap.signal_bytes);

@@ -18,6 +18,7 @@
 #include "pages/region.hpp"
 #include "size_class/size_class.hpp"
 #include "spans/large.hpp"
+#include "stats/nodes.hpp"
 #include "stats/timeline.hpp"
 #include "thread_heap/thread_heap.hpp"
 
@@ -166,6 +167,7 @@ struct Snapshot {
   std::uint64_t huge_regions = 0;
   std::string_view huge_page_mode;
   Misuse misuse;
+  Nodes nodes;
   std::span<const Point> timeline;  // put here by whoever holds it
 
   [[nodiscard]] std::uint64_t sum_of_lines() const {

@@ -2,59 +2,24 @@
 
 #include <cstring>
 #include <new>
-#include <utility>
 
 #include "base/bits.hpp"
 #include "budget/usage.hpp"
 #include "node_heap/placement.hpp"
 #include "os/process.hpp"
+#include "thread_heap/registry.hpp"
 
 namespace nebula {
+
+constinit std::atomic<std::uint32_t> heaps_reserved{0};  // indices below were given out
+constinit std::atomic<std::uint64_t> heaps_ready[kHeapsMost / 64] = {};
+constinit std::atomic<std::uint64_t> threads_started{0};
+constinit std::atomic<std::uint32_t> threads_now{0};
+
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
-// Where each class's pool begins, packed at first and in room of its own when it has grown.
-struct Layout {
-  std::uint16_t packed[kUnitUses];
-  std::uint16_t room[kUnitUses];
-  std::uint16_t swing[kUnitUses];
-  std::uint16_t returns[kUnitUses];
-  unsigned packed_end;
-  unsigned room_end;
-  unsigned swing_end;
-  unsigned end;
-};
-
-consteval Layout make_layout() {
-  Layout layout = {};
-  unsigned at = 1;  // index 0 is the null of what has no class
-  for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
-    layout.packed[c] = static_cast<std::uint16_t>(at);
-    at += 1u + kSizeClasses.slots_per_pool_first[c];
-  }
-  layout.packed_end = at;
-  for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
-    layout.room[c] = static_cast<std::uint16_t>(at);
-    at += 1u + kSizeClasses.slots_per_pool[c];
-  }
-  layout.room_end = at;
-  for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
-    layout.swing[c] = static_cast<std::uint16_t>(at);
-    at += 1u + kSizeClasses.slots_per_pool_swing[c];
-  }
-  layout.swing_end = at;
-  // From a page of its own on: it is mapped by itself.
-  at = static_cast<unsigned>((round_up(sizeof(ThreadHeap) + at * sizeof(void*), kPageSize) - sizeof(ThreadHeap)) / sizeof(void*));
-  for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
-    layout.returns[c] = static_cast<std::uint16_t>(at);
-    at += 1u + kSizeClasses.batch[c];
-  }
-  layout.end = at;
-  return layout;
-}
-
-constexpr Layout kLayout = make_layout();
 static_assert(kLayout.end < 0x10000, "an index has 16 bits");
 static_assert(sizeof(ThreadHeap) + kLayout.end * sizeof(void*) <= kThreadHeapBytes);
 static_assert(kThreadHeapBytes / kPageSize <= 128, "committed_pages has 128 bits");
@@ -78,10 +43,7 @@ struct NoHeap {
 };
 constinit const NoHeap no_heaps[2];
 
-constexpr unsigned kHeapsMost = 32 * 1024;
 constinit Lock registry_lock{LockRank::kRegistry};
-constinit std::atomic<std::uint32_t> heaps_reserved{0};  // indices below were given out
-constinit std::atomic<std::uint64_t> heaps_ready[kHeapsMost / 64] = {};
 // Of each heap in use, where its thread keeps current_heap. Two threads that live have two such places: a new thread that
 // finds its own in here is the successor, at the same place, of one that ended without telling.
 constinit std::atomic<Address> owners[kHeapsMost] = {};
@@ -90,27 +52,8 @@ constinit std::atomic<std::uint64_t> create_again_at{0};  // coarse milliseconds
 constinit std::atomic<std::uint32_t> refused_pieces{0};
 constinit std::uint32_t first_free NEBULA_GUARDED_BY(registry_lock) = 0;  // index + 1
 constinit std::uint32_t idle_heaps NEBULA_GUARDED_BY(registry_lock) = 0;
-constinit std::atomic<std::uint64_t> threads_started{0};
-constinit std::atomic<std::uint32_t> threads_now{0};
 constinit std::atomic<std::uint64_t> swing_bytes_of_all{0};
 constinit std::atomic<std::uint32_t> reclaim_epoch{0};
-
-ThreadHeap& heap_at(std::uint32_t index) {
-  return *reinterpret_cast<ThreadHeap*>(record_map.thread_heaps + index * kThreadHeapBytes);
-}
-
-template <class Visitor>
-void for_each_heap(Visitor visit) {
-  const std::uint32_t end = heaps_reserved.load(kRelaxed);
-  for (std::uint32_t i = 0; i < end && i < kHeapsMost; ++i) {
-    // acquire: pairs with the release in create(), so the heap's fields are seen.
-    if ((heaps_ready[i / 64].load(std::memory_order_acquire) >> (i % 64) & 1) != 0) visit(heap_at(i));
-  }
-}
-
-unsigned top_of(const ThreadHeap& heap, unsigned c) { return static_cast<unsigned>(heap.word[c].load(kRelaxed) & 0xffff); }
-
-unsigned pooled(const ThreadHeap& heap, unsigned c) { return top_of(heap, c) - heap.bottom[c]; }
 
 void set_top(ThreadHeap& heap, unsigned c, unsigned top) {
   const std::uint64_t word = heap.word[c].load(kRelaxed);
@@ -135,14 +78,6 @@ void set_limit(ThreadHeap& heap, unsigned c, unsigned slots) {
 unsigned limit_of(const ThreadHeap& heap, unsigned c) { return static_cast<unsigned>(heap.limit[c] - heap.bottom[c]); }
 
 void mark_active(ThreadHeap& heap, unsigned c) { heap.active[c / 64] |= std::uint64_t{1} << (c % 64); }
-
-bool has_returns(const ThreadHeap& heap, unsigned c) { return (heap.returns_open[c / 64] >> (c % 64) & 1) != 0; }
-
-unsigned returns_pooled(const ThreadHeap& heap, unsigned c) {
-  // Its word is 0 while it is not open. Read without the gate it may be of another moment than the other pool's.
-  const unsigned top = top_of(heap, kAway + c);
-  return top > kLayout.returns[c] ? top - kLayout.returns[c] : 0;
-}
 
 void allow_returns(ThreadHeap& heap, unsigned c) {
   const unsigned capacity = has_returns(heap, c) ? kLayout.returns[c] + kSizeClasses.batch[c] : 0u;
@@ -657,101 +592,6 @@ void reset_in_child() {
     if (owners[i].load(kRelaxed) != here) owners[i].store(0, kRelaxed);
   if (!heapless_gate.is_mine()) heapless_gate.reset_in_child();
   if (!registry_lock.is_mine()) registry_lock.reset_in_child();
-}
-
-PoolFacts pool_facts(SizeClass c) {
-  const unsigned i = index_of(c);
-  PoolFacts sum;
-  for_each_heap([&](ThreadHeap& heap) {
-    const std::uint64_t word = heap.word[i].load(kRelaxed);
-    const std::uint64_t in_pool = (word & 0xffff) - heap.bottom[i] + returns_pooled(heap, i);
-    const std::uint64_t allocations = word >> kCountOne;
-    sum.allocations += allocations;
-    sum.frees += in_pool + allocations + heap.flushed[i] - heap.refilled[i];
-    sum.pooled += in_pool;
-  });
-  return sum;
-}
-
-void read(const Reader& reader) {
-  for_each_heap([&](ThreadHeap& heap) {
-    HeapFacts sum = {heap.index, heap.thread_id.load(kRelaxed), heap.in_use.load(kRelaxed)};
-    sum.refills = heap.refills;
-    sum.flushes = heap.flushes;
-    for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
-      const std::uint64_t word = heap.word[i].load(kRelaxed);
-      const std::uint64_t top = word & 0xffff;
-      PoolFacts pool;
-      // Without the gate the parts may be of different moments; never below zero.
-      pool.pooled = (top > heap.bottom[i] ? top - heap.bottom[i] : 0) + returns_pooled(heap, i);
-      pool.allocations = word >> kCountOne;
-      const std::uint64_t came = pool.pooled + pool.allocations + heap.flushed[i];
-      pool.frees = came > heap.refilled[i] ? came - heap.refilled[i] : 0;
-      reader.on_pool(reader.target, size_class(i), pool);
-      sum.allocations += pool.allocations;
-      sum.frees += pool.frees;
-      sum.pooled_bytes += pool.pooled * slot_size(size_class(i));
-    }
-    reader.on_heap(reader.target, sum);
-  });
-}
-
-std::uint64_t pooled_bytes_about() NEBULA_UNCHECKED {
-  std::uint64_t sum = 0;
-  for_each_heap([&](ThreadHeap& heap) NEBULA_UNCHECKED {
-    if (!heap.in_use.load(kRelaxed) || !heap.gate.try_lock()) return;
-    for (unsigned c = kClassFirst; c < kClassEnd; ++c) sum += (pooled(heap, c) + returns_pooled(heap, c)) * slot_size(size_class(c));
-    heap.gate.unlock();
-  });
-  return sum;
-}
-
-unsigned largest_holders(std::span<Holder> result) {
-  unsigned count = 0;
-  for_each_heap([&](ThreadHeap& heap) {
-    if (!heap.in_use.load(kRelaxed)) return;
-    std::int64_t bytes = 0;
-    for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
-      const std::uint64_t held = heap.refilled[c] - heap.flushed[c] - pooled(heap, c) - returns_pooled(heap, c);
-      bytes += static_cast<std::int64_t>(held) * static_cast<std::int64_t>(slot_size(size_class(c)));
-    }
-    if (bytes <= 0) return;
-    Holder holder = {heap.thread_id.load(kRelaxed), static_cast<std::uint64_t>(bytes)};
-    for (unsigned i = 0; i < count; ++i)
-      if (result[i].bytes < holder.bytes) std::swap(result[i], holder);
-    if (count < result.size()) result[count++] = holder;
-  });
-  return count;
-}
-
-Facts facts() {
-  Facts facts;
-  facts.threads_started = threads_started.load(kRelaxed);
-  facts.threads_now = threads_now.load(kRelaxed);
-  for_each_heap([&](ThreadHeap& heap) {
-    ++facts.heaps;
-    facts.refills += heap.refills;
-    facts.flushes += heap.flushes;
-  });
-  return facts;
-}
-
-unsigned heaps_in_use(std::span<HeapFacts> rows, std::uint32_t from) {
-  unsigned written = 0;
-  for_each_heap([&](const ThreadHeap& heap) {
-    if (heap.index < from || written == rows.size() || !heap.in_use.load(kRelaxed)) return;
-    HeapFacts& row = rows[written++];
-    row = {heap.index, heap.thread_id.load(kRelaxed), true, 0, 0, 0, heap.refills, heap.flushes};
-    for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
-      const std::uint64_t word = heap.word[c].load(kRelaxed);
-      const std::uint64_t in_pool = (word & 0xffff) - heap.bottom[c] + returns_pooled(heap, c);
-      const std::uint64_t allocations = word >> kCountOne;
-      row.allocations += allocations;
-      row.frees += in_pool + allocations + heap.flushed[c] - heap.refilled[c];
-      row.pooled_bytes += in_pool * slot_size(size_class(c));
-    }
-  });
-  return written;
 }
 
 }  // namespace thread_heap

@@ -131,7 +131,13 @@ void run_on_node(unsigned node) { node_of_thread = node; }
 
 void start_heap() {
   static const bool started = [] {
-    if (const char* const nodes = std::getenv("NEBULA_TEST_NODES")) nodes_pretended = static_cast<unsigned>(std::atoi(nodes));
+    const char* const nodes = std::getenv("NEBULA_TEST_NODES");
+    if (nodes != nullptr && std::strcmp(nodes, "machine") == 0 && nodes_pretended == 1) {
+      if (!heap::start()) return false;
+      placement::start({});
+      return placement::facts().state == placement::State::kInForce;
+    }
+    if (nodes != nullptr && nodes_pretended == 1) nodes_pretended = static_cast<unsigned>(std::atoi(nodes));
     return heap::start() && (nodes_pretended < 2 || placement::start_with(nodes_pretended, node_here));
   }();
   if (!started) std::abort();

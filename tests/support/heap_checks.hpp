@@ -10,7 +10,7 @@ namespace nebula::testing {
 void start_heap();
 
 // Before the first start_heap: that many node heaps, as on a machine with so many nodes (NEBULA_TEST_NODES does the same for
-// a whole program). Each thread then runs on the node that it says, or wanders from one to the next.
+// a whole program, and "machine" there means the nodes there are). Each thread then runs on the node that it says, or wanders from one to the next.
 void pretend_nodes(unsigned count);
 inline constexpr unsigned kWandering = ~0u;
 void run_on_node(unsigned node);

@@ -72,6 +72,7 @@ class Report:
     pressure: dict
     reason: str | None  # None: at exit, or malloc_stats
     advice: list
+    nodes: dict
 
     def row(self, name):
         """The row of that name; one of zeros when there is none."""
@@ -121,6 +122,26 @@ class Lines:
     def end(self):
         if self._at < len(self._lines):
             raise Wrong(f'line {self._at + 1}: unknown: {self._lines[self._at]!r}')
+
+
+NODES_HEADING = ('  heap                             in use        committed  resident   local     returned  fallbacks  '
+                 'arrivals')
+
+
+def read_nodes(lines):
+    """[{in_use: …} by heap's purpose] where there are several heaps, and the line above them as 'rule'; {} on one node."""
+    if not lines.take('', optional=True):
+        return {}
+    nodes = {'rule': lines.take(r'nodes     (.+)')[1]}
+    if not lines.take(re.escape(NODES_HEADING), optional=True):
+        return nodes
+    while found := lines.take(r'  (?P<heap>\S.{0,21}?) +(?P<in_use>[\d,]+) +(?P<committed>[\d,]+) +(?P<resident>[\d,]+)/'
+                              r'(?P<looked_at>[\d,]+) +(?:(?P<local>\d+) %|-) +(?P<returned>[\d,]+) +'
+                              r'(?P<fallbacks>[\d,]+) +(?P<arrivals>[\d,]+)', optional=True):
+        nodes[found['heap']] = {name: number(text) for name, text in found.groupdict().items()
+                                if name != 'heap' and text is not None}
+    lines.take(r'  \(the system refused to place memory [\d,]+ times\)', optional=True)
+    return nodes
 
 
 def read_row(lines):
@@ -210,11 +231,12 @@ def read(text):
     advice = []
     while found := lines.take(r'advice    (.+)', optional=True):
         advice.append(found[1])
+    nodes = read_nodes(lines)
     lines.end()
     return Report(heading['program'], int(heading['pid']), options, not moments,
                   moments.get('apart', 0), ladder, rows, process, peak, threads, budget,
                   {name: number(text) for name, text in pages.groupdict().items()}, waste, misuse, handlers, accounts, reclaim,
-                  actions, pressure, heading['reason'], advice)
+                  actions, pressure, heading['reason'], advice, nodes)
 
 
 def problems(report):

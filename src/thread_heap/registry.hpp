@@ -1,0 +1,85 @@
+// All thread heaps, and where in each the pools lie: what the rest of this room shares.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "base/bits.hpp"
+#include "pages/address_space.hpp"
+#include "thread_heap/thread_heap.hpp"
+
+namespace nebula {
+
+inline constexpr unsigned kHeapsMost = 32 * 1024;
+extern constinit std::atomic<std::uint32_t> heaps_reserved;  // indices below were given out
+extern constinit std::atomic<std::uint64_t> heaps_ready[kHeapsMost / 64];
+extern constinit std::atomic<std::uint64_t> threads_started;
+extern constinit std::atomic<std::uint32_t> threads_now;
+
+// Where each class's pool begins, packed at first and in room of its own when it has grown.
+struct Layout {
+  std::uint16_t packed[kUnitUses];
+  std::uint16_t room[kUnitUses];
+  std::uint16_t swing[kUnitUses];
+  std::uint16_t returns[kUnitUses];
+  unsigned packed_end;
+  unsigned room_end;
+  unsigned swing_end;
+  unsigned end;
+};
+
+consteval Layout make_layout() {
+  Layout layout = {};
+  unsigned at = 1;  // index 0 is the null of what has no class
+  for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
+    layout.packed[c] = static_cast<std::uint16_t>(at);
+    at += 1u + kSizeClasses.slots_per_pool_first[c];
+  }
+  layout.packed_end = at;
+  for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
+    layout.room[c] = static_cast<std::uint16_t>(at);
+    at += 1u + kSizeClasses.slots_per_pool[c];
+  }
+  layout.room_end = at;
+  for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
+    layout.swing[c] = static_cast<std::uint16_t>(at);
+    at += 1u + kSizeClasses.slots_per_pool_swing[c];
+  }
+  layout.swing_end = at;
+  // From a page of its own on: it is mapped by itself.
+  at = static_cast<unsigned>((round_up(sizeof(ThreadHeap) + at * sizeof(void*), kPageSize) - sizeof(ThreadHeap)) / sizeof(void*));
+  for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
+    layout.returns[c] = static_cast<std::uint16_t>(at);
+    at += 1u + kSizeClasses.batch[c];
+  }
+  layout.end = at;
+  return layout;
+}
+
+inline constexpr Layout kLayout = make_layout();
+inline ThreadHeap& heap_at(std::uint32_t index) {
+  return *reinterpret_cast<ThreadHeap*>(record_map.thread_heaps + index * kThreadHeapBytes);
+}
+
+template <class Visitor>
+void for_each_heap(Visitor visit) {
+  const std::uint32_t end = heaps_reserved.load(std::memory_order_relaxed);
+  for (std::uint32_t i = 0; i < end && i < kHeapsMost; ++i) {
+    // acquire: pairs with the release in create(), so the heap's fields are seen.
+    if ((heaps_ready[i / 64].load(std::memory_order_acquire) >> (i % 64) & 1) != 0) visit(heap_at(i));
+  }
+}
+
+inline unsigned top_of(const ThreadHeap& heap, unsigned c) { return static_cast<unsigned>(heap.word[c].load(std::memory_order_relaxed) & 0xffff); }
+
+inline unsigned pooled(const ThreadHeap& heap, unsigned c) { return top_of(heap, c) - heap.bottom[c]; }
+
+inline bool has_returns(const ThreadHeap& heap, unsigned c) { return (heap.returns_open[c / 64] >> (c % 64) & 1) != 0; }
+
+inline unsigned returns_pooled(const ThreadHeap& heap, unsigned c) {
+  // Its word is 0 while it is not open. Read without the gate it may be of another moment than the other pool's.
+  const unsigned top = top_of(heap, kAway + c);
+  return top > kLayout.returns[c] ? top - kLayout.returns[c] : 0;
+}
+
+}  // namespace nebula
