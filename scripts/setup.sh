@@ -42,7 +42,7 @@ for package in "${wanted[@]}"; do
   fi
 done
 # The kernel of the guest with several NUMA nodes is taken out of its package, not installed: this machine boots another.
-kernel=build/guest/vmlinuz
+kernel=$(dirname -- "${BASH_SOURCE[0]}")/../build/guest/vmlinuz
 fetch_kernel() {
   [[ $1 == test && ! -f $kernel ]] || return 0
   local scratch package

@@ -18,6 +18,8 @@
 #include "heap/heap.hpp"
 #include "lifecycle/lifecycle.hpp"
 #include "support/heap_checks.hpp"
+#include "node_heap/node_heap.hpp"
+#include "pages/address_space.hpp"
 #include "thread_heap/thread_heap.hpp"
 
 #if defined(__SANITIZE_THREAD__)
@@ -184,6 +186,65 @@ TEST(Stress, ShortThreads) {
   EXPECT_GE(facts.threads_started, kShortThreads);
   EXPECT_LE(facts.heaps, 4 * kAtOnce) << "the heaps of threads that have ended are used again";
   EXPECT_LE(facts.threads_now, 1u);
+  expect_all_is_free();
+}
+
+// What src/README.md says of many threads: metadata a thread, and how often one waits for a lock.
+TEST(Stress, AThousandThreads) {
+  constexpr unsigned kMany = kUnderThreadSanitizer ? 200 : 1'000;
+  constexpr unsigned kSteps = 4'000;
+  Shelf shelf;
+  std::atomic<unsigned> started{0};
+  std::atomic<unsigned> done{0};
+  std::atomic<bool> good{true};
+  std::atomic<bool> stop{false};
+  const std::uint64_t metadata_before = pages::metadata_bytes();
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < kMany; ++t) {
+    threads.emplace_back([&, t] {
+      testing::Random random(t);
+      ++started;
+      while (started != kMany) std::this_thread::yield();
+      std::array<Object, 32> own = {};
+      for (unsigned n = 0; n < kSteps; ++n) {
+        Object& object = own[random.below(own.size())];
+        const std::size_t size = 16 + random.below(500);
+        if (!drop(object)) good = false;
+        object = {heap::allocate(size), size};
+        if (object.address != nullptr) testing::fill(object.address, size);
+        if (n % 16 != 0) continue;
+        shelf.put(object);
+        object = {};
+        Object other;
+        if (shelf.take(other) && !drop(other)) good = false;
+      }
+      for (const Object& object : own)
+        if (!drop(object)) good = false;
+      ++done;
+      while (!stop) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    });
+  }
+  while (done != kMany) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  std::uint64_t waits = 0;
+  std::uint64_t trips = 0;
+  for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
+    const NodeHeap::ClassFacts facts = NodeHeap::facts_of_all(size_class(i));
+    waits += facts.contended;
+    trips += facts.refills + facts.flushes + facts.deposits + facts.withdrawals;
+  }
+  const std::uint64_t metadata = pages::metadata_bytes() - metadata_before;
+  const std::uint64_t pooled = thread_heap::pooled_bytes_about();
+  std::printf("%u threads: %llu bytes of metadata each, %llu in pools; %llu trips to node heaps, %llu waits for a lock\n", kMany,
+              static_cast<unsigned long long>(metadata / kMany), static_cast<unsigned long long>(pooled / kMany),
+              static_cast<unsigned long long>(trips), static_cast<unsigned long long>(waits));
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  Object object;
+  while (shelf.take(object))
+    if (!drop(object)) good = false;
+  EXPECT_TRUE(good) << "an object has changed";
+  EXPECT_LE(metadata / kMany, 64 * kKiB);
+  EXPECT_LE(waits, trips / 20);
   expect_all_is_free();
 }
 
