@@ -22,29 +22,39 @@ bool parse_path(std::string_view value, std::string_view& result) {
   return true;
 }
 
-bool parse_forms(std::string_view value, std::uint8_t& result) {
-  constexpr struct {
-    std::string_view word;
-    std::uint8_t forms;
-  } kWords[] = {{"text", Form::kText}, {"json", Form::kJson}, {"prometheus", Form::kPrometheus}, {"html", Form::kHtml}};
-  if (value == "0" || value == "off" || value == "1") {
-    result = value == "1" ? std::uint8_t{Form::kText} : std::uint8_t{0};
-    return true;
-  }
-  std::uint8_t forms = 0;
+struct Word {
+  std::string_view word;
+  std::uint8_t bit;
+};
+
+// Words with commas between them, each of which is a bit.
+bool parse_words(std::string_view value, std::span<const Word> words, std::uint8_t& result) {
+  std::uint8_t bits = 0;
   for (bool is_last = false; !is_last;) {
     std::size_t length = 0;
     while (length < value.size() && value[length] != ',') ++length;
-    std::uint8_t form = 0;
-    for (const auto& each : kWords)
-      if (each.word == start_of(value, length)) form = each.forms;
-    if (form == 0) return false;
-    forms |= form;
+    std::uint8_t bit = 0;
+    for (const Word& each : words)
+      if (each.word == start_of(value, length)) bit = each.bit;
+    if (bit == 0) return false;
+    bits |= bit;
     is_last = length == value.size();
     value.remove_prefix(is_last ? length : length + 1);
   }
-  result = forms;
+  result = bits;
   return true;
+}
+
+bool parse_forms(std::string_view value, std::uint8_t& result) {
+  constexpr Word kWords[] = {{"text", Form::kText}, {"json", Form::kJson}, {"prometheus", Form::kPrometheus}, {"html", Form::kHtml}};
+  if (value != "0" && value != "off" && value != "1") return parse_words(value, kWords, result);
+  result = value == "1" ? std::uint8_t{Form::kText} : std::uint8_t{0};
+  return true;
+}
+
+bool parse_ends(std::string_view value, std::uint8_t& result) {
+  constexpr Word kWords[] = {{"_exit", End::kUnderscoreExit}, {"execve", End::kExecve}};
+  return parse_words(value, kWords, result);
 }
 
 constexpr const char* kSwitchForm = "0 or 1";
@@ -63,6 +73,19 @@ constexpr Option kOptions[] = {
      "text: standard error; others: nebula.%e.%p.json, .prom, .html",
      "Where the report goes; of several forms each to this name and .txt, .json, .prom, .html.", Kind::kSetting,
      [](std::string_view v, Config& c) { return parse_path(v, c.stats_file); }},
+    {"NEBULA_STATS_INTERVAL", "a time: 500ms, 10s", "none",
+     "Write a line of JSON every so often, to NEBULA_STATS_FILE or nebula.%e.%p.jsonl.", Kind::kSetting,
+     [](std::string_view v, Config& c) { return parse_milliseconds(v, c.stats_interval_milliseconds); }},
+    {"NEBULA_STATS_ROTATE", "a size: 16M, 1G", "16M", "At this size the file of lines is renamed to .1 and begun again.",
+     Kind::kSetting, [](std::string_view v, Config& c) { return parse_size(v, c.stats_rotate); }},
+    {"NEBULA_STATS_SIGNAL", "a signal such as USR2 or RTMIN+3", "none", "Write a report each time the process gets it.",
+     Kind::kSetting, [](std::string_view v, Config& c) { return parse_signal(v, c.stats_signal); }},
+    {"NEBULA_STATS_ON_CRASH", kSwitchForm, "0", "Write a report when a fatal signal or abort ends the program.",
+     Kind::kSetting, [](std::string_view v, Config& c) { return parse_switch(v, c.stats_on_crash); }},
+    {"NEBULA_STATS_ON_BUDGET", kSwitchForm, "0", "Write a report when a limit is first reached, and when it first refuses.",
+     Kind::kSetting, [](std::string_view v, Config& c) { return parse_switch(v, c.stats_on_budget); }},
+    {"NEBULA_STATS_BEFORE", "_exit, execve or both: _exit,execve", "none", "Write a report before these, too.", Kind::kSetting,
+     [](std::string_view v, Config& c) { return parse_ends(v, c.stats_before); }},
     {"NEBULA_BUDGET", kLimitForm, "none", "Hard limit on committed memory: at it, reclaim, then refuse.", Kind::kLimit,
      [](std::string_view v, Config& c) { return parse_limit(v, c.budget); }},
     {"NEBULA_BUDGET_SOFT", kLimitForm, "none", "Soft limit: above it, reclaim within a work cap; warn once.",

@@ -18,12 +18,21 @@ namespace nebula::config {
 
 enum class MisuseAction : std::uint8_t { kAbort, kWarn };
 
+// The ends of a process that no destructor sees, as bits.
+enum End : std::uint8_t { kUnderscoreExit = 1, kExecve = 2 };
+
 // The forms of a report, as bits.
 enum Form : std::uint8_t { kText = 1, kJson = 2, kPrometheus = 4, kHtml = 8 };
 
 struct Config {
   std::uint8_t stats = 0;       // forms
   std::string_view stats_file;  // empty: the default of the form
+  std::uint32_t stats_interval_milliseconds = 0;  // 0: none
+  std::uint64_t stats_rotate = std::uint64_t{16} << 20;
+  int stats_signal = 0;  // none
+  bool stats_on_crash = false;
+  bool stats_on_budget = false;
+  std::uint8_t stats_before = 0;  // ends
   Limit budget;
   Limit budget_soft;
   Limit budget_tree;

@@ -16,7 +16,9 @@
 #include "node_heap/placement.hpp"
 #include "os/process.hpp"
 #include "report/budget_events.hpp"
+#include "report/crash.hpp"
 #include "report/report.hpp"
+#include "report/reporter.hpp"
 #include "stats/snapshot.hpp"
 
 #ifndef NEBULA_VERSION
@@ -103,7 +105,7 @@ void set_limits() {
   if (configuration.budget.percent != 0 || configuration.budget_soft.percent != 0) heap::set_limit_reader(read_limits_again);
   heap::set_reclaim_share(configuration.reclaim_percent);
   heap::set_pressure_source(configuration.pressure);
-  report::set_budget_wishes({configuration.budget_signal, configuration.budget_events});
+  report::set_budget_wishes({configuration.budget_signal, configuration.budget_events, configuration.stats_on_budget});
   heap::set_budget_listener(report::on_budget_event);
 }
 
@@ -150,6 +152,7 @@ void in_child() {
     NodeHeap::reset_in_child();
   }
   live::begin_in_child();
+  if (!in_slow_path) report::restart_reporter_in_child();
 }
 
 void print_banner() {
@@ -176,21 +179,40 @@ void start(const char* const* environment) {
                                                                             : misuse::Action::kAbort);
   set_limits();
   const bool may_abort = may_die_of_memory();
-  if ((configuration.stats & config::Form::kText) != 0 && configuration.stats_file.empty()) keep_standard_error();
   report::Wishes wishes;
   wishes.forms = configuration.stats;
   wishes.file = configuration.stats_file;
-  if (configuration.stats != 0 || may_abort) report::expect(wishes);
+  wishes.interval_milliseconds = configuration.stats_interval_milliseconds;
+  wishes.rotate_at = configuration.stats_rotate;
+  const bool in_between = configuration.stats_signal != 0 || configuration.stats_on_crash || configuration.stats_on_budget ||
+                          configuration.stats_before != 0;
+  const bool as_text = (configuration.stats & config::Form::kText) != 0 || (configuration.stats == 0 && in_between);
+  if (as_text && configuration.stats_file.empty()) keep_standard_error();
+  if (configuration.stats != 0 || wishes.interval_milliseconds != 0 || in_between || may_abort) report::expect(wishes);
+  if (configuration.stats_on_crash) report::report_on_crash();
   if (heap::start()) placement::start(configuration.numa);
   heap::watch_thread_exits();
   pthread_atfork(before_fork, in_parent, in_child);
+  report::start_reporter({configuration.stats_signal, configuration.stats_interval_milliseconds});
   if (configuration.live) live::begin(environment);
   if (configuration.banner) print_banner();
   if (configuration.stats != 0 || configuration.live) at_quick_exit(at_exit);
 }
 
+// Not in a child of vfork, which lives in its parent's memory.
+void before_underscore_exit() {
+  if ((configuration.stats_before & config::End::kUnderscoreExit) != 0 && stats::process_id() == os::process_id())
+    report::write_at_end(report::Reason::kUnderscoreExit);
+}
+
+void before_execve() {
+  if ((configuration.stats_before & config::End::kExecve) != 0 && stats::process_id() == os::process_id())
+    report::write_now(report::Reason::kExecve, stats::Caller::kOutsideSlowPath);
+}
+
 void at_exit() {
   tree::find_dead();
+  report::check_signal();
   report::write_at_exit();
   tree::leave();
   live::end();

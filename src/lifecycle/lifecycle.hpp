@@ -7,5 +7,8 @@ namespace nebula::lifecycle {
 // limit that cannot be understood ends the process with status 78 here.
 void start(const char* const* environment);
 void at_exit();
+// From preload/: before the ends that run no destructor.
+void before_underscore_exit();
+void before_execve();
 
 }  // namespace nebula::lifecycle

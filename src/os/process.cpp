@@ -5,6 +5,7 @@
 #include <linux/futex.h>
 #include <signal.h>
 #include <sys/auxv.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -73,6 +74,10 @@ Usage usage() {
 }
 
 int process_id() { return static_cast<int>(system_call(SYS_getpid)); }
+
+void name_thread(const char* name) { system_call(SYS_prctl, PR_SET_NAME, as_long(name)); }
+
+void send_to_this_thread(int signal) { system_call(SYS_tgkill, process_id(), thread_id(), signal); }
 
 int thread_id() { return static_cast<int>(system_call(SYS_gettid)); }
 

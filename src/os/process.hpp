@@ -38,6 +38,8 @@ void watch_residence();
 [[nodiscard]] int thread_id();
 // That this thread may run on; 0 when the kernel does not say.
 [[nodiscard]] unsigned usable_processors();
+void name_thread(const char* name);  // at most 15 bytes of it
+void send_to_this_thread(int signal);
 [[nodiscard]] bool is_secure_execution();        // AT_SECURE: set-user-id, file capabilities
 // From the kernel, or where it refuses mixed from the bytes it gives each process: libc keeps its guards in those, so they
 // must not be found again in what follows from this value.

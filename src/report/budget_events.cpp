@@ -115,6 +115,15 @@ void say_over_limit(const heap::BudgetEvent& event) {
   say(line.view());
 }
 
+// Of each kind of account and event once: a program at its limit comes here again and again.
+void report_first(const heap::BudgetEvent& event) {
+  static constinit std::atomic<std::uint64_t> done{0};  // relaxed: once is enough
+  if (event.what == What::kRefusal) return;
+  const auto place = static_cast<unsigned>(event.account.kind()) * 4 + static_cast<unsigned>(event.what);
+  const std::uint64_t bit = std::uint64_t{1} << place;
+  if ((done.fetch_or(bit, std::memory_order_relaxed) & bit) == 0) write_now(Reason::kBudget, stats::Caller::kOutsideSlowPath);
+}
+
 void say_over_soft_limit() {
   static constinit std::atomic<bool> said{false};  // relaxed: once is enough
   if (said.exchange(true, std::memory_order_relaxed)) return;
@@ -136,6 +145,7 @@ void on_budget_event(const heap::BudgetEvent& event) {
   if (event.what == What::kFirstRefusal && !dies) say_refused(event);
   if (event.what != What::kRefusal && !wishes.event_file.empty()) append_event(event);
   if (!is_refusal && wishes.signal != 0) os::signal_self_if_handled(wishes.signal);
+  if (wishes.report && !(is_refusal && dies)) report_first(event);
   if (is_refusal && dies) die(event);
 }
 

@@ -11,6 +11,7 @@ namespace nebula::report {
 struct BudgetWishes {
   int signal = 0;               // 0: none
   std::string_view event_file;  // a pattern, see config::expand_path; empty: none
+  bool report = false;          // when a limit is first reached, and when it first refuses
 };
 // Before there are threads.
 void set_budget_wishes(const BudgetWishes& wishes);
