@@ -13,7 +13,7 @@ bench_packages=("${common_packages[@]}"
   libtbbmalloc2 gcc libc6-dev make memcached z3 ghostscript ruby lua5.4 rocksdb-tools)
 test_packages=("${common_packages[@]}"
   libclang-rt-14-dev libgtest-dev libgmock-dev librapidcheck-dev valgrind binutils util-linux
-  libpython3.11-testsuite bash nodejs openjdk-17-jre-headless tar gzip coreutils openssl
+  libpython3.11-testsuite bash nodejs openjdk-17-jre-headless tar gzip coreutils openssl python3-jsonschema python3-pil chromium
   qemu-system-x86 busybox-static cpio)
 
 case ${1:-} in
@@ -34,6 +34,27 @@ if type -P dpkg-query >/dev/null; then
     fi
   done < <(dpkg-query --show --showformat='${Package} ${db:Status-Status}\n' "${wanted[@]}" 2>/dev/null || true)
 fi
+
+# promtool comes with a server that the package would start: only the program is taken out of it, into build/tools.
+bring_promtool() {
+  local tools
+  tools=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)/build/tools
+  if type -P promtool >/dev/null || [[ -x $tools/promtool ]]; then
+    return 0
+  fi
+  echo "setup: fetching promtool" >&2
+  local folder
+  folder=$(mktemp -d)
+  mkdir -p "$tools"
+  if (cd "$folder" && apt-get -qq download prometheus && dpkg-deb --extract prometheus_*.deb tree) </dev/null >&2 &&
+    mv "$folder/tree/usr/bin/promtool" "$tools/"; then
+    rm -rf "$folder"
+    return 0
+  fi
+  rm -rf "$folder"
+  echo "setup: promtool cannot be fetched (it is in the package prometheus)" >&2
+  return 1
+}
 
 missing=()
 for package in "${wanted[@]}"; do

@@ -14,7 +14,7 @@ constexpr std::uint64_t kManyBytes = 4 * kMiB;
 constexpr std::uint64_t kManyObjects = 10'000;
 
 std::uint64_t percent(std::uint64_t part, std::uint64_t of) {
-  return of == 0 ? 0 : static_cast<std::uint64_t>(static_cast<double>(part) * 100.0 / static_cast<double>(of));
+  return of == 0 ? 0 : part * 100 / of;
 }
 
 // The class that holds most memory in which nearly nothing is live.

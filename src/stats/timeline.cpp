@@ -19,6 +19,7 @@ constinit std::atomic<bool> is_held{false};
 // By whoever holds it.
 constinit Point points_of_life[kTimelinePoints];
 constinit unsigned count = 0;
+constinit bool last_is_extra = false;  // it was not due
 constinit std::uint64_t period = kFirstPeriodMilliseconds;
 
 // acquire / release: the last holder's points are seen.
@@ -35,9 +36,17 @@ void halve() {
   period *= 2;
 }
 
+bool is_due(std::uint64_t milliseconds) {
+  const unsigned regular = last_is_extra ? count - 1 : count;
+  return regular == 0 || milliseconds - points_of_life[regular - 1].milliseconds >= period;
+}
+
 void append(const Point& point) {
+  const bool due = is_due(point.milliseconds);
+  if (last_is_extra) --count;
   if (count == kTimelinePoints) halve();
   points_of_life[count++] = point;
+  last_is_extra = !due;
 }
 
 // What pools and depots hold, without locks.
@@ -52,7 +61,7 @@ std::uint64_t waiting_bytes() {
 void on_tick() {
   if (!try_hold()) return;
   const std::uint64_t now = elapsed_milliseconds();
-  if (count == 0 || now - points_of_life[count - 1].milliseconds >= period) {
+  if (is_due(now)) {
     const std::uint64_t in_use = bytes_in_use.value();
     const std::uint64_t waiting = waiting_bytes();
     const os::Residence residence = os::residence();
@@ -87,6 +96,10 @@ HeldTimeline::~HeldTimeline() {
 
 std::span<const Point> HeldTimeline::points() const {
   return is_mine_ ? std::span<const Point>(points_of_life, count) : std::span<const Point>();
+}
+
+void HeldTimeline::add_if_due(const Point& point) {
+  if (is_mine_ && is_due(point.milliseconds)) append(point);
 }
 
 void HeldTimeline::add(const Point& point) {

@@ -34,7 +34,9 @@ class HeldTimeline {
   HeldTimeline& operator=(const HeldTimeline&) = delete;
   // Empty where it could not be had, or is not kept.
   [[nodiscard]] std::span<const Point> points() const;
-  // Adds one, whenever the last was.
+  // Adds one if the last was long enough ago.
+  void add_if_due(const Point& point);
+  // Adds one in any case; if it was not due, it gives way to the next.
   void add(const Point& point);
 
  private:

@@ -1,0 +1,149 @@
+#!/usr/bin/python3
+"""The JSON form of a report: that it is what its schema says, and that what it says adds up.
+
+    json_report.py FILE...    prints what is wrong with each file; status 1 when anything is
+
+A file holds one report, or a report on each line. `checked(text)` returns the report or raises Wrong.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import jsonschema
+
+from report import Wrong
+
+SCHEMA = json.loads((Path(__file__).resolve().parents[2] / 'src/report/report.schema.json').read_text())
+PAGE = 4096
+PARTS = ('live_bytes', 'pooled_bytes', 'depot_bytes', 'slab_free_bytes', 'dirty_span_bytes', 'metadata_bytes')
+OBJECTS = ('allocations', 'frees', 'live', 'live_bytes', 'slabs', 'slab_bytes')
+
+
+def total(rows, name):
+    return sum(row[name] for row in rows)
+
+
+def differ(what, one, other):
+    if one != other:
+        yield f'{what}: {one} and {other}'
+
+
+def problems(report):
+    """Yields what does not add up."""
+    memory, objects, classes, threads = (report[name] for name in ('memory', 'objects', 'size_classes', 'threads'))
+    is_still = report['at_rest'] and threads['now'] <= 1
+    apart = abs(sum(memory[part] for part in PARTS) - memory['committed_bytes'])
+    yield from differ('committed bytes and their parts are apart by', apart, report['difference_bytes'])
+    if report['at_rest'] and apart:
+        yield f'at rest, and committed bytes are {apart} apart from their parts'
+    yield from differ('mapped', memory['mapped_bytes'], memory['committed_bytes'] + memory['untouched_bytes'])
+    yield from differ('live bytes', memory['live_bytes'], objects['total']['live_bytes'])
+    for column in OBJECTS:
+        yield from differ(f'{column} of small objects', objects['small'][column], total(classes, column))
+        yield from differ(f'{column} of all objects', objects['total'][column],
+                          sum(objects[kind][column] for kind in ('small', 'large', 'in_handlers')))
+    sizes = [row['slot_bytes'] for row in classes]
+    if sizes != sorted(set(sizes)):
+        yield f'the size classes do not rise: {sizes}'
+    for row in classes:
+        size = row['slot_bytes']
+        yield from differ(f'live bytes of size {size}', row['live_bytes'], row['live'] * size)
+        yield from differ(f'slab bytes of size {size}', row['slab_bytes'], row['slabs'] * (65536 if size <= 2048 else 262144))
+        if is_still:
+            yield from differ(f'live of size {size}', row['live'], row['allocations'] - row['frees'])
+        if row['internal_waste_bytes'] > row['live_bytes']:
+            yield f'size {size}: of {row["live_bytes"]} live bytes {row["internal_waste_bytes"]} were not asked for'
+        if row['sampled_request_bytes'] > row['sampled_requests'] * size:
+            yield f'size {size}: {row["sampled_requests"]} requests of {row["sampled_request_bytes"]} bytes do not fit'
+        if is_still and row['sampled_requests'] > row['allocations']:
+            yield f'size {size}: {row["sampled_requests"]} requests noted of {row["allocations"]}'
+    yield from differ('pooled bytes', memory['pooled_bytes'], sum(row['pooled'] * row['slot_bytes'] for row in classes))
+    yield from differ('depot bytes', memory['depot_bytes'], sum(row['in_depots'] * row['slot_bytes'] for row in classes))
+
+    heaps = [*report['thread_heaps'], report['other_thread_heaps']]
+    direct = report['without_thread_heap']
+    yield from differ('heaps', threads['heaps'], len(report['thread_heaps']) + report['other_thread_heaps']['heaps'])
+    yield from differ('allocations by heap and by class', total(heaps, 'allocations') + direct['allocations'],
+                      objects['small']['allocations'])
+    yield from differ('frees by heap and by class', total(heaps, 'frees') + direct['frees'] - report['misused_frees'],
+                      objects['small']['frees'])
+    yield from differ('pooled bytes by heap and by class', total(heaps, 'pooled_bytes'), memory['pooled_bytes'])
+    for column in ('refills', 'flushes'):
+        yield from differ(f'{column} of heaps', total(heaps, column), threads[column])
+    yield from differ('lock waits', total(classes, 'lock_waits'), threads['lock_waits'])
+
+    fragmentation = report['fragmentation']
+    yield from differ('internal fragmentation', fragmentation['internal_bytes'], total(classes, 'internal_waste_bytes'))
+    yield from differ('sampled requests', fragmentation['sampled_requests'], total(classes, 'sampled_requests'))
+    yield from differ('external fragmentation', fragmentation['external_bytes'],
+                      max(0, memory['committed_bytes'] - memory['live_bytes'] - memory['metadata_bytes']))
+    if fragmentation['large_granted_bytes'] < fragmentation['large_requested_bytes']:
+        yield 'large objects were given less than was asked for'
+
+    budget = report['budget']
+    if budget['hard_limit_bytes'] is not None and budget['over_limit'] == 0:
+        if memory['committed_peak_bytes'] > budget['hard_limit_bytes']:
+            yield f'the peak, {memory["committed_peak_bytes"]}, is above the limit, {budget["hard_limit_bytes"]}'
+    if report['at_rest'] and memory['committed_bytes'] > memory['committed_peak_bytes']:
+        yield f'committed is {memory["committed_bytes"]}, above its peak, {memory["committed_peak_bytes"]}'
+    if memory['committed_peak_at_milliseconds'] > report['elapsed_milliseconds']:
+        yield 'the peak is in the future'
+    if report['resident_bytes'] is not None and report['resident_bytes'] > report['peak_resident_bytes']:
+        yield f'resident are {report["resident_bytes"]} bytes, above their peak, {report["peak_resident_bytes"]}'
+    if report['misuse']['foreign_to_libc'] > report['misuse']['foreign_pointers']:
+        yield 'more foreign pointers went to libc than there were'
+    yield from timeline_problems(report)
+
+
+def timeline_problems(report):
+    points = report['timeline']
+    times = [point['milliseconds'] for point in points]
+    if times != sorted(times):
+        yield f'the timeline goes back: {times}'
+    if times and times[-1] > report['elapsed_milliseconds']:
+        yield 'the timeline ends in the future'
+    for point in points:
+        if point['committed_bytes'] > report['memory']['committed_peak_bytes']:
+            yield f'at {point["milliseconds"]} ms {point["committed_bytes"]} were committed, above the peak'
+        if point['live_bytes'] > report['memory']['in_use_peak_bytes'] + report['objects']['in_handlers']['live_bytes']:
+            yield f'at {point["milliseconds"]} ms {point["live_bytes"]} were live, above the peak in use'
+
+
+def checked(text):
+    try:
+        report = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise Wrong(f'no JSON: {error}') from None
+    found = [f'{error.json_path}: {error.message}' for error in jsonschema.Draft202012Validator(SCHEMA).iter_errors(report)]
+    found = found or list(problems(report))
+    if found:
+        raise Wrong('\n'.join(found))
+    return report
+
+
+def checked_file(path):
+    """The reports of a file, one or one on each line."""
+    text = Path(path).read_text(encoding='utf-8')
+    if text.startswith('{\n'):
+        return [checked(text)]
+    if not text.endswith('\n'):
+        raise Wrong('the last line is not whole')
+    return [checked(line) for line in text.splitlines()]
+
+
+def main(paths):
+    status = 0
+    for path in paths:
+        try:
+            checked_file(path)
+        except (Wrong, OSError) as wrong:
+            print('\n'.join(f'{path}: {line}' for line in str(wrong).split('\n')))
+            status = 1
+    return status
+
+
+if __name__ == '__main__':
+    if len(sys.argv) < 2:
+        sys.exit('usage: json_report.py FILE...')
+    sys.exit(main(sys.argv[1:]))
