@@ -80,6 +80,7 @@ fetch_kernel() {
 
 if ((${#missing[@]} == 0)); then
   fetch_kernel "$1"
+  [[ $1 != test ]] || bring_promtool
   exit
 fi
 
@@ -104,3 +105,4 @@ echo "setup: installing ${missing[*]}" >&2
 apt_get update || give_up "apt-get update failed"
 apt_get install --yes --no-install-recommends "${missing[@]}" || give_up "apt-get install failed"
 fetch_kernel "$1"
+[[ $1 != test ]] || bring_promtool
