@@ -168,8 +168,17 @@ int main(int count, char **arguments) {
   if (is(how, "threads"))
     for (int i = 0; i < 3; ++i) start(churn);
   if (is(how, "fork")) {
-    fflush(stdout);
-    printf("%d\n", (int)(fork()));
+    // The child is ready before its parent says so.
+    int ends[2];
+    char byte = 0;
+    if (pipe(ends) != 0) return 94;
+    const pid_t child = fork();
+    if (child == 0) {
+      if (write(ends[1], &byte, 1) != 1) _exit(93);
+      for (;;) pause();
+    }
+    if (read(ends[0], &byte, 1) != 1) return 93;
+    printf("%d\n", (int)child);
     fflush(stdout);
   }
   say("ready\n");

@@ -434,7 +434,7 @@ def signal_in_a_child(context):
     """The child of a fork answers for itself."""
     with Running(context, ["fork", "600"], {"NEBULA_STATS_SIGNAL": "USR2", "NEBULA_STATS": "json",
                                             "NEBULA_STATS_FILE": f"{context.scratch}/%p"}) as running:
-        child = int(next(line for line in running.before if line != "0\n"))
+        child = int(running.before[0])
         try:
             for pid in (child, running.pid):
                 os.kill(pid, signal.SIGUSR2)
