@@ -240,6 +240,28 @@ void write_rest(JsonWriter& json, const Snapshot& s) {
   json.close_object();
 }
 
+void write_nodes(JsonWriter& json, const stats::Nodes& nodes) {
+  json.open_array("node_heaps");
+  for (unsigned heap = 0; nodes.count > 1 && heap < nodes.count; ++heap) {
+    const stats::NodeRow& row = nodes.rows[heap];
+    TextOf<64> purpose;
+    placement::write_purpose(purpose, static_cast<HeapId>(heap));
+    json.open_object();
+    json.string("purpose", purpose.view());
+    json.number("in_use_bytes", row.in_use_bytes);
+    json.number("committed_bytes", row.committed_bytes);
+    json.number("looked_at_pages", row.looked_at_pages);
+    json.number("resident_pages", row.resident_pages);
+    json.number("local_pages", row.local_pages);
+    json.number("returned", row.traffic.returned);
+    json.number("fallbacks", row.traffic.fallbacks);
+    json.number("arrivals", row.traffic.arrivals);
+    json.number("placement_refusals", row.placement_refusals);
+    json.close_object();
+  }
+  json.close_array();
+}
+
 void write_timeline(JsonWriter& json, const Snapshot& s, Layout layout) {
   json.open_array("timeline");
   if (layout == Layout::kLines)
@@ -273,6 +295,7 @@ void write_json(Text& text, const Occasion& occasion, const Snapshot& s, Layout 
   write_threads(json, s);
   write_budget(json, s);
   write_rest(json, s);
+  write_nodes(json, s.nodes);
   write_timeline(json, s, layout);
   write_advice(json, s);
   json.close_object();

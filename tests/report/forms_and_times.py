@@ -292,6 +292,15 @@ def page_in_a_browser(context):
     whole = image.getcolors(1 << 24)
     context.expect(len(whole) > 50, "an empty picture")
 
+    # A machine with several nodes: what this one may not have.
+    row = {name: 4321 + place for place, name in enumerate(
+        json_report.SCHEMA["properties"]["node_heaps"]["items"]["required"])}
+    row["purpose"] = "node 5"
+    context.expect('"node_heaps":[]' in forms["html"] or data["node_heaps"], "no place for nodes")
+    page.write_text(re.sub(r'"node_heaps":\[[^]]*\]', lambda _: f'"node_heaps":[{json.dumps(row)}]', forms["html"]))
+    drawn = browse(context, page, "--dump-dom")
+    context.expect(rows("nodes") and rows("nodes")[0][:2] == ["node 5", grouped(row["in_use_bytes"])], "no row for a node")
+
 
 # Files.
 
