@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs a program on Nebula: builds the library when it is not there or not up to date, then becomes the program.
-# The program's stdout, stderr and exit status stay its own; like env and timeout, this script uses status 125
-# for its own failures, 126 and 127 for a program that cannot be run or found.
+# Runs a program on Nebula: builds the library and the command `nebula` when they are not there or not up to date, then
+# becomes `nebula run -- PROGRAM`, with a report at exit. The program's stdout, stderr and exit status stay its own; like env
+# and timeout, this script uses status 125 for its own failures, 126 and 127 for a program that cannot be run or found.
 set -euo pipefail
 
 if (($# == 0)); then
@@ -16,27 +16,12 @@ fi
 project=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 build=$project/build/run
 library=$build/preload/libnebula.so
+command=$build/src/tool/nebula
 
-fail() {
-  echo "run.sh: $2" >&2
-  exit "$1"
-}
-
-# The loader splits LD_PRELOAD at spaces and colons and knows no way to quote them.
-if [[ $library == *[[:space:]:]* ]]; then
-  fail 125 "the library cannot be preloaded from a path with a space or a colon: $library"
-fi
-
-program=$(type -P -- "$1") || {
-  [[ -e $1 ]] && fail 126 "not a program that can be run: $1"
-  fail 127 "program not found: $1"
-}
-[[ -d $program ]] && fail 126 "not a program that can be run: $1"
-
-build_library() {
+build_them() {
   # What the program is to run under is not what the compiler should run under.
   unset LD_PRELOAD
-  if ! type -P meson ninja g++ >/dev/null; then
+  if ! type -P meson ninja g++ pkg-config >/dev/null || ! pkg-config --exists CLI11 nlohmann_json fmt ncursesw libelf; then
     "$project/scripts/setup.sh" run || return
   fi
   if [[ ! -f $build/build.ninja ]]; then
@@ -47,19 +32,19 @@ build_library() {
   ninja -C "$build"
 }
 
-# A library built by another user, in a checkout that this one may only read, is used as it is.
-if [[ ! -e $library || -w $build ]]; then
+# What another user built, in a checkout that this one may only read, is used as it is.
+if [[ ! -e $library || ! -e $command || -w $build ]]; then
   mkdir -p "${build%/*}"
   # Several run.sh may start at once: the first one builds, the others wait and find it done.
   exec {lock}>"$build.lock"
   flock "$lock"
-  if ! (build_library) </dev/null >"$build.log" 2>&1; then
+  if ! (build_them) </dev/null >"$build.log" 2>&1; then
     cat "$build.log" >&2
-    fail 125 "building the library failed"
+    echo "run.sh: building failed" >&2
+    exit 125
   fi
   exec {lock}>&-
 fi
 
-export LD_PRELOAD=$library${LD_PRELOAD:+:$LD_PRELOAD}
 export NEBULA_STATS=${NEBULA_STATS-1}
-exec -- "$@"
+exec -- "$command" run -- "$@"

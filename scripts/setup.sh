@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes sure that the Debian packages for one purpose are there: run (build the library), bench, or test.
+# Makes sure that the Debian packages for one purpose are there: run (build the library and the command), bench, or test.
 # Nothing is changed unless all of it can be: where packages are missing and cannot be installed, their names
 # go to stderr and the status is 1.
 set -euo pipefail
 
-run_packages=(meson ninja-build g++ pkg-config)
+run_packages=(meson ninja-build g++ pkg-config libcli11-dev nlohmann-json3-dev libfmt-dev libncurses-dev libelf-dev)
 # What benchmarks and tests are built with, and the programs that both run.
 common_packages=("${run_packages[@]}"
   libbenchmark-dev libnuma-dev libjemalloc-dev libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 python3
