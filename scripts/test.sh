@@ -91,13 +91,13 @@ fi
 
 if [[ $everything == yes ]]; then
   CC=clang CXX=clang++ build clang --werror -Dbuildtype=debug -Dtests=true -Dbench=true || true
-  library_alone=(--werror -Dtests=false -Dbench=false)
+  library_alone=(--werror -Dtests=false -Dbench=false -Dtool=false)
   build debug "${library_alone[@]}" -Dbuildtype=debug || true
   CC=clang CXX=clang++ build clang-release "${library_alone[@]}" -Dbuildtype=release || true
 
   # The preloaded library itself is no place for a sanitizer: it would replace the sanitizer's own malloc. The tests
   # that link the core are.
-  sanitized=(-Dbuildtype=debugoptimized -Db_lundef=false -Dtests=true -Dbench=false)
+  sanitized=(-Dbuildtype=debugoptimized -Db_lundef=false -Dtests=true -Dbench=false -Dtool=false)
   if build thread "${sanitized[@]}" -Db_sanitize=thread; then
     # The thread sanitizer's shadow needs fixed addresses, which the kernel's randomisation may have given away.
     if setarch --addr-no-randomize true 2>/dev/null; then

@@ -124,7 +124,7 @@ std::string arguments_of(const CLI::App& command) {
     }
   }
   const std::string name = command.get_name();
-  if (name == "run" || name == "check") text += " \\\n        '*::program:_normal'";
+  if (name == "run" || name == "check") text += " \\\n        '(-):program:_command_names -e' \\\n        '*::argument:_normal'";
   else if (name == "help") text += fmt::format(" \\\n        '1:variable:({})'", joined(variable_names(), " "));
   else if (name == "top") text += " \\\n        '1:process:($(nebula top --once 2>/dev/null | awk '\\''NR > 1 { print $1 }'\\''))'";
   else if (name == "completion") text += " \\\n        '1:shell:(bash zsh)'";
@@ -137,7 +137,7 @@ std::string for_zsh(const CLI::App& app) {
   std::string cases;
   for (const CLI::App* const command : app.get_subcommands({})) {
     commands += fmt::format(" '{}:{}'", command->get_name(), quoted(command->get_description()));
-    cases += fmt::format("    {})\n      _arguments -s{}\n      ;;\n", command->get_name(), arguments_of(*command));
+    cases += fmt::format("    {})\n      _arguments -S{}\n      ;;\n", command->get_name(), arguments_of(*command));
   }
   return fmt::format(R"script(#compdef nebula
 # zsh completion for nebula; written by `nebula completion zsh`

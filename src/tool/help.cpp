@@ -42,7 +42,11 @@ void add_help(CommandLine& line) {
   CLI::App* const help = line.app.add_subcommand("help", "List the commands and variables, or explain a variable.");
   const auto variable = std::make_shared<std::string>();
   help->add_option("VARIABLE", *variable, "NEBULA_BUDGET, or budget")->type_name("");
-  help->callback([&line, variable] { variable->empty() ? list(line.app) : explain(*variable); });
+  help->prefix_command();  // "--budget" is asked about, not set
+  help->callback([&line, help, variable] {
+    if (variable->empty() && !help->remaining().empty()) *variable = help->remaining().front();
+    variable->empty() ? list(line.app) : explain(*variable);
+  });
 }
 
 }  // namespace nebula::tool

@@ -41,6 +41,8 @@ int run(const std::vector<std::string>& arguments) {
   const auto commands = line.app.get_subcommands({});
   if (!words.empty() && words[0].rfind('-', 0) != 0 && std::none_of(commands.begin(), commands.end(), is_meant))
     throw nebula::tool::Failure(fmt::format("there is no command {}; `nebula --help` lists them", words[0]));
+  if (!words.empty() && words[0].rfind('-', 0) == 0 && words[0] != "--help" && words[0] != "-h" && words[0] != "--version")
+    throw nebula::tool::Failure(fmt::format("unknown option {}; `nebula --help` lists them", words[0]));
   const bool has_program = !words.empty() && (words[0] == "run" || words[0] == "check");
   if (has_program) line.program = take_program(words);
   std::reverse(words.begin(), words.end());  // as CLI11 wants them

@@ -32,7 +32,7 @@ fs::path find_library(const std::string& wanted) {
     if (!fs::is_regular_file(path)) continue;
     // The loader splits LD_PRELOAD at spaces and colons and knows no way to quote them.
     if (path.string().find_first_of(" \t\n:") != std::string::npos)
-      throw Failure(fmt::format("the library cannot be preloaded from a path with a space or a colon: {}", path.string()));
+      throw Failure(fmt::format("LD_PRELOAD cannot name a library whose path has a space or a colon: {}", path.string()));
     return path;
   }
   throw Failure(fmt::format("the library is not there; looked for:{} (--library PATH names another)", looked));

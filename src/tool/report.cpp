@@ -1,9 +1,10 @@
-// nebula report: a report in its JSON form as text, or as a page for a browser.
+// nebula report: a report in its JSON form as text, or as the page for a browser that NEBULA_STATS=html would have written.
 #include <CLI/Option.hpp>
 #include <fmt/core.h>
 
 #include <fstream>
 
+#include "report/page.hpp"
 #include "tool/command.hpp"
 #include "tool/numbers.hpp"
 #include "tool/report_file.hpp"
@@ -49,13 +50,27 @@ void print_text(const json& report) {
   for (const json& words : advice) fmt::print("  {}\n", words.is_string() ? words.get<std::string>() : words.dump());
 }
 
+// The page reads its numbers from the JSON in it, which must not end the element that it stands in.
+void write_page(const json& report, const std::string& path) {
+  std::string text = report.dump(-1, ' ', false, json::error_handler_t::replace);
+  for (std::size_t at = 0; (at = text.find("</", at)) != std::string::npos; at += 3) text.insert(at + 1, 1, '\\');
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file << report::kPageBefore << text << '\n' << report::kPageBehind;
+  file.close();
+  if (!file) throw Failure(fmt::format("{} cannot be written", path));
+}
+
 }  // namespace
 
 void add_report(CommandLine& line) {
   CLI::App* const report = line.app.add_subcommand("report", "Show a report that was written with NEBULA_STATS=json.");
   const auto wishes = std::make_shared<Wishes>();
   report->add_option("FILE", wishes->input, "The report")->type_name("")->required();
-  report->callback([wishes] { print_text(read_report(wishes->input)); });
+  report->add_option("-o,--output", wishes->output, "Write a page for a browser instead: one file with charts and tables")->type_name("FILE");
+  report->callback([wishes] {
+    const json read = read_report(wishes->input);
+    wishes->output.empty() ? print_text(read) : write_page(read, wishes->output);
+  });
 }
 
 }  // namespace nebula::tool

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """`meson install` into an empty root: the library, the header and the pkg-config file are there, and a C program builds
-with what pkg-config says of them and runs. install.py BUILD_FOLDER MESON"""
+with what pkg-config says of them and runs; the command finds the library beside it. install.py BUILD_FOLDER MESON"""
 
 import os
 import subprocess
@@ -54,6 +54,12 @@ def main(build, meson):
         version = run(str(program), **environment).strip()
         if version != run('pkg-config', '--modversion', 'nebula', **pkg_config).strip():
             sys.exit(f'the library is version {version}, pkg-config says otherwise')
+        command = next(root.rglob('bin/nebula'))
+        said = run(str(command), 'run', '--banner', '--', 'sh', '-c', 'exec 2>&1; exec printenv LD_PRELOAD')
+        if f'{library}\n' not in said or f'nebula: {version} serves printenv' not in said:
+            sys.exit('the installed command does not run programs on the installed library')
+        for name in ('nebula.bash', '_nebula'):
+            found(root, name)
         if not (Path(folder) / 'report').exists():
             sys.exit('a program that is linked with the library writes no report')
 
