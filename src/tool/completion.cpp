@@ -124,7 +124,7 @@ std::string arguments_of(const CLI::App& command) {
     }
   }
   const std::string name = command.get_name();
-  if (name == "run" || name == "check") text += " \\\n        '(-):program:_command_names -e' \\\n        '*::argument:_normal'";
+  if (name == "run" || name == "check") text += " \\\n        '(-):program: _command_names -e' \\\n        '*::argument: _normal'";
   else if (name == "help") text += fmt::format(" \\\n        '1:variable:({})'", joined(variable_names(), " "));
   else if (name == "top") text += " \\\n        '1:process:($(nebula top --once 2>/dev/null | awk '\\''NR > 1 { print $1 }'\\''))'";
   else if (name == "completion") text += " \\\n        '1:shell:(bash zsh)'";
@@ -142,9 +142,9 @@ std::string for_zsh(const CLI::App& app) {
   return fmt::format(R"script(#compdef nebula
 # zsh completion for nebula; written by `nebula completion zsh`
 _nebula() {{
-  local -a commands=({commands} )
+  local -a subcommands=({commands} )
   if (( CURRENT == 2 )); then
-    _describe command commands
+    _describe command subcommands
     return
   fi
   local command=$words[2]

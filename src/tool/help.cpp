@@ -32,7 +32,7 @@ void explain(const std::string& word) {
 }
 
 void list(const CLI::App& app) {
-  fmt::print("{}\nVariables (nebula help VARIABLE says more):\n", app.help());
+  fmt::print("{}\nVariables (nebula help VARIABLE says more):\n", app.get_formatter()->make_help(&app, "nebula", CLI::AppFormatMode::Normal));
   for (const config::Option& option : config::options()) fmt::print("  {:<24}{}\n", option.name, option.description);
 }
 
