@@ -164,6 +164,7 @@ std::string_view name_of(Reason reason) {
 
 void expect(const Wishes& wanted) {
   wishes = wanted;
+  stats::note_process();
   os::read_huge_page_mode();
   heap::sample_requests();
   if (!shows_time()) return;

@@ -14,7 +14,7 @@ namespace nebula::stats {
 namespace {
 
 constinit std::uint64_t started_at = 0;  // coarse milliseconds
-constinit int this_process = 0;          // once begun
+constinit int this_process = 0;          // once asked for
 
 std::uint64_t at_least_zero(std::uint64_t value, std::uint64_t minus) { return value > minus ? value - minus : 0; }
 
@@ -263,12 +263,18 @@ std::string_view name_of(heap::Step step) {
 
 void begin() {
   started_at = os::coarse_milliseconds();
-  this_process = os::process_id();
 }
 
-void note_fork() { this_process = os::process_id(); }
+void note_process() { this_process = os::process_id(); }
 
-int process_id() { return this_process; }
+void note_fork() {
+  if (this_process != 0) note_process();
+}
+
+int process_id() {
+  if (this_process == 0) note_process();
+  return this_process;
+}
 
 // A thread that is about to get its heap charges it under none of the locks: so a sum that is wrong is looked at again.
 void take(Snapshot& s, Caller caller) {
@@ -282,7 +288,7 @@ void take(Snapshot& s, Caller caller) {
     if (!s.at_rest || s.difference() == 0) break;
   }
   s.process.program = os::program_name();
-  s.process.id = this_process;
+  s.process.id = process_id();
   s.process.elapsed_milliseconds = elapsed_milliseconds();
   s.process.usage = os::usage();
   const os::Residence residence = os::residence();

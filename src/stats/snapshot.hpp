@@ -191,6 +191,8 @@ struct Snapshot {
 // Marks the start of the process, from which times are counted.
 void begin();
 void note_fork();
+// Asks for the process's number now, because a sandbox may not let it be asked for later.
+void note_process();
 [[nodiscard]] int process_id();
 [[nodiscard]] std::uint64_t elapsed_milliseconds();
 
