@@ -13,7 +13,7 @@ bench_packages=("${common_packages[@]}"
   libtbbmalloc2 gcc libc6-dev make memcached z3 ghostscript ruby lua5.4 rocksdb-tools)
 test_packages=("${common_packages[@]}"
   libclang-rt-14-dev libgtest-dev libgmock-dev librapidcheck-dev valgrind binutils util-linux
-  libpython3.11-testsuite bash nodejs openjdk-17-jre-headless tar gzip coreutils openssl python3-jsonschema python3-pil chromium
+  golang-go libpython3.11-testsuite bash nodejs openjdk-17-jre-headless tar gzip coreutils openssl python3-jsonschema python3-pil chromium
   qemu-system-x86 busybox-static cpio python3-pyte zsh bash-completion)
 
 case ${1:-} in

@@ -57,11 +57,28 @@ bool parse_ends(std::string_view value, std::uint8_t& result) {
   return parse_words(value, kWords, result);
 }
 
+bool parse_profile_forms(std::string_view value, Config& config) {
+  const bool both = value == "pprof,collapsed" || value == "collapsed,pprof";
+  if (!both && value != "pprof" && value != "collapsed") return false;
+  config.profile_pprof = value != "collapsed";
+  config.profile_collapsed = value != "pprof";
+  return true;
+}
+
+// A size above 0, for a limit or a period.
+bool parse_positive_size(std::string_view value, std::uint64_t& result) {
+  std::uint64_t size = 0;
+  if (!parse_size(value, size) || size == 0) return false;
+  result = size;
+  return true;
+}
+
 constexpr const char* kSwitchForm = "0 or 1";
 constexpr const char* kLimitForm =
     "a size above 0 (4194304, 64M, 1.5GiB), a share of the control group or machine (75%, 100%-256M), auto (90%)";
 constexpr const char* kNumaForm =
     "local, interleave[:NODES], preferred:NODE, bind:NODES or off; or small=RULE,large=RULE; NODES: 0-2,8";
+constexpr const char* kPathForm = "a path of 1 to 1,000 bytes; %p pid, %e program, %n sequence number";
 
 using Kind = Option::Kind;
 
@@ -132,6 +149,14 @@ constexpr Option kOptions[] = {
      Kind::kSetting, [](std::string_view v, Config& c) { return parse_switch(v, c.banner); }},
     {"NEBULA_NUMA", kNumaForm, "local", "Which NUMA nodes memory comes from, where there are several.", Kind::kSetting,
      [](std::string_view v, Config& c) { return parse_numa(v, c.numa); }},
+    {"NEBULA_PROFILE", "0 or a size, the mean bytes between samples: 512K", "0",
+     "Take a heap profile, written when the program exits.", Kind::kSetting,
+     [](std::string_view v, Config& c) { return v == "0" || parse_positive_size(v, c.profile_period); }},
+    {"NEBULA_PROFILE_FILE", kPathForm, "nebula.%e.%p.pb.gz", "Where the profile goes.", Kind::kSetting,
+     [](std::string_view v, Config& c) { return parse_path(v, c.profile_file); }},
+    {"NEBULA_PROFILE_FORM", "pprof, collapsed, or both with a comma", "pprof",
+     "pprof's file, or collapsed stacks beside it (.live.collapsed, .all.collapsed).", Kind::kSetting,
+     parse_profile_forms},
     {"NEBULA_ABORT_CONF", kSwitchForm, "1", "Exit with status 78 before main when a limit cannot be understood.",
      Kind::kSetting, [](std::string_view v, Config& c) { return parse_switch(v, c.abort_on_bad_limit); }},
     {"NEBULA_HELP", kSwitchForm, "0", "Print this list, then run the program.", Kind::kSetting,

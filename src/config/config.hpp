@@ -48,6 +48,10 @@ struct Config {
   MisuseAction on_misuse = MisuseAction::kAbort;
   bool live = false;
   bool banner = false;
+  std::uint64_t profile_period = 0;  // bytes between samples; 0: no profile
+  std::string_view profile_file = "nebula.%e.%p.pb.gz";
+  bool profile_pprof = true;
+  bool profile_collapsed = false;
   bool abort_on_bad_limit = true;
   bool help = false;
   NumaRules numa;

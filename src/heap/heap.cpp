@@ -15,7 +15,10 @@
 #include "heap/signal_arena.hpp"
 #include "node_heap/placement.hpp"
 #include "os/process.hpp"
+#include "profiling/sites.hpp"
+#include "profiling/stack.hpp"
 #include "spans/large.hpp"
+#include "spans/sampled.hpp"
 
 namespace nebula::heap {
 namespace {
@@ -103,10 +106,11 @@ void conclude(const Request& request, SizeClass c) {
   else if (samples_requests.load(kRelaxed)) [[unlikely]] note_request(c, request.size);
 }
 
-bool deallocate_large(void* pointer) {
+// A large object, or a small one that a profile follows.
+bool deallocate_span(void* pointer) {
   const HoldGate hold;
   NodeHeap& heap = NodeHeap::of(static_cast<UnitIndex>(unit_of(pointer)));
-  if (!large::deallocate(heap.spans(), pointer)) return false;
+  if (!large::deallocate(heap.spans(), pointer) && !sampled::deallocate(heap.spans(), pointer)) return false;
   if (NodeHeap::count() > 1 && heap.id() != placement::large_here()) heap.count_returned(1);
   return true;
 }
@@ -135,7 +139,7 @@ void after_slow_path() {
   while (void* const pointer = signal_arena::take_deferred()) {
     const unsigned use = unit_use(unit_of(pointer)).load(kRelaxed);
     if (is_size_class(use)) thread_heap::free_direct(size_class(use), pointer, "free");
-    else if (!deallocate_large(pointer)) misuse::no_object(pointer, "free");
+    else if (!deallocate_span(pointer)) misuse::no_object(pointer, "free");
   }
   attend_soft_limit();
   ThreadHeap* const heap = current_heap;
@@ -170,13 +174,51 @@ std::size_t aligned_by_slot_size(SizeClass c) { return slot_size(c) & (~slot_siz
 
 enum class OnRefusal { kNote, kIgnore };
 
+// Whether the allocation at hand is a sample.
+[[gnu::noinline]] bool is_sample(SizeClass c) {
+  attend_thread();
+  if (in_slow_path || !is_started()) return false;
+  return thread_heap::is_none(current_heap) ? profiling::draw(slot_size(c)) : thread_heap::sample_is_due(*current_heap, c);
+}
+
+// In memory of its own; null when there is none: then it is allocated as any other.
+[[gnu::noinline]] void* allocate_sample(SizeClass c, std::size_t size) {
+  profiling::Stack stack;
+  profiling::capture(stack);  // holds no lock
+  const SlowPath slow;
+  void* object = nullptr;
+  {
+    const HoldGate hold;
+    object = sampled::allocate(NodeHeap::at(placement::small_here()).spans(), c);
+    if (object != nullptr) sampled::begin(object, profiling::sites::note_allocation(stack, index_of(c), slot_size(c), size));
+    else profiling::sites::count_lost();
+  }
+  if (!thread_heap::is_none(current_heap)) thread_heap::draw_next_sample(*current_heap, c);
+  after_slow_path();
+  return object;
+}
+
 void* allocate_class(SizeClass c, std::size_t size, OnRefusal on_refusal = OnRefusal::kNote) {
   if (void* const slot = try_pop(current_heap, index_of(c))) return slot;
+  if (profiling::is_on() && is_sample(c)) [[unlikely]]
+    if (void* const object = allocate_sample(c, size)) return object;
   Request request = {size, slot_size(c)};
   void* const slot = serve(request, [c] { return allocate_from_class(c); },
                            [c] { return signal_arena::allocate(slot_size(c), aligned_by_slot_size(c)); });
   if (on_refusal == OnRefusal::kNote) conclude(request, c);
   return slot;
+}
+
+bool is_ours(const void* pointer) { return unit_of(pointer) < heap_map.mapped_units.load(kRelaxed); }
+
+// By lot: the large object that has just been made or resized, of `bytes` bytes of which `size` were asked for.
+[[gnu::noinline]] void sample_large(void* object, std::size_t bytes, std::size_t size) {
+  if (in_slow_path || !is_ours(object) || !profiling::draw(bytes)) return;
+  profiling::Stack stack;
+  profiling::capture(stack);
+  const SlowPath slow;
+  const HoldGate hold;
+  large::set_sample(static_cast<UnitIndex>(unit_of(object)), profiling::sites::note_allocation(stack, 0, bytes, size));
 }
 
 void* allocate_large(std::size_t size, std::size_t alignment, large::Contents contents) {
@@ -194,20 +236,33 @@ void* allocate_large(std::size_t size, std::size_t alignment, large::Contents co
         return target != nullptr && contents == large::Contents::kZero ? std::memset(target, 0, bytes) : target;
       });
   conclude(request, kNoClass);
+  if (profiling::is_on() && object != nullptr) [[unlikely]] sample_large(object, pages_for(bytes).bytes(), size);
   return object;
 }
-
-bool is_ours(const void* pointer) { return unit_of(pointer) < heap_map.mapped_units.load(kRelaxed); }
 
 unsigned use_of(const void* pointer) { return unit_use(unit_of(pointer)).load(kRelaxed); }
 
 constexpr bool is(unsigned use, UnitUse what) { return use == static_cast<unsigned>(what); }
 
-void refuse_large(const void* pointer, unsigned use, const char* call) {
+void refuse_span(const void* pointer, unsigned use, const char* call) {
+  const std::size_t offset = reinterpret_cast<Address>(pointer) % kUnitSize;
+  if (is(use, UnitUse::kSampled)) {
+    const std::size_t size = slot_size(sampled::class_at(static_cast<UnitIndex>(unit_of(pointer))));
+    return misuse::interior_of_slot(pointer, 0, size, offset, call);
+  }
   if (!is(use, UnitUse::kLargeHead) && !is(use, UnitUse::kLargeInside)) return misuse::no_object(pointer, call);
   const UnitIndex head = large::head_of(static_cast<UnitIndex>(unit_of(pointer)));
   misuse::interior_of_large(pointer, large::size_of(head),
                             reinterpret_cast<Address>(pointer) - address_of_unit(head), call);
+}
+
+bool is_sampled_object(const void* pointer, unsigned use) {
+  return is(use, UnitUse::kSampled) && reinterpret_cast<Address>(pointer) % kUnitSize == 0;
+}
+
+// Of an object in a slab, or one that is sampled.
+std::size_t small_size(const void* pointer, unsigned use) {
+  return slot_size(is_size_class(use) ? size_class(use) : sampled::class_at(static_cast<UnitIndex>(unit_of(pointer))));
 }
 
 void* move_to_new(void* pointer, std::size_t old_size, std::size_t size) {
@@ -256,6 +311,7 @@ void* resize_large(void* pointer, std::size_t old_size, std::size_t size) {
   }
   if (result == nullptr && size < old_size) return pointer;  // the limit of the smaller size: the object keeps its pages
   conclude(request, kNoClass);
+  if (profiling::is_on() && result != nullptr) [[unlikely]] sample_large(result, pages_for(size).bytes(), size);
   return result;
 }
 
@@ -273,6 +329,18 @@ bool start() {
     }
   }
   return state.load(std::memory_order_acquire) == State::kStarted;
+}
+
+bool begin_profile(std::uint64_t period) {
+  attend_thread();
+  const SlowPath slow;
+  if (!slow.entered() || !is_started()) return false;
+  {
+    const HoldGate hold;
+    if (!NodeHeap::add_view_of_none() || !profiling::sites::begin(period)) return false;
+  }
+  thread_heap::begin_watch();
+  return true;
 }
 
 void reset_in_child() { reset_reclaim_in_child(); }
@@ -330,8 +398,8 @@ void deallocate_slow(void* pointer, const char* call) {
     } else {
       thread_heap::make_room_and_push(*heap, c, pointer, call);
     }
-  } else if (!deallocate_large(pointer)) {
-    refuse_large(pointer, use, call);
+  } else if (!deallocate_span(pointer)) {
+    refuse_span(pointer, use, call);
   }
   after_slow_path();
 }
@@ -342,13 +410,13 @@ void* reallocate_slow(void* pointer, std::size_t size) {
     return old_size == 0 ? nullptr : move_to_new(pointer, old_size, size);
   }
   const unsigned use = use_of(pointer);
-  if (is_size_class(use)) {
-    const std::size_t old_size = slot_size(size_class(use));
-    if (old_size == kGranule && size <= old_size) return pointer;
+  if (is_size_class(use) || is_sampled_object(pointer, use)) {
+    const std::size_t old_size = small_size(pointer, use);
+    if (old_size == kGranule ? size <= old_size : old_size - size < (old_size + 1) / 2) return pointer;
     return size < old_size ? shrink_to_small(pointer, size) : move_to_new(pointer, old_size, size);
   }
   if (!is(use, UnitUse::kLargeHead) || reinterpret_cast<Address>(pointer) % kUnitSize != 0) {
-    refuse_large(pointer, use, "realloc");
+    refuse_span(pointer, use, "realloc");
     return nullptr;
   }
   const std::size_t old_size = large::size_of(static_cast<UnitIndex>(unit_of(pointer)));
@@ -363,10 +431,10 @@ std::size_t usable_size_slow(const void* pointer) {
   if (!is_ours(pointer))
     return signal_arena::holds(pointer) ? signal_arena::size_of(pointer) : foreign::usable_size(pointer);
   const unsigned use = use_of(pointer);
-  if (is_size_class(use)) return slot_size(size_class(use));
+  if (is_size_class(use) || is_sampled_object(pointer, use)) return small_size(pointer, use);
   if (is(use, UnitUse::kLargeHead) && reinterpret_cast<Address>(pointer) % kUnitSize == 0)
     return large::size_of(static_cast<UnitIndex>(unit_of(pointer)));
-  refuse_large(pointer, use, "malloc_usable_size");
+  refuse_span(pointer, use, "malloc_usable_size");
   return 0;
 }
 

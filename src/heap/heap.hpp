@@ -105,6 +105,8 @@ bool trim();
 // Called once before other threads exist; later calls find it done. False: no address space to be had, every
 // allocation will fail.
 bool start();
+// Samples every `period` bytes from now on. Once; false when there is no memory for it: nothing has changed.
+[[nodiscard]] bool begin_profile(std::uint64_t period);
 // In the child of a fork: what another thread was doing here has ended.
 void reset_in_child();
 // From then on the heaps of threads that end are used again.

@@ -17,6 +17,7 @@
 #include "os/process.hpp"
 #include "report/budget_events.hpp"
 #include "report/crash.hpp"
+#include "report/profile.hpp"
 #include "report/report.hpp"
 #include "report/reporter.hpp"
 #include "stats/snapshot.hpp"
@@ -141,6 +142,7 @@ void in_child() {
   stats::note_fork();
   report::note_fork();
   tree::note_fork();
+  report::note_fork_of_profile();
   heap::reset_in_child();
   if (holds_every_lock) {
     release_after_fork();
@@ -162,6 +164,13 @@ void print_banner() {
   config::append_written(line);
   if (*live::path() != '\0') line << "; page " << live::path();
   say(line.view());
+}
+
+void begin_profile() {
+  const std::uint64_t period = configuration.profile_period;
+  if (period == 0) return;
+  if (!heap::begin_profile(period)) return say("there is no memory for a profile; running without");
+  report::expect_profile({configuration.profile_file, configuration.profile_pprof, configuration.profile_collapsed});
 }
 
 }  // namespace
@@ -192,11 +201,12 @@ void start(const char* const* environment) {
   if (configuration.stats_on_crash) report::report_on_crash();
   if (heap::start()) placement::start(configuration.numa);
   heap::watch_thread_exits();
+  begin_profile();
   pthread_atfork(before_fork, in_parent, in_child);
   report::start_reporter({configuration.stats_signal, configuration.stats_interval_milliseconds});
   if (configuration.live) live::begin(environment);
   if (configuration.banner) print_banner();
-  if (configuration.stats != 0 || configuration.live) at_quick_exit(at_exit);
+  if (configuration.stats != 0 || configuration.live || configuration.profile_period != 0) at_quick_exit(at_exit);
 }
 
 // Not in a child of vfork, which lives in its parent's memory.
@@ -214,6 +224,7 @@ void at_exit() {
   tree::find_dead();
   report::check_signal();
   report::write_at_exit();
+  report::write_profile_at_exit();
   tree::leave();
   live::end();
 }

@@ -14,6 +14,7 @@
 #include "os/process.hpp"
 #include "os/shared_file.hpp"
 #include "spans/large.hpp"
+#include "spans/sampled.hpp"
 #include "thread_heap/thread_heap.hpp"
 
 #ifndef NEBULA_VERSION
@@ -52,9 +53,11 @@ void read_classes(State& state) {
     const SizeClass c = size_class(i + kClassFirst);
     const NodeHeap::ClassFacts facts = NodeHeap::facts_of_all(c);
     const thread_heap::PoolFacts pools = thread_heap::pool_facts(c);
-    const std::uint64_t live = at_least_zero(facts.slots_outside, pools.pooled + facts.in_depots);
-    state.classes[i] = {slot_size(c), pools.allocations + facts.direct_allocations,
-                        at_least_zero(pools.frees + facts.direct_frees, facts.dropped),
+    const sampled::Counts sampled = sampled::counts(c);
+    const std::uint64_t live =
+        at_least_zero(facts.slots_outside, pools.pooled + facts.in_depots) + sampled.allocations - sampled.frees;
+    state.classes[i] = {slot_size(c), pools.allocations + facts.direct_allocations + sampled.allocations,
+                        at_least_zero(pools.frees + facts.direct_frees + sampled.frees, facts.dropped),
                         live, pools.pooled, facts.in_depots, facts.slabs};
     state.live_bytes += live * slot_size(c);
     state.pooled_bytes += pools.pooled * slot_size(c);

@@ -12,6 +12,7 @@
 namespace nebula {
 
 constinit NodeHeap node_heap;
+constinit HeapId NodeHeap::view_of_none_ = 0;
 constinit unsigned NodeHeap::shard_mask_ = kShards - 1;
 constinit SpanHeap NodeHeap::first_spans_;
 constinit std::atomic<unsigned> NodeHeap::last_shard_{0};
@@ -104,6 +105,24 @@ bool NodeHeap::make(unsigned count) {
   }
   heaps_.store(count, std::memory_order_relaxed);
   return true;
+}
+
+bool NodeHeap::add_view_of_none() {
+  const unsigned before = pages::views.load(std::memory_order_relaxed);
+  const unsigned more = before == 0 ? 2 : 1;  // the first is that of the one heap there is
+  const std::size_t units = heap_map.mapped_units.load(std::memory_order_relaxed);
+  const std::size_t bytes = more * round_up(units, kPageSize);
+  if (!pages::commit_metadata(bytes)) return false;
+  lock_all();  // no slab comes or goes meanwhile
+  const bool is_made = before == 0 ? pages::begin_views(more, units) : pages::add_view(units);
+  for (UnitIndex unit = 0; is_made && unit < units; ++unit) {
+    const unsigned use = unit_use(unit).load(std::memory_order_relaxed);
+    if (is_size_class(use)) of(unit).set_class(unit, 1, size_class(use));
+  }
+  unlock_all();
+  if (is_made) view_of_none_ = static_cast<HeapId>(before + more - 1);
+  else pages::uncommit_metadata(bytes);
+  return is_made;
 }
 
 void NodeHeap::set_class(UnitIndex first, std::size_t units, SizeClass c) const {

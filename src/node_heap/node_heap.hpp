@@ -33,6 +33,9 @@ class NodeHeap {
   // Makes as many heaps as there are not yet, with a view for each. Once, before other threads run. False: system or budget
   // refuses, and there is the first alone.
   [[nodiscard]] static bool make(unsigned count);
+  // For a profile: one more view, in which every slab is another heap's. Once, no lock held. False: system or budget refuses.
+  [[nodiscard]] static bool add_view_of_none();
+  [[nodiscard]] static HeapId view_of_none() { return view_of_none_; }
   [[nodiscard]] HeapId id() const { return id_; }
 
   enum class Shard : std::uint8_t {};
@@ -176,6 +179,7 @@ class NodeHeap {
   static void set_nothing(UnitIndex first, std::size_t units);
   [[nodiscard]] unsigned refill_from_own(SizeClass c, void** end, unsigned wanted, unsigned room, Source source, Shard shard);
 
+  static constinit HeapId view_of_none_;
   static constinit unsigned shard_mask_;
   // Relaxed: read by those who hold the registry, or as a hint.
   static constinit std::atomic<unsigned> last_shard_;  // that was ever used

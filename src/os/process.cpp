@@ -182,6 +182,11 @@ std::size_t read_file(const char* path, std::span<char> buffer) {
   return length;
 }
 
+std::size_t program_path(std::span<char> buffer) {
+  const long length = system_call(SYS_readlink, as_long("/proc/self/exe"), as_long(buffer.data()), static_cast<long>(buffer.size()));
+  return length > 0 ? static_cast<std::size_t>(length) : 0;
+}
+
 void exit_immediately(int status) {
   for (;;) system_call(SYS_exit_group, status);
 }

@@ -70,6 +70,9 @@ void close_file(int descriptor);
 // Up to the size of `buffer`; the number of bytes read, 0 when the file cannot be read.
 [[nodiscard]] std::size_t read_file(const char* path, std::span<char> buffer);
 
+// The path of the program's file, not terminated; the number of bytes, 0 when the kernel does not say.
+[[nodiscard]] std::size_t program_path(std::span<char> buffer);
+
 [[noreturn]] void exit_immediately(int status);
 
 // Sleeps while `word` holds `expected`, or until woken; may wake for no reason.

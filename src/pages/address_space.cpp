@@ -52,6 +52,7 @@ constexpr Window kWindows[] = {
 #endif
 
 constexpr std::size_t kSignalArenaBytes = 64 * kMiB;
+constexpr std::size_t kProfileBytes = 64 * kMiB;
 constexpr std::size_t kBatchAreaBytes = 128 * kMiB;
 constexpr Address kBaseAlignment = kGiB;
 
@@ -67,6 +68,7 @@ void lay_out(Address metadata_base, RegionIndex regions) {
   place(Area::kBatchRecords, kBatchAreaBytes, 16 * kPageSize);
   place(Area::kThreadHeaps, thread_heaps * kThreadHeapBytes, kThreadHeapBytes);
   place(Area::kSignalArena, kSignalArenaBytes, 0);
+  place(Area::kProfile, kProfileBytes, 0);
   place(Area::kNodeHeaps, kNodeHeapsMost * kNodeHeapBytes, kNodeHeapBytes);
   const Address views_start = at;
   const std::size_t view_bytes = round_up(std::size_t{regions} * kUnitsPerRegion, kRegionSize);
@@ -75,10 +77,15 @@ void lay_out(Address metadata_base, RegionIndex regions) {
   state_of(Area::kClassMap) = {base - kClassMapBytes, regions * kUnitsPerRegion, 0, 16 * kPageSize, 0};
   record_map = {state_of(Area::kRegionRecords).start, state_of(Area::kUnitRecords).start,
                 state_of(Area::kBatchRecords).start, state_of(Area::kThreadHeaps).start,
-                state_of(Area::kSignalArena).start,   state_of(Area::kNodeHeaps).start,
+                state_of(Area::kSignalArena).start,   state_of(Area::kProfile).start, state_of(Area::kNodeHeaps).start,
                 views_start, view_bytes};
   regions_capacity = regions;
   heap_map.base = base;
+}
+
+bool map_view(HeapId heap, std::size_t units) {
+  state_of(view_area(heap)) = {reinterpret_cast<Address>(view_of(heap)), record_map.view_bytes, 0, 16 * kPageSize, 0};
+  return map_metadata(view_area(heap), units);
 }
 
 }  // namespace
@@ -99,12 +106,16 @@ bool claim() {
 }
 
 bool begin_views(unsigned count, std::size_t units) {
-  for (unsigned i = 0; i < count; ++i) {
-    const auto heap = static_cast<HeapId>(i);
-    state_of(view_area(heap)) = {reinterpret_cast<Address>(view_of(heap)), record_map.view_bytes, 0, 16 * kPageSize, 0};
-    if (!map_metadata(view_area(heap), units)) return false;
-  }
+  for (unsigned i = 0; i < count; ++i)
+    if (!map_view(static_cast<HeapId>(i), units)) return false;
   views.store(count, std::memory_order_relaxed);
+  return true;
+}
+
+bool add_view(std::size_t units) {
+  const unsigned count = views.load(std::memory_order_relaxed);
+  if (count == kNodeHeapsMost || !map_view(static_cast<HeapId>(count), units)) return false;
+  views.store(count + 1, std::memory_order_relaxed);
   return true;
 }
 

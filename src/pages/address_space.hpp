@@ -4,7 +4,7 @@
 // they are needed, so the process's virtual size is what it uses, `ulimit -v` works, and mlockall has nothing to fill.
 //
 //   metadata_base                                                                        base
-//   │ region records │ unit records │ batch records │ thread heaps │ signal arena │ … │ class map ─│ heap →
+//   │ region records │ unit records │ batch records │ thread heaps │ signal arena │ profile │ … │ class map ─│ heap →
 //     128 B a region   640 B a unit   512 B each      512 KiB each                        1 B a unit, ends at base
 //
 // Each area is mapped from its start, in steps, never unmapped. The callers serialise the growth of an area.
@@ -42,6 +42,7 @@ struct RecordMap {
   Address batch_records = 0;
   Address thread_heaps = 0;
   Address signal_arena = 0;
+  Address profile = 0;
   Address node_heaps = 0;
   Address views = 0;
   std::size_t view_bytes = 0;  // of each
@@ -92,6 +93,7 @@ enum class Area : std::uint8_t {
   kBatchRecords,
   kThreadHeaps,
   kSignalArena,
+  kProfile,
   kNodeHeaps,
   kClassMap,
   kViews,  // the first of as many as there can be heaps
@@ -111,6 +113,8 @@ extern constinit std::atomic<unsigned> views;
 // Gives the first `count` heaps a view of that many units, all nothing. Once, while no heap but the first is in use and
 // nothing grows. False: none has one.
 [[nodiscard]] bool begin_views(unsigned count, std::size_t units);
+// One more, of a heap that there is not. False: refused, or there are as many as there can be.
+[[nodiscard]] bool add_view(std::size_t units);
 
 // Makes the first `bytes` of an area addressable. Commits nothing.
 [[nodiscard]] bool map_metadata(Area area, std::size_t bytes);

@@ -52,17 +52,17 @@ std::string_view meaning(int error) {
   }
 }
 
-void say_failure(const char* path, int error) {
+void say_failure(const char* path, int error, std::string_view what) {
   TextOf<1600> line;
-  line << "the report cannot be written to " << path << ": ";
+  line << "the " << what << " cannot be written to " << path << ": ";
   if (const std::string_view words = meaning(error); !words.empty()) line << words;
   else (line << "error ").plain(static_cast<std::uint64_t>(-error));
   say(line.view());
 }
 
-void say_cut(const char* path) {
+void say_cut(const char* path, std::string_view what) {
   TextOf<1600> line;
-  line << "the report could not be written to " << path << " to its end";
+  line << "the " << what << " could not be written to " << path << " to its end";
   say(line.view());
 }
 
@@ -94,15 +94,15 @@ void to_standard_error(Write write) {
   text.empty();
 }
 
-void to_file(const char* path, Write write) {
+void to_file(const char* path, Write write, std::string_view what) {
   Outcome outcome = Outcome::kElsewhere;
   if (os::place_at(path) != os::Place::kOther) outcome = replace(path, write);
   if (outcome == Outcome::kElsewhere) {
     const int file = os::create_file(path);
-    if (file < 0) return say_failure(path, file);
+    if (file < 0) return say_failure(path, file, what);
     outcome = write_and_close(file, write) ? Outcome::kDone : Outcome::kFailed;
   }
-  if (outcome == Outcome::kFailed) say_cut(path);
+  if (outcome == Outcome::kFailed) say_cut(path, what);
 }
 
 void append_to_file(const char* path, std::uint64_t rotate_at, Write write) {
@@ -115,8 +115,8 @@ void append_to_file(const char* path, std::uint64_t rotate_at, Write write) {
       file = os::open_to_append(path);
     }
   }
-  if (file < 0) return say_failure(path, file);
-  if (!write_and_close(file, write)) say_cut(path);
+  if (file < 0) return say_failure(path, file, "report");
+  if (!write_and_close(file, write)) say_cut(path, "report");
 }
 
 }  // namespace nebula::report

@@ -14,8 +14,8 @@ using Write = void (*)(Text& text);
 void to_standard_error(Write write);
 
 // path: null-terminated. Written beside it and renamed. Where that cannot be done (a device, a symbolic link, a folder that
-// may not be written to) into the file itself; neither into a pipe nor a socket.
-void to_file(const char* path, Write write);
+// may not be written to) into the file itself; neither into a pipe nor a socket. `what` is named when it fails.
+void to_file(const char* path, Write write, std::string_view what = "report");
 
 // At the end of a file, whole or not at all while the file is shorter than `rotate_at`; a longer one is first renamed to
 // the same name with .1 behind it.

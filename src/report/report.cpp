@@ -217,6 +217,12 @@ void append_line() {
   report_on(Reason::kInterval, stats::Caller::kOutsideSlowPath, stats::kLockPatienceMilliseconds, write_line);
 }
 
+void between_reports(void (*write)()) {
+  if (!begin_writing(kWriterPatienceMilliseconds)) return;
+  write();
+  end_writing();
+}
+
 void write_to_standard_error() {
   report_on(Reason::kRequest, stats::Caller::kOutsideSlowPath, stats::kLockPatienceMilliseconds,
             [] { to_standard_error(kForms[0].write); });

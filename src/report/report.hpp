@@ -32,6 +32,9 @@ void write_at_end(Reason reason);
 void write_now(Reason reason, stats::Caller caller);
 // A line of the file of NEBULA_STATS_INTERVAL.
 void append_line();
+// Has something else written, with the buffer of output.hpp, while no report is; not when another thread is at one and does not
+// finish soon.
+void between_reports(void (*write)());
 // What malloc_stats prints.
 void write_to_standard_error();
 void note_fork();

@@ -76,7 +76,7 @@ void write_row(Text& text, std::string_view name, const Objects& row) {
 void write_row_of_slabs(Text& text, std::string_view name, const Objects& row) {
   write_row(text, name, row);
   if (row.slab_bytes != 0) {
-    text.right(row.live_bytes * 100 / row.slab_bytes, 6);
+    text.right((row.live_bytes - row.sampled_bytes) * 100 / row.slab_bytes, 6);
     text << " %";
   }
   text << '\n';
@@ -186,6 +186,13 @@ void write_reclaim(Text& text, const Snapshot& s) {
          << s.reclaim.pressure_severe << " severe; " << s.reclaim.pressure_bytes << " bytes given back for it\n";
 }
 
+void write_profile(Text& text, const Snapshot& s) {
+  const profiling::sites::Counts& counts = s.profile.counts;
+  text << "profile   one sample in " << s.profile.period_bytes << " bytes: " << counts.samples << " samples, " << counts.freed
+       << " of them freed, at " << counts.sites << " sites in " << counts.table_bytes << " bytes; " << counts.lost << " lost, "
+       << counts.unplaced << " without a site, " << s.threads.not_watched << " threads not seen\n";
+}
+
 void write_rest(Text& text, const Snapshot& s) {
   text << "\nthreads   " << s.threads.threads_started << " started, " << s.threads.threads_now << " now, "
        << s.threads.heaps << " heaps; " << s.threads.refills << " refills, " << s.threads.flushes << " flushes; depots "
@@ -199,6 +206,7 @@ void write_rest(Text& text, const Snapshot& s) {
        << s.huge_page_mode << ")\n";
   text << "waste     about " << s.internal_waste_bytes << " bytes of live slots not asked for (from " << s.sampled_requests
        << " requests); " << s.external_bytes() << " bytes committed and neither live nor metadata\n";
+  if (s.profile.period_bytes != 0) write_profile(text, s);
   text << "misuse    " << s.misuse.double_frees << " double frees, " << s.misuse.invalid_frees << " invalid frees, "
        << s.misuse.foreign_pointers << " foreign pointers, " << s.misuse.foreign_to_libc << " of them libc's\n";
   if (s.heap.signal_allocations + s.heap.deferred_frees + s.heap.lost_frees != 0)

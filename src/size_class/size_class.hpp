@@ -27,6 +27,7 @@ enum class UnitUse : std::uint8_t {
   kNothing = 0,
   kLargeHead = kClassEnd,
   kLargeInside,
+  kSampled,  // one small object by itself, which a profile follows
   kEnd,
 };
 inline constexpr unsigned kUnitUses = 104;  // the room of per-use arrays, a multiple of 8

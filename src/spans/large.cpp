@@ -13,6 +13,7 @@ namespace {
 struct Record {
   std::uint64_t pages;
   std::uint64_t units;
+  profiling::Sample sample;  // its object's as it is now: one that is resized begins anew
 };
 static_assert(sizeof(Record) <= kUnitRecordBytes);
 
@@ -45,7 +46,7 @@ void count_dead(std::size_t pages) {
 }
 
 void begin_object(UnitIndex head, Pages pages, Units units) {
-  record_at(head) = {pages.count, units.count};
+  record_at(head) = {pages.count, units.count, {}};
   set_use(head + 1, units.count - 1, kInside);
   // release: pairs with the acquire in purge_tails, which reads the record of an object it does not own.
   unit_use(head).store(kHead, std::memory_order_release);
@@ -135,6 +136,7 @@ bool deallocate(SpanHeap& spans, void* pointer) {
   std::uint8_t use = kHead;
   if (!unit_use(head).compare_exchange_strong(use, kNothing, kRelaxed)) return false;
   const Record record = record_at(head);
+  profiling::sites::note_free(record.sample);
   set_use(head + 1, record.units - 1, kNothing);
   frees.fetch_add(1, kRelaxed);
   count_dead(record.pages);
@@ -142,6 +144,10 @@ bool deallocate(SpanHeap& spans, void* pointer) {
   spans.give_back(head, {record.units});
   return true;
 }
+
+void set_sample(UnitIndex head, const profiling::Sample& sample) { record_at(head).sample = sample; }
+
+const profiling::Sample& sample_at(UnitIndex head) { return record_at(head).sample; }
 
 std::size_t size_of(UnitIndex head) { return record_at(head).pages * kPageSize; }
 
@@ -167,7 +173,8 @@ bool resize_in_place(SpanHeap& spans, UnitIndex head, std::size_t size) {
     return false;
   }
   charge.settle();
-  record = {after.count, units_after.count};
+  profiling::sites::note_free(record.sample);
+  record = {after.count, units_after.count, {}};
   if (units_after > units_before)
     set_use(head + static_cast<UnitIndex>(units_before.count), units_after.count - units_before.count, kInside);
   if (after > before) {
@@ -202,6 +209,7 @@ Address grow_by_moving_pages(SpanHeap& spans, UnitIndex head, std::size_t size) 
     return 0;
   }
   charge.settle();
+  profiling::sites::note_free(old.sample);
   count_dead(old.pages);  // before the new one is counted, or the peak in use would have both
   begin_object(target, after, units);
   unit_use(head).store(kNothing, kRelaxed);

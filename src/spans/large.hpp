@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "base/units.hpp"
+#include "profiling/sites.hpp"
 #include "spans/span_heap.hpp"
 
 namespace nebula::large {
@@ -22,6 +23,10 @@ enum class Contents { kAny, kZero };
 
 // True when `pointer` was an object's start and is now free. Else nothing has changed.
 [[nodiscard]] bool deallocate(SpanHeap& spans, void* pointer);
+
+// The object at this unit is followed by a profile from now on; it ends with the object, or when that is resized.
+void set_sample(UnitIndex head, const profiling::Sample& sample);
+[[nodiscard]] const profiling::Sample& sample_at(UnitIndex head);
 
 // Usable bytes of the object at a unit whose use is kLargeHead.
 [[nodiscard]] std::size_t size_of(UnitIndex head);

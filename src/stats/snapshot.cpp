@@ -9,6 +9,7 @@
 #include "os/memory.hpp"
 #include "slab/slab.hpp"
 #include "spans/frontier.hpp"
+#include "spans/sampled.hpp"
 
 namespace nebula::stats {
 namespace {
@@ -39,6 +40,10 @@ void walk_units(Snapshot& s, RegionIndex regions) {
         const Pages to_mark = pages_for(between(0, slab.bump * size, units * kUnitSize));
         used = pages::committed_in({first_page_of(unit), to_mark}).bytes();
         s.slab_free_bytes += at_least_zero(used, slab.outside() * size);
+      } else if (use == static_cast<unsigned>(UnitUse::kSampled)) {
+        const std::size_t size = slot_size(sampled::class_at(unit));
+        used = pages::committed_in({first_page_of(unit), pages_for(size)}).bytes();
+        s.slab_free_bytes += at_least_zero(used, size);
       } else if (use == static_cast<unsigned>(UnitUse::kLargeHead)) {
         used = between(0, large::size_of(unit), (end - unit) * kUnitSize);
         units = between(1, units_for(pages_for(used)).count, end - unit);
@@ -112,13 +117,16 @@ void look_at_classes(Snapshot& s) {
     row.refills = facts.refills;
     row.flushes = facts.flushes;
     row.lock_waits = facts.contended;
-    row.live = at_least_zero(facts.slots_outside, row.pooled + row.in_depot);
+    const sampled::Counts sampled = sampled::counts(c);  // objects of the class that lie in no slab
+    const std::uint64_t sampled_live = sampled.allocations - sampled.frees;
+    row.live = at_least_zero(facts.slots_outside, row.pooled + row.in_depot) + sampled_live;
+    row.sampled_bytes = sampled_live * slot_size(c);
     row.live_bytes = row.live * slot_size(c);
-    row.allocations += facts.direct_allocations;
+    row.allocations += facts.direct_allocations + sampled.allocations;
     // Frees that were misuse are told apart. In running threads pools move between the two reads; never below zero.
-    row.frees = at_least_zero(row.frees + facts.direct_frees, facts.dropped);
-    s.direct_allocations += facts.direct_allocations;
-    s.direct_frees += facts.direct_frees;
+    row.frees = at_least_zero(row.frees + facts.direct_frees + sampled.frees, facts.dropped);
+    s.direct_allocations += facts.direct_allocations + sampled.allocations;
+    s.direct_frees += facts.direct_frees + sampled.frees;
     s.misused_frees += facts.dropped;
     row.slabs = facts.slabs;
     row.slab_bytes = facts.slabs * units_per_slab(c) * kUnitSize;
@@ -225,6 +233,8 @@ void look_once(Snapshot& s, Locks locks) {
   s.mapped_bytes = pages::mapped_bytes();
   s.misuse = look_at_misuse();
   look_at_pools(s);
+  s.profile.period_bytes = profiling::period();
+  s.profile.counts = profiling::sites::counts();
   look_at_classes(s);
   look_at_nodes(s.nodes);
   s.large_requests = heap::large_requests();
@@ -251,6 +261,7 @@ void Objects::add(const Objects& other) {
   live_bytes += other.live_bytes;
   slabs += other.slabs;
   slab_bytes += other.slab_bytes;
+  sampled_bytes += other.sampled_bytes;
 }
 
 std::uint64_t elapsed_milliseconds() { return os::coarse_milliseconds() - started_at; }

@@ -16,6 +16,7 @@
 #include "heap/requests.hpp"
 #include "os/process.hpp"
 #include "pages/region.hpp"
+#include "profiling/sites.hpp"
 #include "size_class/size_class.hpp"
 #include "spans/large.hpp"
 #include "stats/nodes.hpp"
@@ -38,6 +39,7 @@ struct Objects {
   std::uint64_t live_bytes = 0;
   std::uint64_t slabs = 0;
   std::uint64_t slab_bytes = 0;
+  std::uint64_t sampled_bytes = 0;  // of live_bytes: what a profile follows lies in no slab
 
   void add(const Objects& other);
 };
@@ -116,6 +118,11 @@ struct Misuse {
   std::uint64_t foreign_to_libc = 0;
 };
 
+struct Profile {
+  std::uint64_t period_bytes = 0;  // 0: none is taken
+  profiling::sites::Counts counts;
+};
+
 struct Snapshot {
   Process process;
   bool at_rest = false;  // all locks were held
@@ -168,6 +175,7 @@ struct Snapshot {
   std::string_view huge_page_mode;
   Misuse misuse;
   Nodes nodes;
+  Profile profile;
   std::span<const Point> timeline;  // put here by whoever holds it
 
   [[nodiscard]] std::uint64_t sum_of_lines() const {

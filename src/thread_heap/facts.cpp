@@ -79,6 +79,7 @@ Facts facts() {
   Facts facts;
   facts.threads_started = threads_started.load(kRelaxed);
   facts.threads_now = threads_now.load(kRelaxed);
+  facts.not_watched = threads_not_watched.load(kRelaxed);
   for_each_heap([&](ThreadHeap& heap) {
     ++facts.heaps;
     facts.refills += heap.refills;

@@ -15,6 +15,13 @@ extern constinit std::atomic<std::uint32_t> heaps_reserved;  // indices below we
 extern constinit std::atomic<std::uint64_t> heaps_ready[kHeapsMost / 64];
 extern constinit std::atomic<std::uint64_t> threads_started;
 extern constinit std::atomic<std::uint32_t> threads_now;
+extern constinit std::atomic<std::uint64_t> threads_not_watched;
+
+// Of a heap that a profile watches: the lots that are drawn. Behind its return pools.
+struct Lots {
+  std::uint64_t random_state;
+  std::uint64_t next_sample[kUnitUses];  // by class: how many allocations will have been when one is a sample
+};
 
 // Where each class's pool begins, packed at first and in room of its own when it has grown.
 struct Layout {
@@ -25,6 +32,7 @@ struct Layout {
   unsigned packed_end;
   unsigned room_end;
   unsigned swing_end;
+  unsigned lots;
   unsigned end;
 };
 
@@ -52,7 +60,8 @@ consteval Layout make_layout() {
     layout.returns[c] = static_cast<std::uint16_t>(at);
     at += 1u + kSizeClasses.batch[c];
   }
-  layout.end = at;
+  layout.lots = at;
+  layout.end = at + static_cast<unsigned>(sizeof(Lots) / sizeof(void*));
   return layout;
 }
 
@@ -75,6 +84,14 @@ inline unsigned top_of(const ThreadHeap& heap, unsigned c) { return static_cast<
 inline unsigned pooled(const ThreadHeap& heap, unsigned c) { return top_of(heap, c) - heap.bottom[c]; }
 
 inline bool has_returns(const ThreadHeap& heap, unsigned c) { return (heap.returns_open[c / 64] >> (c % 64) & 1) != 0; }
+
+inline std::uint64_t allocations(const ThreadHeap& heap, unsigned c) {
+  return heap.word[c].load(std::memory_order_relaxed) >> kCountOne;
+}
+
+inline Lots& lots_of(const ThreadHeap& heap) {
+  return *reinterpret_cast<Lots*>(const_cast<ThreadHeap&>(heap).slots() + kLayout.lots);
+}
 
 inline unsigned returns_pooled(const ThreadHeap& heap, unsigned c) {
   // Its word is 0 while it is not open. Read without the gate it may be of another moment than the other pool's.

@@ -7,6 +7,7 @@
 #include "budget/usage.hpp"
 #include "node_heap/placement.hpp"
 #include "os/process.hpp"
+#include "profiling/sampler.hpp"
 #include "thread_heap/registry.hpp"
 
 namespace nebula {
@@ -15,6 +16,7 @@ constinit std::atomic<std::uint32_t> heaps_reserved{0};  // indices below were g
 constinit std::atomic<std::uint64_t> heaps_ready[kHeapsMost / 64] = {};
 constinit std::atomic<std::uint64_t> threads_started{0};
 constinit std::atomic<std::uint32_t> threads_now{0};
+constinit std::atomic<std::uint64_t> threads_not_watched{0};
 
 namespace {
 
@@ -68,7 +70,9 @@ void push(ThreadHeap& heap, unsigned place, void* pointer) {
 
 bool is_open(const ThreadHeap& heap, unsigned c) { return heap.sent_home[c] == kSentHomeMost; }
 
-void allow_frees(ThreadHeap& heap, unsigned c) { heap.capacity[c].store(is_open(heap, c) ? heap.limit[c] : 0, kRelaxed); }
+void allow_frees(ThreadHeap& heap, unsigned c) {
+  heap.capacity[c].store(is_open(heap, c) && !heap.is_watched ? heap.limit[c] : 0, kRelaxed);
+}
 
 void set_limit(ThreadHeap& heap, unsigned c, unsigned slots) {
   heap.limit[c] = static_cast<std::uint16_t>(heap.bottom[c] + slots);
@@ -93,6 +97,7 @@ void close_returns(ThreadHeap& heap, unsigned c) {
 void pack_pools(ThreadHeap& heap) {
   swing_bytes_of_all.fetch_sub(heap.swing_bytes, kRelaxed);
   heap.swing_bytes = 0;
+  heap.is_watched = false;
   for (std::uint64_t& bits : heap.flushed_last) bits = 0;
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
     heap.sent_home[c] = 0;
@@ -289,9 +294,9 @@ void flush_returns(ThreadHeap& heap, unsigned c) {
     const HeapId of = NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(first[i])), size);
     if (of == of_first) continue;
     ++of_others;
-    NodeHeap::at(of).count_returned(1);
+    if (of != heap.home) NodeHeap::at(of).count_returned(1);
   }
-  NodeHeap::at(of_first).count_returned(count - of_others);
+  if (of_first != heap.home) NodeHeap::at(of_first).count_returned(count - of_others);
   NodeHeap::flush(size, first, count, of_others == 0 ? NodeHeap::Source::kDepotFirst : NodeHeap::Source::kSlabsOnly, "free");
   heap.flushed[c] += count;
   ++heap.flushes;
@@ -307,7 +312,31 @@ void flush_class(ThreadHeap& heap, unsigned c, NodeHeap::Source where) {
 // From now on this heap takes from there and tells its slots from others'.
 void live_at(ThreadHeap& heap, HeapId home) {
   heap.home = home;
-  heap.view = pages::views.load(kRelaxed) == 0 ? class_map() : view_of(home);
+  heap.view = heap.is_watched                      ? view_of(NodeHeap::view_of_none())
+              : pages::views.load(kRelaxed) == 0 ? class_map()
+                                                  : view_of(home);
+}
+
+bool map_return_room(ThreadHeap& heap) {
+  if (!heap.has_return_room)
+    heap.has_return_room = pages::map_piece(pages::Area::kThreadHeaps, heap.index * kThreadHeapBytes + kSwingRoomBytes,
+                                            kThreadHeapBytes - kSwingRoomBytes);
+  return heap.has_return_room;
+}
+
+// Under the gate, of a heap whose pools are empty.
+void watch(ThreadHeap& heap) {
+  if (!map_return_room(heap) || !commit_slots(heap, kLayout.lots, kLayout.end)) {
+    threads_not_watched.fetch_add(1, kRelaxed);
+    return;
+  }
+  heap.is_watched = true;
+  lots_of(heap).random_state = profiling::fresh_random_state();
+  for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
+    allow_frees(heap, c);
+    thread_heap::draw_next_sample(heap, size_class(c));
+  }
+  live_at(heap, heap.home);
 }
 
 // Under the gate. A reclaim somewhere has set the capacities to 0: give everything, then be as before.
@@ -321,21 +350,78 @@ void answer_reclaim(ThreadHeap& heap) {
     allow_frees(heap, c);
     allow_returns(heap, c);
   }
+  if (profiling::is_on() && !heap.is_watched) watch(heap);
 }
 
 // Under the gate. Where the class has no return pool yet, it has one then, if system and budget have room for it.
 bool open_returns(ThreadHeap& heap, unsigned c) {
   if (has_returns(heap, c)) return true;
-  if (!heap.has_return_room)
-    heap.has_return_room = pages::map_piece(pages::Area::kThreadHeaps, heap.index * kThreadHeapBytes + kSwingRoomBytes,
-                                            kThreadHeapBytes - kSwingRoomBytes);
   const unsigned first = kLayout.returns[c];
-  if (!heap.has_return_room || !commit_slots(heap, first, first + kSizeClasses.batch[c] + 1u)) return false;
+  if (!map_return_room(heap) || !commit_slots(heap, first, first + kSizeClasses.batch[c] + 1u)) return false;
   heap.returns_open[c / 64] |= std::uint64_t{1} << (c % 64);
   heap.slots()[first] = nullptr;
   heap.word[kAway + c].store(first, std::memory_order_release);
   allow_returns(heap, c);
   return true;
+}
+
+// Under the gate, of an empty pool; false when system and budget have none.
+bool fill(ThreadHeap& heap, unsigned c, NodeHeap::Source where) {
+  const Trend trend = note_event(heap, c, false);
+  if (heap.refilled[c] != 0) grow_pool(heap, c, trend);  // empty again: it was too small
+  const unsigned room = limit_of(heap, c);
+  unsigned wanted = (room + 1) / 2;
+  if (wanted > kRefillMost) wanted = kRefillMost;
+  void** const first = heap.slots() + heap.bottom[c] + 1;
+  void** const end = first + room;
+  const unsigned got = NodeHeap::at(heap.home).refill(size_class(c), end, wanted, room, where, NodeHeap::shard_for(heap.index));
+  if (got == 0) return false;
+  if (got != room) std::memmove(first, end - got, got * sizeof *first);
+  heap.refilled[c] += got;
+  ++heap.refills;
+  mark_active(heap, c);
+  set_top(heap, c, heap.bottom[c] + got);
+  return true;
+}
+
+// Under the gate. The last `count` slots of an open return pool, as far as they are of this node heap, onto the empty pool.
+unsigned take_from_returns(ThreadHeap& heap, unsigned c, unsigned count) {
+  void** const end = heap.slots() + kLayout.returns[c] + 1 + returns_pooled(heap, c);
+  unsigned own = 0;
+  const bool is_one_heap = NodeHeap::count() == 1;
+  while (own < count && (is_one_heap || NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(end[-1 - static_cast<int>(own)])),
+                                                               size_class(c)) == heap.home))
+    ++own;
+  std::memcpy(heap.slots() + heap.bottom[c] + 1, end - own, own * sizeof *end);
+  set_top(heap, kAway + c, kLayout.returns[c] + returns_pooled(heap, c) - own);
+  set_top(heap, c, heap.bottom[c] + own);
+  return own;
+}
+
+// Under the gate, of an empty front: what was freed last or a refill, but no more than there are allocations before the next
+// sample; the rest goes to the return pool.
+void advance_front(ThreadHeap& heap, unsigned c) {
+  std::uint64_t most = lots_of(heap).next_sample[c] - allocations(heap, c);
+  if (most == 0) {  // a handler has allocated since this allocation was found to be no sample
+    thread_heap::draw_next_sample(heap, size_class(c));
+    most = 1;
+  }
+  mark_active(heap, c);
+  const unsigned returned = returns_pooled(heap, c);
+  const unsigned batch = kSizeClasses.batch[c];
+  // A class with few slots on their way would come here for each.
+  if (returned >= (batch + 3u) / 4 || (returned != 0 && returned >= most)) {
+    const unsigned wanted = most < returned ? static_cast<unsigned>(most) : returned;
+    if (take_from_returns(heap, c, wanted < limit_of(heap, c) ? wanted : limit_of(heap, c)) != 0) return;
+  }
+  if (!fill(heap, c, NodeHeap::Source::kDepotFirst)) {
+    if (returned != 0) take_from_returns(heap, c, 1);
+    return;
+  }
+  if (const unsigned got = pooled(heap, c); got > most) {
+    // What lies above was popped last; the others wait at the slabs.
+    flush_oldest(heap, c, got - static_cast<unsigned>(most), NodeHeap::Source::kSlabsOnly, "malloc");
+  }
 }
 
 // Under the gate. A thread that moved to another node, or was none's yet, takes from there from now on; what it has goes
@@ -377,12 +463,34 @@ ThreadHeap* ensure() {
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) allow_frees(*heap, c);
   heap->ticked_at = os::coarse_milliseconds();
   if (inherited == nullptr) live_at(*heap, placement::small_here());
+  if (profiling::is_on() && !heap->is_watched) {
+    flush_all(*heap);
+    LockGuard guard(heap->gate);
+    watch(*heap);
+  }
   refresh(*heap);
   threads_started.fetch_add(1, kRelaxed);
   if (inherited == nullptr) threads_now.fetch_add(1, kRelaxed);
   owners[heap->index].store(reinterpret_cast<Address>(&current_heap), std::memory_order_release);
   current_heap = heap;
   return heap;
+}
+
+bool sample_is_due(const ThreadHeap& heap, SizeClass c) {
+  return heap.is_watched && lots_of(heap).next_sample[index_of(c)] == allocations(heap, index_of(c));
+}
+
+void draw_next_sample(ThreadHeap& heap, SizeClass c) {
+  Lots& lots = lots_of(heap);
+  lots.next_sample[index_of(c)] =
+      allocations(heap, index_of(c)) + profiling::draw_distance(lots.random_state, slot_size(c)) - 1;
+}
+
+void begin_watch() {
+  ask_others_to_flush();
+  if (is_none(current_heap)) return;
+  LockGuard guard(current_heap->gate);
+  answer_reclaim(*current_heap);
 }
 
 void* refill_and_pop(ThreadHeap& heap, SizeClass c) {
@@ -394,22 +502,8 @@ void* refill_and_pop(ThreadHeap& heap, SizeClass c) {
     heap.sent_home[i] = kSentHomeMost;
     allow_frees(heap, i);
   }
-  if (pooled(heap, i) == 0) {
-    const Trend trend = note_event(heap, i, false);
-    if (heap.refilled[i] != 0) grow_pool(heap, i, trend);  // empty again: it was too small
-    const unsigned room = limit_of(heap, i);
-    unsigned wanted = (room + 1) / 2;
-    if (wanted > kRefillMost) wanted = kRefillMost;
-    void** const first = heap.slots() + heap.bottom[i] + 1;
-    void** const end = first + room;
-    const unsigned got = NodeHeap::at(heap.home).refill(c, end, wanted, room, source(), NodeHeap::shard_for(heap.index));
-    if (got == 0) return nullptr;
-    if (got != room) std::memmove(first, end - got, got * sizeof *first);
-    heap.refilled[i] += got;
-    ++heap.refills;
-    mark_active(heap, i);
-    set_top(heap, i, heap.bottom[i] + got);
-  }
+  if (heap.is_watched && pooled(heap, i) == 0) advance_front(heap, i);
+  else if (pooled(heap, i) == 0 && !fill(heap, i, source())) return nullptr;
   return try_pop(&heap, i);
 }
 
@@ -420,13 +514,13 @@ void make_room_and_push(ThreadHeap& heap, SizeClass c, void* pointer, const char
   answer_reclaim(heap);
   const bool is_away = pages::views.load(kRelaxed) != 0 &&
                        NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(pointer)), c) != heap.home;
-  if (is_away && open_returns(heap, i)) {
+  if ((is_away || (heap.is_watched && is_open(heap, i))) && open_returns(heap, i)) {
     if (returns_pooled(heap, i) == kSizeClasses.batch[i]) flush_returns(heap, i);
     push(heap, kAway + i, pointer);
     return;
   }
-  if (is_away || !is_open(heap, i)) {
-    if (!is_away) ++heap.sent_home[i];
+  if (is_away || heap.is_watched || !is_open(heap, i)) {
+    if (!is_away && !is_open(heap, i)) ++heap.sent_home[i];
     allow_frees(heap, i);
     NodeHeap::flush(c, &pointer, 1, NodeHeap::Source::kSlabsOnly, call);
     ++heap.flushed[i];

@@ -22,6 +22,11 @@
 // false sharing; Berger et al., "Hoard", 2000). A thread that frees more than a few is one that takes over what others
 // allocate, and its pool opens too.
 //
+// While a profile is taken, the thread's view says of every slab that it is another heap's: so all frees go to the return pools,
+// and allocations come from the pools, here called the front, which get a few slots from there or from a refill at a time,
+// never more than there are allocations up to the next sample. So a sample is an allocation that meets an empty front,
+// each allocation is counted, and neither fast path has an instruction more.
+//
 // Only the owner moves a word. Its slow paths run under the heap's gate; fork and the report take the gate to find the
 // counts at rest. `capacity[c]`, 0 until the pool is open, is the one field written from outside without it: a reclaim sets it to 0, and the
 // owner's next free of that class takes the slow path and flushes.
@@ -75,6 +80,7 @@ struct alignas(kCacheLine) ThreadHeap {
   bool has_return_room;            // that part is mapped
   std::uint8_t exit_rounds;        // of the thread-specific destructor
   bool has_swing_room;             // that part is mapped
+  bool is_watched;                 // by a profile
   std::atomic<int> thread_id;      // the kernel's, of the thread that has it
   std::atomic<bool> in_use;        // a thread has it, or had it before a fork that the thread did not survive
   Lock gate{LockRank::kGate};
@@ -125,6 +131,12 @@ ThreadHeap* ensure();
 inline void refresh(ThreadHeap& heap) { heap.mapped_units = heap_map.mapped_units.load(std::memory_order_relaxed); }
 // Whether the slot of class c that this thread freed last, into a pool, was this one.
 [[nodiscard]] bool was_freed_last(ThreadHeap& heap, SizeClass c, const void* pointer);
+
+// Whether the next allocation of the class is a sample: then it comes from no pool, and the next one is drawn.
+[[nodiscard]] bool sample_is_due(const ThreadHeap& heap, SizeClass c);
+void draw_next_sample(ThreadHeap& heap, SizeClass c);
+// A profile has begun: this thread is watched from now on, others from their next slow path on.
+void begin_watch();
 
 // Refills a pool and pops; null when system and budget have no more.
 [[nodiscard]] void* refill_and_pop(ThreadHeap& heap, SizeClass c);
@@ -188,6 +200,7 @@ struct Facts {
   std::uint64_t heaps = 0;
   std::uint64_t refills = 0;
   std::uint64_t flushes = 0;
+  std::uint64_t not_watched = 0;  // threads that a profile does not see: there was no room
 };
 [[nodiscard]] PoolFacts pool_facts(SizeClass c);  // over all heaps
 

@@ -1,6 +1,7 @@
 #include "support/heap_checks.hpp"
 
 #include <cstdlib>
+#include <cstdlib>
 #include <cstring>
 #include <sstream>
 
@@ -9,6 +10,7 @@
 #include "node_heap/node_heap.hpp"
 #include "node_heap/placement.hpp"
 #include "pages/region.hpp"
+#include "profiling/sampler.hpp"
 #include "report/report.hpp"
 #include "spans/frontier.hpp"
 #include "spans/large.hpp"
@@ -142,6 +144,9 @@ void start_heap() {
   }();
   if (!started) std::abort();
   heap::watch_thread_exits();
+  // The same tests while a profile is taken: meson.build runs some a second time so.
+  if (const char* const period = std::getenv("TEST_PROFILE_PERIOD"); period != nullptr && !profiling::is_on())
+    if (!heap::begin_profile(std::strtoull(period, nullptr, 10))) std::abort();
 }
 
 Live live() {

@@ -64,6 +64,7 @@ class Report:
     budget: dict
     pages: dict
     waste: dict
+    profile: dict  # empty when none is taken
     misuse: dict
     handlers: dict
     accounts: list
@@ -224,6 +225,9 @@ def read(text):
                                '{huge_regions} regions (system: ') + r'[\w ]+\)')
     waste = lines.numbers('waste     about {internal} bytes of live slots not asked for (from {requests} requests); '
                           '{external} bytes committed and neither live nor metadata')
+    profile = lines.numbers('profile   one sample in {period} bytes: {samples} samples, {freed} of them freed, at {sites} sites '
+                            'in {table} bytes; {lost} lost, {unplaced} without a site, {threads_not_seen} threads not seen',
+                            optional=True)
     misuse = lines.numbers('misuse    {double_frees} double frees, {invalid_frees} invalid frees, {foreign} foreign '
                            'pointers, {foreign_to_libc} of them libc\'s')
     handlers = lines.numbers('handlers  {allocations} allocations inside an interrupted allocation, {deferred} frees put '
@@ -235,7 +239,7 @@ def read(text):
     lines.end()
     return Report(heading['program'], int(heading['pid']), options, not moments,
                   moments.get('apart', 0), ladder, rows, process, peak, threads, budget,
-                  {name: number(text) for name, text in pages.groupdict().items()}, waste, misuse, handlers, accounts, reclaim,
+                  {name: number(text) for name, text in pages.groupdict().items()}, waste, profile, misuse, handlers, accounts, reclaim,
                   actions, pressure, heading['reason'], advice, nodes)
 
 
@@ -286,7 +290,8 @@ def row_problems(report):
         if row.slot_size is not None:
             slab = SMALL_SLAB if row.slot_size <= LARGEST_SLOT_IN_SMALL_SLAB else LARGE_SLAB
             used = row.live_bytes * 100 // (row.slabs * slab) if row.slabs else 0
-            if row.used_percent != used:
+            # What a profile follows lies in no slab.
+            if row.used_percent > used or (row.used_percent != used and not report.profile):
                 yield f'{row.name}: {row.used_percent} % used, {row.live_bytes} bytes in {row.slabs} slabs are {used} %'
         elif row.used_percent > 100:
             yield f'{row.name}: {row.used_percent} % used'
@@ -341,6 +346,11 @@ def account_problems(report):
         yield f'{waste["external"]} bytes are said to be neither live nor metadata, of {committed} committed, {needed} are'
     if waste['internal'] > report.row('all small').live_bytes:
         yield f'of live slots {waste["internal"]} bytes were not asked for, and {report.row("all small").live_bytes} are live'
+    profile = report.profile
+    if bool(profile) != (report.options.get('NEBULA_PROFILE', '0') != '0'):
+        yield f'profile {profile}, options {report.options}'
+    if profile and (profile['freed'] > profile['samples'] or profile['unplaced'] > profile['samples']):
+        yield f'more samples freed or unplaced than there were: {profile}'
     if report.misuse['foreign_to_libc'] > report.misuse['foreign']:
         yield f'{report.misuse["foreign_to_libc"]} of {report.misuse["foreign"]} foreign pointers are libc\'s'
 

@@ -1,0 +1,207 @@
+#include "profiling/code_map.hpp"
+
+#include <dlfcn.h>
+#include <elf.h>
+#include <link.h>
+
+#include <cstring>
+
+#include "os/memory.hpp"
+#include "os/process.hpp"
+#include "profiling/room.hpp"
+
+// glibc 2.35. Weak: on an older one, code is of no module and stacks are followed by frame pointers alone.
+extern "C" __attribute__((weak)) int _dl_find_object(void* address, struct dl_find_object* result) noexcept;
+
+namespace nebula::profiling {
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr unsigned kModulesMost = 511;
+constexpr unsigned kModuleSlots = 1024;
+constexpr unsigned kLocationSlots = code_map::kLocationsEnd - 1;
+constexpr unsigned kProbesMost = 64;
+constexpr unsigned kModuleShift = 48;
+
+struct LocationSlot {
+  std::atomic<std::uint64_t> key;   // the module above the address; 0: empty
+  std::atomic<std::uint64_t> rule;  // packed; 0: not found yet
+};
+
+// Set by begin(), before any thread looks for code.
+constinit LocationSlot* locations = nullptr;
+constinit Module* module_room = nullptr;
+constinit std::atomic<std::uint16_t> module_slots[kModuleSlots] = {};
+constinit std::atomic<std::uint32_t> modules_used{0};
+constinit std::atomic<std::uint32_t> modules_ready{0};  // these and all below are filled
+constinit std::atomic<std::uint64_t> locations_used{0};
+constinit std::atomic<std::uint64_t> not_noted{0};
+constinit char program_path[sizeof(Module::name)] = {};
+constinit std::size_t program_path_bytes = 0;
+
+unsigned hash_of(std::uint64_t value) { return static_cast<unsigned>(value * 0x9e37'79b9'7f4a'7c15 >> 32); }
+
+void note_name(Module& module, const char* name) {
+  std::size_t bytes = std::strlen(name);
+  module.is_program = bytes == 0;
+  if (module.is_program) {
+    name = program_path;
+    bytes = program_path_bytes;
+  }
+  if (bytes > sizeof module.name) {  // the end says more
+    name += bytes - sizeof module.name;
+    bytes = sizeof module.name;
+  }
+  std::memcpy(module.name, name, bytes);
+  module.name_bytes = static_cast<std::uint8_t>(bytes);
+}
+
+void note_build_id(Module& module, Address notes, std::size_t bytes) {
+  while (bytes >= sizeof(ElfW(Nhdr))) {
+    const auto& note = *reinterpret_cast<const ElfW(Nhdr)*>(notes);
+    const std::size_t name_bytes = (note.n_namesz + 3u) & ~3u;
+    const std::size_t all = sizeof note + name_bytes + ((note.n_descsz + 3u) & ~3u);
+    if (all > bytes) return;
+    const Address name = notes + sizeof note;
+    if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && std::memcmp(reinterpret_cast<const void*>(name), "GNU", 4) == 0 &&
+        note.n_descsz <= sizeof module.build_id) {
+      std::memcpy(module.build_id, reinterpret_cast<const void*>(name + name_bytes), note.n_descsz);
+      module.build_id_bytes = static_cast<std::uint8_t>(note.n_descsz);
+      return;
+    }
+    notes += all;
+    bytes -= all;
+  }
+}
+
+// The program headers lie at the start of every module that linkers make; code at `code`.
+void note_segments(Module& module, Address code) {
+  if (!os::is_readable(module.start)) return;
+  const auto& header = *reinterpret_cast<const ElfW(Ehdr)*>(module.start);
+  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_phoff + header.e_phnum * sizeof(ElfW(Phdr)) > kPageSize) return;
+  const auto* const segments = reinterpret_cast<const ElfW(Phdr)*>(module.start + header.e_phoff);
+  for (unsigned i = 0; i < header.e_phnum; ++i) {
+    const ElfW(Phdr)& segment = segments[i];
+    const Address start = module.load_bias + segment.p_vaddr;
+    if (segment.p_type == PT_LOAD && (segment.p_flags & PF_X) != 0 && code - start < segment.p_memsz) {
+      module.code_start = start & ~(kPageSize - 1);
+      module.code_end = (start + segment.p_memsz + kPageSize - 1) & ~(kPageSize - 1);
+      module.code_offset = segment.p_offset & ~(kPageSize - 1);
+    }
+    if (segment.p_type == PT_NOTE && module.build_id_bytes == 0 && os::is_readable(start & ~Address{7}))
+      note_build_id(module, start, segment.p_memsz);
+  }
+}
+
+bool is_same(const Module& module, const dl_find_object& object) {
+  return module.start == reinterpret_cast<Address>(object.dlfo_map_start) && module.link_map == object.dlfo_link_map &&
+         module.end == reinterpret_cast<Address>(object.dlfo_map_end) && module.unwind_table == reinterpret_cast<Address>(object.dlfo_eh_frame);
+}
+
+// 0 when there are too many.
+ModuleIndex add_module(const dl_find_object& object, Address code) {
+  const std::uint32_t before = modules_used.fetch_add(1, kRelaxed);
+  if (before >= kModulesMost) {
+    modules_used.fetch_sub(1, kRelaxed);
+    return 0;
+  }
+  const auto index = static_cast<ModuleIndex>(before + 1);
+  Module& module = module_room[index];
+  module.start = reinterpret_cast<Address>(object.dlfo_map_start);
+  module.end = reinterpret_cast<Address>(object.dlfo_map_end);
+  module.link_map = object.dlfo_link_map;
+  module.unwind_table = reinterpret_cast<Address>(object.dlfo_eh_frame);
+  module.load_bias = object.dlfo_link_map->l_addr;
+  module.code_start = module.start;
+  module.code_end = module.end;
+  note_name(module, object.dlfo_link_map->l_name);
+  note_segments(module, code);
+  return index;
+}
+
+ModuleIndex find_module(Address code, Address& unwind_table) {
+  dl_find_object object;
+  if (&_dl_find_object == nullptr || _dl_find_object(reinterpret_cast<void*>(code), &object) != 0) return 0;
+  unwind_table = reinterpret_cast<Address>(object.dlfo_eh_frame);
+  const unsigned hash = hash_of(reinterpret_cast<Address>(object.dlfo_map_start) >> kPageShift);
+  for (unsigned i = 0; i < kProbesMost; ++i) {
+    std::atomic<std::uint16_t>& slot = module_slots[(hash + i) % kModuleSlots];
+    // acquire: pairs with the release below, so the module is seen whole.
+    std::uint16_t index = slot.load(std::memory_order_acquire);
+    if (index == 0) {
+      const ModuleIndex added = add_module(object, code);
+      if (added == 0) return 0;
+      // Two threads that meet a module at once note it twice, if both get a slot; it does no harm.
+      if (slot.compare_exchange_strong(index, added, std::memory_order_release, std::memory_order_acquire)) return added;
+    }
+    if (is_same(module_room[index], object)) return index;
+  }
+  return 0;
+}
+
+// Null when the table is full.
+LocationSlot* find_slot(std::uint64_t key) {
+  const unsigned hash = hash_of(key);
+  for (unsigned i = 0; i < kProbesMost; ++i) {
+    LocationSlot& slot = locations[(hash + i) % kLocationSlots];
+    std::uint64_t found = slot.key.load(kRelaxed);
+    // relaxed: the key is all there is to know of a location; its rule is the same whoever finds it.
+    if (found == 0 && slot.key.compare_exchange_strong(found, key, kRelaxed)) {
+      locations_used.fetch_add(1, kRelaxed);
+      return &slot;
+    }
+    if (found == key) return &slot;
+  }
+  not_noted.fetch_add(1, kRelaxed);
+  return nullptr;
+}
+
+}  // namespace
+
+std::string_view Module::file_name() const {
+  std::size_t file = name_bytes;
+  while (file != 0 && name[file - 1] != '/') --file;
+  return {name + file, name_bytes - file};
+}
+
+namespace code_map {
+
+bool begin() {
+  program_path_bytes = os::program_path(program_path);
+  locations = static_cast<LocationSlot*>(room::allocate(kLocationSlots * sizeof(LocationSlot)));
+  module_room = static_cast<Module*>(room::allocate((kModulesMost + 1) * sizeof(Module)));
+  return locations != nullptr && module_room != nullptr;
+}
+
+Place find(Address code) {
+  Place place;
+  Address unwind_table = 0;
+  place.module = find_module(code, unwind_table);
+  LocationSlot* const slot = find_slot(std::uint64_t{place.module} << kModuleShift | code);
+  if (slot == nullptr) {
+    place.rule = find_unwind_rule(unwind_table, code);
+    return place;
+  }
+  place.location = static_cast<LocationIndex>(slot - locations + 1);
+  const std::uint64_t known = slot->rule.load(kRelaxed);
+  place.rule = known != 0 ? UnwindRule::unpacked(known) : find_unwind_rule(unwind_table, code);
+  if (known == 0) slot->rule.store(place.rule.packed(), kRelaxed);
+  return place;
+}
+
+unsigned modules() {
+  const std::uint32_t used = modules_used.load(kRelaxed);
+  return used < kModulesMost ? used : kModulesMost;
+}
+
+const Module& module_at(ModuleIndex index) { return module_room[index]; }
+
+Location location_at(unsigned index) {
+  const std::uint64_t key = locations[index - 1].key.load(kRelaxed);
+  return {static_cast<ModuleIndex>(key >> kModuleShift), key & ((std::uint64_t{1} << kModuleShift) - 1)};
+}
+
+Counts counts() { return {locations_used.load(kRelaxed), not_noted.load(kRelaxed)}; }
+
+}  // namespace code_map
+}  // namespace nebula::profiling

@@ -1,0 +1,177 @@
+#include "profiling/sites.hpp"
+
+#include <cstring>
+
+#include "os/process.hpp"
+#include "profiling/room.hpp"
+
+namespace nebula::profiling {
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr unsigned kSlots = 32 * 1024;
+constexpr unsigned kProbesMost = 128;
+constexpr std::uint32_t kNowhere = 1;  // no site: the tables lie there
+
+constinit std::atomic<std::uint32_t>* slots = nullptr;  // set before any sample
+constinit Site nowhere = {};
+constinit std::atomic<std::uint64_t> sites_used{0};
+constinit std::atomic<std::uint64_t> samples_allocated{0};
+constinit std::atomic<std::uint64_t> samples_freed{0};
+constinit std::atomic<std::uint64_t> samples_lost{0};
+
+struct Lifetime {
+  std::atomic<std::uint64_t> samples, objects, bytes, variance;
+};
+constinit Lifetime lives[sites::kLifetimes] = {};
+
+struct ClassFit {
+  std::atomic<std::uint64_t> samples, requested, given;
+};
+constinit ClassFit fits[kClassEnd] = {};
+
+std::uint64_t hash_of(const Stack& stack) {
+  std::uint64_t hash = stack.depth * 2 + (stack.is_cut ? 1 : 0);
+  for (unsigned i = 0; i < stack.depth; ++i) {
+    hash = (hash ^ stack.frames[i]) * 0x9e37'79b9'7f4a'7c15;
+    hash ^= hash >> 29;
+  }
+  return hash;
+}
+
+bool is_same(const Site& site, const Stack& stack, std::uint64_t hash) {
+  return site.hash == hash && site.depth == stack.depth && site.is_cut == stack.is_cut &&
+         std::memcmp(site.frames(), stack.frames, stack.depth * sizeof(LocationIndex)) == 0;
+}
+
+Site* site_at(std::uint32_t offset) { return offset == kNowhere ? &nowhere : static_cast<Site*>(room::at(offset)); }
+
+std::size_t bytes_for(const Stack& stack) { return sizeof(Site) + stack.depth * sizeof(LocationIndex); }
+
+std::uint32_t add_site(const Stack& stack, std::uint64_t hash, std::atomic<std::uint32_t>& slot, std::uint32_t& found) {
+  auto* const site = static_cast<Site*>(room::allocate(bytes_for(stack)));
+  if (site == nullptr) return kNowhere;
+  site->hash = hash;
+  site->depth = static_cast<std::uint16_t>(stack.depth);
+  site->is_cut = stack.is_cut;
+  std::memcpy(site->frames(), stack.frames, stack.depth * sizeof(LocationIndex));
+  const std::uint32_t mine = room::offset_of(site);
+  // release: pairs with the acquire in find_site, so that the frames are seen.
+  if (slot.compare_exchange_strong(found, mine, std::memory_order_release, std::memory_order_acquire)) {
+    sites_used.fetch_add(1, kRelaxed);
+    return mine;
+  }
+  room::give_back(site, bytes_for(stack));
+  return 0;
+}
+
+std::uint32_t find_site(const Stack& stack) {
+  const std::uint64_t hash = hash_of(stack);
+  for (unsigned i = 0; i < kProbesMost; ++i) {
+    std::atomic<std::uint32_t>& slot = slots[((hash >> 32) + i) % kSlots];
+    std::uint32_t found = slot.load(std::memory_order_acquire);
+    if (found == 0)
+      if (const std::uint32_t added = add_site(stack, hash, slot, found)) return added;
+    if (is_same(*site_at(found), stack, hash)) return found;
+  }
+  return kNowhere;
+}
+
+std::uint64_t above_zero(std::uint64_t value, std::uint64_t minus) { return value > minus ? value - minus : 0; }
+
+}  // namespace
+
+Sums Site::allocated() const {
+  return {samples_allocated.load(kRelaxed),
+          {objects_allocated.load(kRelaxed), bytes_allocated.load(kRelaxed), variance_allocated.load(kRelaxed)}};
+}
+
+Sums Site::live() const {
+  const Sums freed = {samples_freed.load(kRelaxed), {objects_freed.load(kRelaxed), bytes_freed.load(kRelaxed), variance_freed.load(kRelaxed)}};
+  const Sums all = allocated();
+  return {above_zero(all.samples, freed.samples),
+          {above_zero(all.weight.objects, freed.weight.objects), above_zero(all.weight.bytes, freed.weight.bytes),
+           above_zero(all.weight.variance, freed.weight.variance)}};
+}
+
+namespace sites {
+
+bool begin(std::uint64_t period) {
+  slots = static_cast<std::atomic<std::uint32_t>*>(room::allocate(kSlots * sizeof *slots));
+  if (slots == nullptr || !code_map::begin()) return false;
+  period_bytes.store(period, kRelaxed);
+  return true;
+}
+
+Sample note_allocation(const Stack& stack, unsigned size_class, std::size_t bytes, std::size_t requested) {
+  const Sample sample = {find_site(stack), size_class, bytes, os::nanoseconds()};
+  const Weight weight = weight_of(bytes, period());
+  Site& site = *site_at(sample.site);
+  site.samples_allocated.fetch_add(1, kRelaxed);
+  site.objects_allocated.fetch_add(weight.objects, kRelaxed);
+  site.bytes_allocated.fetch_add(weight.bytes, kRelaxed);
+  site.variance_allocated.fetch_add(weight.variance, kRelaxed);
+  samples_allocated.fetch_add(1, kRelaxed);
+  ClassFit& fit = fits[size_class];
+  fit.samples.fetch_add(1, kRelaxed);
+  fit.requested.fetch_add(weight.objects * (requested < bytes ? requested : bytes), kRelaxed);
+  fit.given.fetch_add(weight.objects * bytes, kRelaxed);
+  return sample;
+}
+
+void note_free(const Sample& sample) {
+  if (sample.site == 0) return;
+  const Weight weight = weight_of(sample.bytes, period());
+  Site& site = *site_at(sample.site);
+  site.samples_freed.fetch_add(1, kRelaxed);
+  site.objects_freed.fetch_add(weight.objects, kRelaxed);
+  site.bytes_freed.fetch_add(weight.bytes, kRelaxed);
+  site.variance_freed.fetch_add(weight.variance, kRelaxed);
+  samples_freed.fetch_add(1, kRelaxed);
+  Lifetime& life = lives[lifetime_of(os::nanoseconds() - sample.born)];
+  life.samples.fetch_add(1, kRelaxed);
+  life.objects.fetch_add(weight.objects, kRelaxed);
+  life.bytes.fetch_add(weight.bytes, kRelaxed);
+  life.variance.fetch_add(weight.variance, kRelaxed);
+}
+
+const Site* next(unsigned& position) {
+  while (position < kSlots) {
+    // acquire: pairs with the release in add_site.
+    const std::uint32_t offset = slots[position++].load(std::memory_order_acquire);
+    if (offset != 0) return site_at(offset);
+  }
+  return position++ == kSlots ? &nowhere : nullptr;
+}
+
+unsigned lifetime_of(std::uint64_t nanoseconds) {
+  unsigned index = 0;
+  for (std::uint64_t end = 1000; index + 1 < kLifetimes && nanoseconds >= end; end *= 10) ++index;
+  return index;
+}
+
+Sums lifetimes(unsigned index) {
+  const Lifetime& life = lives[index];
+  return {life.samples.load(kRelaxed), {life.objects.load(kRelaxed), life.bytes.load(kRelaxed), life.variance.load(kRelaxed)}};
+}
+
+Fit fit(unsigned size_class) {
+  const ClassFit& fit = fits[size_class];
+  return {fit.samples.load(kRelaxed), fit.requested.load(kRelaxed), fit.given.load(kRelaxed)};
+}
+
+Counts counts() {
+  Counts counts;
+  counts.freed = samples_freed.load(kRelaxed);
+  counts.samples = samples_allocated.load(kRelaxed);
+  counts.lost = samples_lost.load(kRelaxed);
+  counts.sites = sites_used.load(kRelaxed);
+  counts.unplaced = nowhere.samples_allocated.load(kRelaxed);
+  counts.table_bytes = room::used();
+  return counts;
+}
+
+void count_lost() { samples_lost.fetch_add(1, kRelaxed); }
+
+}  // namespace sites
+}  // namespace nebula::profiling
