@@ -10,7 +10,7 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 
-enum { kForks = 400, kThreads = 2 };
+enum { kForks = 120, kThreads = 2 };
 
 static volatile sig_atomic_t forks, is_child, hung, failed;
 static atomic_int stop;
