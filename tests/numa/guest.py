@@ -72,7 +72,6 @@ INIT = """#!/bin/busybox sh
 mount -t proc none /proc
 mount -t sysfs none /sys
 mount -t devtmpfs none /dev
-mount -t tmpfs none /tmp
 ip link set lo up
 echo
 . /commands
