@@ -33,7 +33,6 @@ constinit LocationSlot* locations = nullptr;
 constinit Module* module_room = nullptr;
 constinit std::atomic<std::uint16_t> module_slots[kModuleSlots] = {};
 constinit std::atomic<std::uint32_t> modules_used{0};
-constinit std::atomic<std::uint32_t> modules_ready{0};  // these and all below are filled
 constinit std::atomic<std::uint64_t> locations_used{0};
 constinit std::atomic<std::uint64_t> not_noted{0};
 constinit char program_path[sizeof(Module::name)] = {};

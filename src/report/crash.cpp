@@ -23,7 +23,7 @@ constexpr std::size_t kEntryStackBytes = 32 * 1024;  // with room for the regist
 constexpr unsigned kWaitMilliseconds = 2000;
 
 constinit bool is_watching = false;  // set before threads exist
-constinit struct sigaction actions_before[kSignalCount];
+constinit struct sigaction actions_before[kSignalCount] = {};
 alignas(64) constinit char entry_stack[kEntryStackBytes];  // of the main thread's handlers, if it has none
 alignas(64) constinit char stack[kStackBytes];             // by whoever writes the one report
 constinit std::atomic<std::uint32_t> writer{0};            // the token of the thread that does

@@ -17,7 +17,7 @@ constexpr unsigned kPatienceMilliseconds = 20;
 constinit bool is_kept = false;  // set before threads exist
 constinit std::atomic<bool> is_held{false};
 // By whoever holds it.
-constinit Point points_of_life[kTimelinePoints];
+constinit Point points_of_life[kTimelinePoints] = {};
 constinit unsigned count = 0;
 constinit bool last_is_extra = false;  // it was not due
 constinit std::uint64_t period = kFirstPeriodMilliseconds;

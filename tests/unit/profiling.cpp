@@ -177,7 +177,7 @@ TEST_F(Profiling, NoPlaceInTheOrderIsPreferred) {
   for (int round = 0; round < kRounds; ++round) {
     for (int phase = 0; phase < kPhases; ++phase) {
       const std::uint64_t before = sites::counts().samples;
-      objects[phase] = heap::allocate(kSize);
+      objects[static_cast<std::size_t>(phase)] = heap::allocate(kSize);
       seen[phase] += static_cast<int>(sites::counts().samples - before);
     }
     for (void* const object : objects) heap::deallocate(object, "free");
