@@ -82,7 +82,7 @@ void send_to_this_thread(int signal) { system_call(SYS_tgkill, process_id(), thr
 int thread_id() { return static_cast<int>(system_call(SYS_gettid)); }
 
 unsigned usable_processors() {
-  unsigned long mask[128];  // the kernel takes no less than it has processors for: 8,192 at most
+  unsigned long mask[128] = {};  // the kernel takes no less than it has processors for: 8,192 at most
   const long bytes = system_call(SYS_sched_getaffinity, 0, sizeof mask, as_long(mask));
   unsigned count = 0;
   for (long i = 0; i < bytes / long{sizeof mask[0]}; ++i) count += static_cast<unsigned>(__builtin_popcountl(mask[i]));

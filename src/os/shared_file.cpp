@@ -28,7 +28,7 @@ long open_shared(const char* path, std::size_t bytes, Opening opening) {
   if (opening == Opening::kCreate) {
     error = system_call(SYS_ftruncate, file, static_cast<long>(bytes));
   } else {
-    struct stat facts;
+    struct stat facts = {};
     error = system_call(SYS_fstat, file, as_long(&facts));
     if (error == 0 && (!S_ISREG(facts.st_mode) || facts.st_uid != user_id() || facts.st_size != static_cast<off_t>(bytes)))
       error = -EACCES;
@@ -127,7 +127,7 @@ void visit_folder(const char* path, void (*visit)(const char* name, void* contex
 std::uint32_t user_id() { return static_cast<std::uint32_t>(system_call(SYS_geteuid)); }
 
 std::uint64_t process_namespace() {
-  struct stat facts;
+  struct stat facts = {};
   const long result = system_call(SYS_newfstatat, AT_FDCWD, as_long("/proc/self/ns/pid"), as_long(&facts), 0);
   return result == 0 ? facts.st_ino : 0;
 }
