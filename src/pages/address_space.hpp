@@ -51,6 +51,8 @@ extern constinit RecordMap record_map;
 
 inline constexpr std::size_t kRegionRecordBytes = 128;
 inline constexpr std::size_t kUnitRecordBytes = 640;  // 32 of them fill five pages exactly
+// What is no slab keeps its record from here on: the home of a slab that was is read without a lock, and must stay one.
+inline constexpr std::size_t kBehindSlabHome = 32;
 inline constexpr std::size_t kBatchRecordBytes = 512;
 inline constexpr std::size_t kThreadHeapBytes = 512 * kKiB;  // of address; a fraction of it is ever mapped
 inline constexpr std::size_t kNodeHeapBytes = 512 * kKiB;    // likewise

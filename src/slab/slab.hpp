@@ -45,6 +45,7 @@ struct alignas(kCacheLine) Slab {
   [[nodiscard]] unsigned outside() const { return static_cast<unsigned>(bump - free); }
 };
 static_assert(sizeof(Slab) == kUnitRecordBytes);
+static_assert(offsetof(Slab, home) + sizeof(Slab::home) <= kBehindSlabHome);
 
 namespace slab {
 

@@ -15,7 +15,7 @@ struct Record {
   std::uint64_t units;
   profiling::Sample sample;  // its object's as it is now: one that is resized begins anew
 };
-static_assert(sizeof(Record) <= kUnitRecordBytes);
+static_assert(kBehindSlabHome + sizeof(Record) <= kUnitRecordBytes);
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr auto kHead = static_cast<std::uint8_t>(UnitUse::kLargeHead);
@@ -28,7 +28,7 @@ constinit std::atomic<std::uint64_t> live_bytes{0};
 constinit std::atomic<std::uint64_t> grown_in_place{0};
 
 Record& record_at(UnitIndex head) {
-  return *reinterpret_cast<Record*>(record_map.unit_records + std::size_t{head} * kUnitRecordBytes);
+  return *reinterpret_cast<Record*>(record_map.unit_records + std::size_t{head} * kUnitRecordBytes + kBehindSlabHome);
 }
 
 void set_use(UnitIndex first, std::size_t count, std::uint8_t use) {

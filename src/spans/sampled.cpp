@@ -17,8 +17,8 @@ struct ClassCounts {  // relaxed: totals for the report
 constinit ClassCounts counts_of[kClassEnd] = {};
 
 profiling::Sample& record_at(UnitIndex unit) {
-  static_assert(sizeof(profiling::Sample) <= kUnitRecordBytes && kSmallMax <= kUnitSize);
-  return *reinterpret_cast<profiling::Sample*>(record_map.unit_records + std::size_t{unit} * kUnitRecordBytes);
+  static_assert(kBehindSlabHome + sizeof(profiling::Sample) <= kUnitRecordBytes && kSmallMax <= kUnitSize);
+  return *reinterpret_cast<profiling::Sample*>(record_map.unit_records + std::size_t{unit} * kUnitRecordBytes + kBehindSlabHome);
 }
 
 void* take_memory(SpanHeap& spans, SizeClass c) {
