@@ -5,6 +5,7 @@
 #include <atomic>
 
 #include "os/system_call.hpp"
+#include "support/enter_kernel.hpp"
 
 namespace nebula {
 namespace {
@@ -14,18 +15,6 @@ std::atomic<long> requests{0};
 
 bool is_request_for_memory(long number) {
   return number == SYS_mmap || number == SYS_madvise || number == SYS_mremap || number == SYS_munmap;
-}
-
-long enter_kernel(long number, long a, long b, long c, long d, long e, long f) {
-  register long r10 asm("r10") = d;
-  register long r8 asm("r8") = e;
-  register long r9 asm("r9") = f;
-  long result = 0;
-  asm volatile("syscall"
-               : "=a"(result)
-               : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-               : "rcx", "r11", "memory");
-  return result;
 }
 
 }  // namespace
@@ -47,7 +36,7 @@ long os::system_call(long number, long a, long b, long c, long d, long e, long f
     const long which = requests.fetch_add(1, std::memory_order_relaxed) + 1;
     if (plan.first != 0 && which >= plan.first && which - plan.first < plan.count) return -plan.error;
   }
-  return enter_kernel(number, a, b, c, d, e, f);
+  return testing::enter_kernel(number, a, b, c, d, e, f);
 }
 
 }  // namespace nebula
