@@ -17,15 +17,23 @@ using Vector = char* const*;
 using Execute = int (*)(const char*, Vector);
 using ExecuteWith = int (*)(const char*, Vector, Vector);
 
-// The arguments of the functions whose name has an l, as an array in the caller's frame; the environment behind them.
+// For the functions whose name has an l.
 std::size_t count_arguments(const char* first, va_list rest) {
   std::size_t count = 0;
   for (const char* each = first; each != nullptr; each = va_arg(rest, const char*)) ++count;
   return count;
 }
 
-void copy_arguments(char** to, const char* first, std::size_t count, va_list rest) {
-  for (std::size_t i = 0; i <= count; ++i) to[i] = i == 0 ? const_cast<char*>(first) : va_arg(rest, char*);
+// Calls execute(arguments, rest): what follows `first` in `rest` up to a null, as an array in this frame, and what is behind it.
+template <class Execute>
+int with_arguments(const char* first, va_list rest, Execute execute) {
+  va_list counted;
+  va_copy(counted, rest);
+  const std::size_t count = count_arguments(first, counted);
+  va_end(counted);
+  auto** const arguments = static_cast<char**>(__builtin_alloca((count + 1) * sizeof(char*)));
+  for (std::size_t i = 0; i <= count; ++i) arguments[i] = i == 0 ? const_cast<char*>(first) : va_arg(rest, char*);
+  return execute(arguments, rest);
 }
 
 }  // namespace
@@ -78,38 +86,27 @@ NEBULA_EXPORT int execveat(int folder, const char* path, Vector arguments, Vecto
 NEBULA_EXPORT int execl(const char* path, const char* argument, ...) noexcept {
   va_list rest;
   va_start(rest, argument);
-  const std::size_t count = count_arguments(argument, rest);
+  const int result = with_arguments(argument, rest, [path](Vector arguments, va_list) { return execv(path, arguments); });
   va_end(rest);
-  auto** const arguments = static_cast<char**>(__builtin_alloca((count + 1) * sizeof(char*)));
-  va_start(rest, argument);
-  copy_arguments(arguments, argument, count, rest);
-  va_end(rest);
-  return execv(path, arguments);
+  return result;
 }
 
 NEBULA_EXPORT int execlp(const char* file, const char* argument, ...) noexcept {
   va_list rest;
   va_start(rest, argument);
-  const std::size_t count = count_arguments(argument, rest);
+  const int result = with_arguments(argument, rest, [file](Vector arguments, va_list) { return execvp(file, arguments); });
   va_end(rest);
-  auto** const arguments = static_cast<char**>(__builtin_alloca((count + 1) * sizeof(char*)));
-  va_start(rest, argument);
-  copy_arguments(arguments, argument, count, rest);
-  va_end(rest);
-  return execvp(file, arguments);
+  return result;
 }
 
 NEBULA_EXPORT int execle(const char* path, const char* argument, ...) noexcept {
   va_list rest;
   va_start(rest, argument);
-  const std::size_t count = count_arguments(argument, rest);
+  const int result = with_arguments(argument, rest, [path](Vector arguments, va_list behind) {
+    return execve(path, arguments, va_arg(behind, Vector));
+  });
   va_end(rest);
-  auto** const arguments = static_cast<char**>(__builtin_alloca((count + 1) * sizeof(char*)));
-  va_start(rest, argument);
-  copy_arguments(arguments, argument, count, rest);
-  Vector const environment = va_arg(rest, Vector);
-  va_end(rest);
-  return execve(path, arguments, environment);
+  return result;
 }
 
 }  // extern "C"
