@@ -48,6 +48,11 @@ struct Units {
   constexpr auto operator<=>(const Units&) const = default;
 };
 
+// value − minus, of counts that were read at different moments: never below zero.
+[[nodiscard]] constexpr std::uint64_t at_least_zero(std::uint64_t value, std::uint64_t minus) {
+  return value > minus ? value - minus : 0;
+}
+
 [[nodiscard]] constexpr Pages pages_for(std::size_t bytes) { return {(bytes + kPageSize - 1) >> kPageShift}; }
 [[nodiscard]] constexpr Units units_for(Pages pages) {
   return {(pages.count + kPagesPerUnit - 1) / kPagesPerUnit};

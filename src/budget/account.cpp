@@ -95,6 +95,12 @@ bool Account::count_refusal(std::size_t requested_bytes) {
   return refusals_.fetch_add(1, std::memory_order_release) == 0;
 }
 
+Account::Counts Account::counts() const {
+  Counts counts = {hits(), reclaimed(), waits(), over_limit(), refusals(), 0};
+  if (counts.refusals != 0) counts.largest_refused_bytes = largest_refused();
+  return counts;
+}
+
 // The tree first: so the process's peak never has what the tree refused.
 bool charge_memory(std::size_t bytes, Account::Reserve reserve) {
   if (!tree::try_charge(bytes)) return false;

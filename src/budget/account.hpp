@@ -42,6 +42,17 @@ class Account {
   void count_reclaimed(std::uint64_t bytes) { reclaimed_.fetch_add(bytes, std::memory_order_relaxed); }
   void count_wait() { waits_.fetch_add(1, std::memory_order_relaxed); }
 
+  // All of these, for the report; the refusals are read before the largest of them.
+  struct Counts {
+    std::uint64_t hits = 0;
+    std::uint64_t reclaimed_bytes = 0;
+    std::uint64_t waits = 0;       // requests that waited for memory
+    std::uint64_t over_limit = 0;  // charges that NEBULA_BUDGET_ACTION=warn let pass
+    std::uint64_t refusals = 0;
+    std::uint64_t largest_refused_bytes = 0;
+  };
+  [[nodiscard]] Counts counts() const;
+
   // What has been crossed since the last call: each is told to one caller.
   struct News {
     bool soft = false;

@@ -43,8 +43,6 @@ constinit State next_state = {};                      // by whoever has writing;
 constinit char directory_path[256] = {};
 constinit char file_path[320] = {};
 
-std::uint64_t at_least_zero(std::uint64_t value, std::uint64_t minus) { return value > minus ? value - minus : 0; }
-
 // A word of the page: read by another process at any time, so each is stored whole. relaxed: the sequence orders them.
 void put(std::uint64_t& word, std::uint64_t value) { std::atomic_ref(word).store(value, kRelaxed); }
 
@@ -124,10 +122,11 @@ bool read_state(State& state, Locks locks) {
                                                               state.metadata_bytes);
   state.hard_limit = process_account.hard_limit();
   state.soft_limit = process_account.soft_limit();
-  state.limit_hits = process_account.hits();
-  state.reclaimed_bytes = process_account.reclaimed();
-  state.refusals = process_account.refusals();
-  state.largest_refused = state.refusals == 0 ? 0 : process_account.largest_refused();
+  const Account::Counts counts = process_account.counts();
+  state.limit_hits = counts.hits;
+  state.reclaimed_bytes = counts.reclaimed_bytes;
+  state.refusals = counts.refusals;
+  state.largest_refused = counts.largest_refused_bytes;
   state.double_frees = misuse::counts.double_frees.load(kRelaxed);
   state.invalid_frees = misuse::counts.invalid_frees.load(kRelaxed);
   state.foreign_pointers = misuse::counts.foreign_pointers.load(kRelaxed);

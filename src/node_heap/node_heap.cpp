@@ -516,45 +516,40 @@ std::uint64_t NodeHeap::dirty_bytes_of_all() {
   return sum;
 }
 
+void NodeHeap::ClassFacts::add(const ClassFacts& other) {
+  slabs += other.slabs;
+  slots_outside += other.slots_outside;
+  direct_allocations += other.direct_allocations;
+  direct_frees += other.direct_frees;
+  dropped += other.dropped;
+  contended += other.contended;
+  refills += other.refills;
+  flushes += other.flushes;
+  in_depots += other.in_depots;
+  deposits += other.deposits;
+  withdrawals += other.withdrawals;
+  takeovers += other.takeovers;
+}
+
 NodeHeap::ClassFacts NodeHeap::facts(SizeClass c) const NEBULA_UNCHECKED {
   ClassFacts sum;
   for (unsigned s = 0; s < shards(); ++s) {
     const Class& of = classes_[s][index_of(c)];
     const Depot& depot = depots_[s][index_of(c)];
     const Depot::Facts in_depot = depot.facts();
-    sum.slabs += of.facts.slabs;
-    sum.slots_outside += of.facts.slots_outside;
-    sum.direct_allocations += of.facts.direct_allocations;
-    sum.direct_frees += of.facts.direct_frees;
-    sum.dropped += of.facts.dropped;
-    sum.contended += of.lock.contended();
-    sum.refills += of.facts.refills;
-    sum.flushes += of.facts.flushes;
-    sum.in_depots += depot.slots(c);
-    sum.deposits += in_depot.deposits;
-    sum.withdrawals += in_depot.withdrawals();
-    sum.takeovers += of.facts.takeovers;
+    ClassFacts of_shard = of.facts;
+    of_shard.contended = of.lock.contended();
+    of_shard.in_depots = depot.slots(c);
+    of_shard.deposits = in_depot.deposits;
+    of_shard.withdrawals = in_depot.withdrawals();
+    sum.add(of_shard);
   }
   return sum;
 }
 
 NodeHeap::ClassFacts NodeHeap::facts_of_all(SizeClass c) {
-  ClassFacts sum = node_heap.facts(c);
-  for (unsigned heap = 1; heap < count(); ++heap) {
-    const ClassFacts of = at(static_cast<HeapId>(heap)).facts(c);
-    sum.slabs += of.slabs;
-    sum.slots_outside += of.slots_outside;
-    sum.direct_allocations += of.direct_allocations;
-    sum.direct_frees += of.direct_frees;
-    sum.dropped += of.dropped;
-    sum.contended += of.contended;
-    sum.refills += of.refills;
-    sum.flushes += of.flushes;
-    sum.in_depots += of.in_depots;
-    sum.deposits += of.deposits;
-    sum.withdrawals += of.withdrawals;
-    sum.takeovers += of.takeovers;
-  }
+  ClassFacts sum;
+  for (unsigned heap = 0; heap < count(); ++heap) sum.add(at(static_cast<HeapId>(heap)).facts(c));
   return sum;
 }
 

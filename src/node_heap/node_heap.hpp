@@ -102,6 +102,8 @@ class NodeHeap {
     std::uint64_t deposits = 0;
     std::uint64_t withdrawals = 0;
     std::uint64_t takeovers = 0;  // slabs that one shard took over from another
+
+    void add(const ClassFacts& other);
   };
   [[nodiscard]] ClassFacts facts(SizeClass c) const;  // over all shards
   [[nodiscard]] static std::uint64_t slots_in_depots(SizeClass c);  // of all heaps, without locks

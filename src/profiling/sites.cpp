@@ -20,10 +20,7 @@ constinit std::atomic<std::uint64_t> samples_allocated{0};
 constinit std::atomic<std::uint64_t> samples_freed{0};
 constinit std::atomic<std::uint64_t> samples_lost{0};
 
-struct Lifetime {
-  std::atomic<std::uint64_t> samples, objects, bytes, variance;
-};
-constinit Lifetime lives[sites::kLifetimes] = {};
+constinit Tally lives[sites::kLifetimes] = {};
 
 struct ClassFit {
   std::atomic<std::uint64_t> samples, requested, given;
@@ -77,21 +74,25 @@ std::uint32_t find_site(const Stack& stack) {
   return kNowhere;
 }
 
-std::uint64_t above_zero(std::uint64_t value, std::uint64_t minus) { return value > minus ? value - minus : 0; }
-
 }  // namespace
 
-Sums Site::allocated() const {
-  return {samples_allocated.load(kRelaxed),
-          {objects_allocated.load(kRelaxed), bytes_allocated.load(kRelaxed), variance_allocated.load(kRelaxed)}};
+void Tally::add(const Weight& weight) {
+  samples.fetch_add(1, kRelaxed);
+  objects.fetch_add(weight.objects, kRelaxed);
+  bytes.fetch_add(weight.bytes, kRelaxed);
+  variance.fetch_add(weight.variance, kRelaxed);
+}
+
+Sums Tally::sums() const {
+  return {samples.load(kRelaxed), {objects.load(kRelaxed), bytes.load(kRelaxed), variance.load(kRelaxed)}};
 }
 
 Sums Site::live() const {
-  const Sums freed = {samples_freed.load(kRelaxed), {objects_freed.load(kRelaxed), bytes_freed.load(kRelaxed), variance_freed.load(kRelaxed)}};
+  const Sums dead = freed.sums();
   const Sums all = allocated();
-  return {above_zero(all.samples, freed.samples),
-          {above_zero(all.weight.objects, freed.weight.objects), above_zero(all.weight.bytes, freed.weight.bytes),
-           above_zero(all.weight.variance, freed.weight.variance)}};
+  return {at_least_zero(all.samples, dead.samples),
+          {at_least_zero(all.weight.objects, dead.weight.objects), at_least_zero(all.weight.bytes, dead.weight.bytes),
+           at_least_zero(all.weight.variance, dead.weight.variance)}};
 }
 
 namespace sites {
@@ -106,11 +107,7 @@ bool begin(std::uint64_t period) {
 Sample note_allocation(const Stack& stack, unsigned size_class, std::size_t bytes, std::size_t requested) {
   const Sample sample = {find_site(stack), size_class, bytes, os::nanoseconds()};
   const Weight weight = weight_of(bytes, period());
-  Site& site = *site_at(sample.site);
-  site.samples_allocated.fetch_add(1, kRelaxed);
-  site.objects_allocated.fetch_add(weight.objects, kRelaxed);
-  site.bytes_allocated.fetch_add(weight.bytes, kRelaxed);
-  site.variance_allocated.fetch_add(weight.variance, kRelaxed);
+  site_at(sample.site)->born.add(weight);
   samples_allocated.fetch_add(1, kRelaxed);
   ClassFit& fit = fits[size_class];
   fit.samples.fetch_add(1, kRelaxed);
@@ -122,17 +119,9 @@ Sample note_allocation(const Stack& stack, unsigned size_class, std::size_t byte
 void note_free(const Sample& sample) {
   if (sample.site == 0) return;
   const Weight weight = weight_of(sample.bytes, period());
-  Site& site = *site_at(sample.site);
-  site.samples_freed.fetch_add(1, kRelaxed);
-  site.objects_freed.fetch_add(weight.objects, kRelaxed);
-  site.bytes_freed.fetch_add(weight.bytes, kRelaxed);
-  site.variance_freed.fetch_add(weight.variance, kRelaxed);
+  site_at(sample.site)->freed.add(weight);
   samples_freed.fetch_add(1, kRelaxed);
-  Lifetime& life = lives[lifetime_of(os::nanoseconds() - sample.born)];
-  life.samples.fetch_add(1, kRelaxed);
-  life.objects.fetch_add(weight.objects, kRelaxed);
-  life.bytes.fetch_add(weight.bytes, kRelaxed);
-  life.variance.fetch_add(weight.variance, kRelaxed);
+  lives[lifetime_of(os::nanoseconds() - sample.born)].add(weight);
 }
 
 const Site* next(unsigned& position) {
@@ -150,10 +139,7 @@ unsigned lifetime_of(std::uint64_t nanoseconds) {
   return index;
 }
 
-Sums lifetimes(unsigned index) {
-  const Lifetime& life = lives[index];
-  return {life.samples.load(kRelaxed), {life.objects.load(kRelaxed), life.bytes.load(kRelaxed), life.variance.load(kRelaxed)}};
-}
+Sums lifetimes(unsigned index) { return lives[index].sums(); }
 
 Fit fit(unsigned size_class) {
   const ClassFit& fit = fits[size_class];
@@ -166,7 +152,7 @@ Counts counts() {
   counts.samples = samples_allocated.load(kRelaxed);
   counts.lost = samples_lost.load(kRelaxed);
   counts.sites = sites_used.load(kRelaxed);
-  counts.unplaced = nowhere.samples_allocated.load(kRelaxed);
+  counts.unplaced = nowhere.born.samples.load(kRelaxed);
   counts.table_bytes = room::used();
   return counts;
 }

@@ -30,18 +30,22 @@ struct Sums {
   Weight weight;
 };
 
+struct Tally {
+  std::atomic<std::uint64_t> samples, objects, bytes, variance;
+
+  void add(const Weight& weight);  // of one sample
+  [[nodiscard]] Sums sums() const;
+};
+
 struct Site {
   std::uint64_t hash;
   std::uint16_t depth;
   bool is_cut;
-  std::atomic<std::uint64_t> samples_allocated, samples_freed;
-  std::atomic<std::uint64_t> objects_allocated, objects_freed;
-  std::atomic<std::uint64_t> bytes_allocated, bytes_freed;
-  std::atomic<std::uint64_t> variance_allocated, variance_freed;
+  Tally born, freed;
 
   [[nodiscard]] LocationIndex* frames() { return reinterpret_cast<LocationIndex*>(this + 1); }
   [[nodiscard]] const LocationIndex* frames() const { return reinterpret_cast<const LocationIndex*>(this + 1); }
-  [[nodiscard]] Sums allocated() const;
+  [[nodiscard]] Sums allocated() const { return born.sums(); }
   // What is freed is read first, so that a running program shows no less than nothing.
   [[nodiscard]] Sums live() const;
 };

@@ -44,8 +44,6 @@ void insert(std::span<SizeHolder> result, unsigned& count, SizeHolder holder) {
   if (count < result.size()) result[count++] = holder;
 }
 
-std::uint64_t at_least_zero(std::uint64_t value, std::uint64_t minus) { return value > minus ? value - minus : 0; }
-
 unsigned collect_sizes(std::span<SizeHolder> result) {
   unsigned count = 0;
   const large::Counts large = large::counts();

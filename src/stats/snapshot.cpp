@@ -17,8 +17,6 @@ namespace {
 constinit std::uint64_t started_at = 0;  // coarse milliseconds
 constinit int this_process = 0;          // once asked for
 
-std::uint64_t at_least_zero(std::uint64_t value, std::uint64_t minus) { return value > minus ? value - minus : 0; }
-
 std::uint64_t between(std::uint64_t least, std::uint64_t value, std::uint64_t most) {
   return value < least ? least : value > most ? most : value;
 }
@@ -77,11 +75,7 @@ void look_at_heap(Snapshot& s, const thread_heap::HeapFacts& heap) {
       for (unsigned i = least; i + 1 < kHeapRows; ++i) s.heaps[i] = s.heaps[i + 1];
       s.heaps[kHeapRows - 1] = row;
     }
-    s.other_heaps.allocations += out.allocations;
-    s.other_heaps.frees += out.frees;
-    s.other_heaps.pooled_bytes += out.pooled_bytes;
-    s.other_heaps.refills += out.refills;
-    s.other_heaps.flushes += out.flushes;
+    s.other_heaps.add(out);
     return;
   }
   s.heaps[s.heaps_shown++] = row;
@@ -149,25 +143,15 @@ void look_at_budget(Budget& budget, std::uint64_t committed_peak) {
   budget.soft_limit = account.soft_limit();
   budget.reserve_bytes = account.reserve();
   budget.reserve_used_bytes = account.reserve_used_at(committed_peak);
-  budget.hits = account.hits();
-  budget.reclaimed_bytes = account.reclaimed();
-  budget.waits = account.waits();
-  budget.over_limit = account.over_limit();
-  budget.refusals = account.refusals();
-  budget.largest_refused_bytes = budget.refusals == 0 ? 0 : account.largest_refused();
+  static_cast<Account::Counts&>(budget) = account.counts();
 }
 
 AccountRow row_of(const Account& account) {
-  AccountRow row;
+  AccountRow row = {account.counts()};
   row.kind = account.kind();
   row.hard_limit = account.hard_limit();
   row.charged_bytes = account.committed();
   row.peak_bytes = account.peak();
-  row.hits = account.hits();
-  row.waits = account.waits();
-  row.over_limit = account.over_limit();
-  row.refusals = account.refusals();
-  row.largest_refused_bytes = row.refusals == 0 ? 0 : account.largest_refused();
   return row;
 }
 
@@ -262,6 +246,14 @@ void Objects::add(const Objects& other) {
   slabs += other.slabs;
   slab_bytes += other.slab_bytes;
   sampled_bytes += other.sampled_bytes;
+}
+
+void Pools::add(const Pools& other) {
+  allocations += other.allocations;
+  frees += other.frees;
+  pooled_bytes += other.pooled_bytes;
+  refills += other.refills;
+  flushes += other.flushes;
 }
 
 std::uint64_t elapsed_milliseconds() { return os::coarse_milliseconds() - started_at; }

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "diag/misuse.hpp"
+#include "budget/account.hpp"
 #include "config/budgets.hpp"
 #include "heap/heap.hpp"
 #include "heap/reclaim.hpp"
@@ -63,6 +64,8 @@ struct Pools {
   std::uint64_t pooled_bytes = 0;
   std::uint64_t refills = 0;
   std::uint64_t flushes = 0;
+
+  void add(const Pools& other);
 };
 struct HeapRow : Pools {
   std::uint32_t index = 0;
@@ -80,21 +83,15 @@ struct Process {
   std::uint64_t swapped_bytes = 0;   // likewise
 };
 
-struct Budget {
+struct Budget : Account::Counts {
   std::uint64_t hard_limit = 0;  // kNoLimit: none
   std::uint64_t soft_limit = 0;
   std::uint64_t reserve_bytes = 0;  // the limit's last part, for small requests
   std::uint64_t reserve_used_bytes = 0;
-  std::uint64_t hits = 0;
-  std::uint64_t reclaimed_bytes = 0;
-  std::uint64_t waits = 0;       // requests that waited for memory
-  std::uint64_t over_limit = 0;  // charges that NEBULA_BUDGET_ACTION=warn let pass
-  std::uint64_t refusals = 0;
-  std::uint64_t largest_refused_bytes = 0;
 };
 
 // An account beside that of the process.
-struct AccountRow {
+struct AccountRow : Account::Counts {
   config::AccountKind kind = config::AccountKind::kTree;
   std::uint64_t first_size = 0;  // of an account of sizes
   std::uint64_t last_size = 0;   // kNoLimit: no end
@@ -104,11 +101,6 @@ struct AccountRow {
   std::uint64_t processes = 0;    // of a tree
   std::uint64_t found_dead = 0;   // the same
   std::uint64_t peak_bytes = 0;
-  std::uint64_t hits = 0;
-  std::uint64_t waits = 0;
-  std::uint64_t over_limit = 0;
-  std::uint64_t refusals = 0;
-  std::uint64_t largest_refused_bytes = 0;
 };
 
 struct Misuse {
@@ -186,11 +178,10 @@ struct Snapshot {
     return sum_of_lines() > committed_bytes ? sum_of_lines() - committed_bytes : committed_bytes - sum_of_lines();
   }
   [[nodiscard]] std::uint64_t external_bytes() const {
-    const std::uint64_t needed = total.live_bytes + metadata_bytes;
-    return committed_bytes > needed ? committed_bytes - needed : 0;
+    return at_least_zero(committed_bytes, total.live_bytes + metadata_bytes);
   }
   [[nodiscard]] std::uint64_t untouched_bytes() const {
-    return mapped_bytes > committed_bytes ? mapped_bytes - committed_bytes : 0;
+    return at_least_zero(mapped_bytes, committed_bytes);
   }
 };
 

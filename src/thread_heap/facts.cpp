@@ -8,42 +8,48 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
+// Without the gate the parts may be of different moments; never below zero.
+PoolFacts pool_of(const ThreadHeap& heap, unsigned c) {
+  const std::uint64_t word = heap.word[c].load(kRelaxed);
+  const std::uint64_t top = word & 0xffff;
+  PoolFacts pool;
+  pool.allocations = word >> kCountOne;
+  pool.pooled = at_least_zero(top, heap.bottom[c]) + returns_pooled(heap, c);
+  pool.frees = at_least_zero(pool.pooled + pool.allocations + heap.flushed[c], heap.refilled[c]);
+  return pool;
+}
+
+template <class OnPool>
+HeapFacts facts_of(const ThreadHeap& heap, OnPool on_pool) {
+  HeapFacts sum = {heap.index, heap.thread_id.load(kRelaxed), heap.in_use.load(kRelaxed)};
+  sum.refills = heap.refills;
+  sum.flushes = heap.flushes;
+  for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
+    const PoolFacts pool = pool_of(heap, c);
+    on_pool(size_class(c), pool);
+    sum.allocations += pool.allocations;
+    sum.frees += pool.frees;
+    sum.pooled_bytes += pool.pooled * slot_size(size_class(c));
+  }
+  return sum;
+}
+
 }  // namespace
 
 PoolFacts pool_facts(SizeClass c) {
-  const unsigned i = index_of(c);
   PoolFacts sum;
-  for_each_heap([&](ThreadHeap& heap) {
-    const std::uint64_t word = heap.word[i].load(kRelaxed);
-    const std::uint64_t in_pool = (word & 0xffff) - heap.bottom[i] + returns_pooled(heap, i);
-    const std::uint64_t allocations = word >> kCountOne;
-    sum.allocations += allocations;
-    sum.frees += in_pool + allocations + heap.flushed[i] - heap.refilled[i];
-    sum.pooled += in_pool;
+  for_each_heap([&](const ThreadHeap& heap) {
+    const PoolFacts pool = pool_of(heap, index_of(c));
+    sum.allocations += pool.allocations;
+    sum.frees += pool.frees;
+    sum.pooled += pool.pooled;
   });
   return sum;
 }
 
 void read(const Reader& reader) {
-  for_each_heap([&](ThreadHeap& heap) {
-    HeapFacts sum = {heap.index, heap.thread_id.load(kRelaxed), heap.in_use.load(kRelaxed)};
-    sum.refills = heap.refills;
-    sum.flushes = heap.flushes;
-    for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
-      const std::uint64_t word = heap.word[i].load(kRelaxed);
-      const std::uint64_t top = word & 0xffff;
-      PoolFacts pool;
-      // Without the gate the parts may be of different moments; never below zero.
-      pool.pooled = (top > heap.bottom[i] ? top - heap.bottom[i] : 0) + returns_pooled(heap, i);
-      pool.allocations = word >> kCountOne;
-      const std::uint64_t came = pool.pooled + pool.allocations + heap.flushed[i];
-      pool.frees = came > heap.refilled[i] ? came - heap.refilled[i] : 0;
-      reader.on_pool(reader.target, size_class(i), pool);
-      sum.allocations += pool.allocations;
-      sum.frees += pool.frees;
-      sum.pooled_bytes += pool.pooled * slot_size(size_class(i));
-    }
-    reader.on_heap(reader.target, sum);
+  for_each_heap([&](const ThreadHeap& heap) {
+    reader.on_heap(reader.target, facts_of(heap, [&](SizeClass c, const PoolFacts& pool) { reader.on_pool(reader.target, c, pool); }));
   });
 }
 
@@ -92,16 +98,7 @@ unsigned heaps_in_use(std::span<HeapFacts> rows, std::uint32_t from) {
   unsigned written = 0;
   for_each_heap([&](const ThreadHeap& heap) {
     if (heap.index < from || written == rows.size() || !heap.in_use.load(kRelaxed)) return;
-    HeapFacts& row = rows[written++];
-    row = {heap.index, heap.thread_id.load(kRelaxed), true, 0, 0, 0, heap.refills, heap.flushes};
-    for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
-      const std::uint64_t word = heap.word[c].load(kRelaxed);
-      const std::uint64_t in_pool = (word & 0xffff) - heap.bottom[c] + returns_pooled(heap, c);
-      const std::uint64_t allocations = word >> kCountOne;
-      row.allocations += allocations;
-      row.frees += in_pool + allocations + heap.flushed[c] - heap.refilled[c];
-      row.pooled_bytes += in_pool * slot_size(size_class(c));
-    }
+    rows[written++] = facts_of(heap, [](SizeClass, const PoolFacts&) {});
   });
   return written;
 }
