@@ -8,6 +8,7 @@
 #include "budget/usage.hpp"
 #include "diag/message.hpp"
 #include "diag/misuse.hpp"
+#include "heap/at_rest.hpp"
 #include "heap/heap.hpp"
 #include "live/page.hpp"
 #include "os/page_file.hpp"
@@ -52,12 +53,9 @@ void read_classes(State& state) {
     const NodeHeap::ClassFacts facts = NodeHeap::facts_of_all(c);
     const thread_heap::PoolFacts pools = thread_heap::pool_facts(c);
     const sampled::Counts sampled = sampled::counts(c);
-    const std::uint64_t live =
-        at_least_zero(facts.slots_outside, pools.pooled + facts.in_depots) + sampled.allocations - sampled.frees;
-    state.classes[i] = {slot_size(c), pools.allocations + facts.direct_allocations + sampled.allocations,
-                        at_least_zero(pools.frees + facts.direct_frees + sampled.frees, facts.dropped),
-                        live, pools.pooled, facts.in_depots, facts.slabs};
-    state.live_bytes += live * slot_size(c);
+    const heap::ClassTotals totals = heap::totals_of(facts, pools, sampled);
+    state.classes[i] = {slot_size(c), totals.allocations, totals.frees, totals.live, pools.pooled, facts.in_depots, facts.slabs};
+    state.live_bytes += totals.live * slot_size(c);
     state.pooled_bytes += pools.pooled * slot_size(c);
     state.depot_bytes += facts.in_depots * slot_size(c);
     state.lock_waits += facts.contended;
@@ -89,13 +87,9 @@ enum class Locks { kNeeded, kWanted };
 // False when the locks are needed and not all can be had.
 bool read_state(State& state, Locks locks) {
   state = {};
-  const bool pools_locked = thread_heap::try_lock_all_for(0);
-  const bool all_locked = pools_locked && NodeHeap::try_lock_all_for(0);
-  if (locks == Locks::kNeeded && !all_locked) {
-    if (pools_locked) thread_heap::unlock_all();
-    return false;
-  }
-  state.is_at_rest = all_locked ? 1 : 0;
+  const heap::AllLocks all(0);
+  if (locks == Locks::kNeeded && !all.are_held()) return false;
+  state.is_at_rest = all.are_held() ? 1 : 0;
   state.committed_bytes = process_account.committed();
   state.in_use_peak = bytes_in_use.peak();
   state.committed_peak = process_account.peak();
@@ -106,9 +100,6 @@ bool read_state(State& state, Locks locks) {
   const pages::PurgeCounts purges = pages::purge_counts();
   read_classes(state);
   read_threads(state);
-  if (all_locked) NodeHeap::unlock_all();
-  if (pools_locked) thread_heap::unlock_all();
-
   state.purges = purges.purges;
   state.purged_bytes = purges.purged_bytes;
   state.large_allocations = large.allocations;

@@ -1,60 +1,48 @@
 #include "report/holders.hpp"
 
-#include <utility>
-
+#include "base/largest.hpp"
 #include "budget/account.hpp"
-#include "node_heap/node_heap.hpp"
+#include "heap/at_rest.hpp"
 #include "os/process.hpp"
 #include "spans/large.hpp"
+#include "stats/snapshot.hpp"
 #include "sync/lock.hpp"
-#include "thread_heap/thread_heap.hpp"
 
 namespace nebula::report {
 namespace {
 
 constexpr unsigned kSizesShown = 5;
 constexpr unsigned kThreadsShown = 4;
-constexpr unsigned kLockPatienceMilliseconds = 20;
 
-// All locks, as far as they can be had soon, so that the numbers are of one moment.
+// Everything stands still, if it can be had soon.
 class Rest {
- public:
-  Rest() {
-    if (!slow_.entered() || holds_every_lock || heap_map.base == 0) return;
-    pools_ = thread_heap::try_lock_all_for(kLockPatienceMilliseconds);
-    node_ = pools_ && NodeHeap::try_lock_all_for(kLockPatienceMilliseconds);
-  }
-  ~Rest() {
-    if (node_) NodeHeap::unlock_all();
-    if (pools_) thread_heap::unlock_all();
-  }
-  Rest(const Rest&) = delete;
-  Rest& operator=(const Rest&) = delete;
-
  private:
   const SlowPath slow_;
-  bool pools_ = false;
-  bool node_ = false;
+  const bool may_lock_ = slow_.entered() && !holds_every_lock && heap_map.base != 0;
+  using Wish = heap::AllLocks::Wish;
+  const heap::AllLocks locks_{stats::kLockPatienceMilliseconds, may_lock_ ? Wish::kTake : Wish::kLeave};
 };
 
-void insert(std::span<SizeHolder> result, unsigned& count, SizeHolder holder) {
-  if (holder.bytes == 0) return;
-  for (unsigned i = 0; i < count; ++i)
-    if (result[i].bytes < holder.bytes) std::swap(result[i], holder);
-  if (count < result.size()) result[count++] = holder;
-}
+struct Sums {
+  unsigned sizes = 0;  // that hold most
+  std::uint64_t pooled_bytes = 0;
+  std::uint64_t depot_bytes = 0;
+};
 
-unsigned collect_sizes(std::span<SizeHolder> result) {
-  unsigned count = 0;
+Sums look(std::span<SizeHolder> largest) {
+  Sums sums;
   const large::Counts large = large::counts();
-  insert(result, count, {0, at_least_zero(large.allocations, large.frees), large.live_bytes});
+  keep_largest(largest, sums.sizes, {0, at_least_zero(large.allocations, large.frees), large.live_bytes});
   for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
     const SizeClass c = size_class(i);
     const NodeHeap::ClassFacts facts = NodeHeap::facts_of_all(c);
-    const std::uint64_t live = at_least_zero(facts.slots_outside, facts.in_depots + thread_heap::pool_facts(c).pooled);
-    insert(result, count, {slot_size(c), live, live * slot_size(c)});
+    const thread_heap::PoolFacts pools = thread_heap::pool_facts(c);
+    const std::uint64_t live = heap::totals_of(facts, pools, sampled::counts(c)).live;
+    keep_largest(largest, sums.sizes, {slot_size(c), live, live * slot_size(c)});
+    sums.pooled_bytes += pools.pooled * slot_size(c);
+    sums.depot_bytes += facts.in_depots * slot_size(c);
   }
-  return count;
+  return sums;
 }
 
 // The name of a thread of this process, as the program has set it; empty when it is gone.
@@ -73,37 +61,30 @@ void append_thread(Text& text, int thread_id) {
 
 unsigned largest_sizes(std::span<SizeHolder> result) {
   const Rest rest;
-  return collect_sizes(result);
+  return look(result).sizes;
 }
 
 void describe_holders(Text& text) {
   SizeHolder sizes[kSizesShown];
   thread_heap::Holder threads[kThreadsShown];
-  unsigned size_count;
+  Sums sums;
   unsigned thread_count;
-  std::uint64_t pooled = 0;
-  std::uint64_t in_depots = 0;
   std::uint64_t dirty;
   {
     const Rest rest;
-    size_count = collect_sizes(sizes);
+    sums = look(sizes);
     thread_count = thread_heap::largest_holders(threads);
-    for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
-      const SizeClass c = size_class(i);
-      pooled += thread_heap::pool_facts(c).pooled * slot_size(c);
-      in_depots += NodeHeap::facts_of_all(c).in_depots * slot_size(c);
-    }
     dirty = NodeHeap::dirty_bytes_of_all();
   }
   text << "nebula:   live: ";
-  for (unsigned i = 0; i < size_count; ++i) {
+  for (unsigned i = 0; i < sums.sizes; ++i) {
     if (i != 0) text << "; ";
     text << sizes[i].bytes << " bytes in " << sizes[i].objects;
     if (sizes[i].slot_size == 0) text << " large objects";
     else text << " of size " << sizes[i].slot_size;
   }
-  text << (size_count == 0 ? "nothing\n" : "\n");
-  text << "nebula:   free: " << pooled << " bytes in pools, " << in_depots << " in depots, " << dirty << " in dirty spans\n";
+  text << (sums.sizes == 0 ? "nothing\n" : "\n");
+  text << "nebula:   free: " << sums.pooled_bytes << " bytes in pools, " << sums.depot_bytes << " in depots, " << dirty << " in dirty spans\n";
   if (thread_count == 0) return;
   text << "nebula:   threads, by small objects allocated and not freed: ";
   for (unsigned i = 0; i < thread_count; ++i) {

@@ -6,6 +6,7 @@
 #include "budget/size_limits.hpp"
 #include "budget/tree.hpp"
 #include "budget/usage.hpp"
+#include "heap/at_rest.hpp"
 #include "os/memory.hpp"
 #include "slab/slab.hpp"
 #include "spans/frontier.hpp"
@@ -112,13 +113,12 @@ void look_at_classes(Snapshot& s) {
     row.flushes = facts.flushes;
     row.lock_waits = facts.contended;
     const sampled::Counts sampled = sampled::counts(c);  // objects of the class that lie in no slab
-    const std::uint64_t sampled_live = sampled.allocations - sampled.frees;
-    row.live = at_least_zero(facts.slots_outside, row.pooled + row.in_depot) + sampled_live;
-    row.sampled_bytes = sampled_live * slot_size(c);
+    const heap::ClassTotals totals = heap::totals_of(facts, {row.allocations, row.frees, row.pooled}, sampled);
+    row.allocations = totals.allocations;
+    row.frees = totals.frees;
+    row.live = totals.live;
+    row.sampled_bytes = totals.sampled_live * slot_size(c);
     row.live_bytes = row.live * slot_size(c);
-    row.allocations += facts.direct_allocations + sampled.allocations;
-    // Frees that were misuse are told apart. In running threads pools move between the two reads; never below zero.
-    row.frees = at_least_zero(row.frees + facts.direct_frees + sampled.frees, facts.dropped);
     s.direct_allocations += facts.direct_allocations + sampled.allocations;
     s.direct_frees += facts.direct_frees + sampled.frees;
     s.misused_frees += facts.dropped;
@@ -186,17 +186,10 @@ Misuse look_at_misuse() {
   return result;
 }
 
-enum class Locks { kTake, kLeave };
-
-void look_once(Snapshot& s, Locks locks) {
+void look_once(Snapshot& s, heap::AllLocks::Wish wish) {
   s = {};
-  bool pools_locked = false;
-  bool node_locked = false;
-  if (locks == Locks::kTake) {
-    pools_locked = thread_heap::try_lock_all_for(kLockPatienceMilliseconds);
-    node_locked = pools_locked && NodeHeap::try_lock_all_for(kLockPatienceMilliseconds);
-  }
-  s.at_rest = node_locked;
+  const heap::AllLocks locks(kLockPatienceMilliseconds, wish);
+  s.at_rest = locks.are_held();
   s.committed_bytes = process_account.committed();
   s.in_use_peak_bytes = bytes_in_use.peak();  // before the peak that is above it
   s.committed_peak_bytes = process_account.peak();
@@ -232,8 +225,6 @@ void look_once(Snapshot& s, Locks locks) {
   s.total.add(s.all_small);
   s.total.add(s.large);
   s.total.add(s.in_handlers);
-  if (node_locked) NodeHeap::unlock_all();
-  if (pools_locked) thread_heap::unlock_all();
 }
 
 }  // namespace
@@ -284,10 +275,11 @@ void take(Snapshot& s, Caller caller) {
   constexpr int kLooks = 3;
   const SlowPath slow;  // whatever allocates from here on must not wait for the locks below
   const bool may_lock = slow.entered() || caller == Caller::kHoldsNoLock;
-  const Locks locks = may_lock && heap_map.base != 0 ? Locks::kTake : Locks::kLeave;
+  using Wish = heap::AllLocks::Wish;
+  const Wish wish = may_lock && heap_map.base != 0 ? Wish::kTake : Wish::kLeave;
   for (int look = 0; look < kLooks; ++look) {
     if (look != 0) os::yield_processor();
-    look_once(s, locks);
+    look_once(s, wish);
     if (!s.at_rest || s.difference() == 0) break;
   }
   s.process.program = os::program_name();

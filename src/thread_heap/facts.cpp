@@ -1,6 +1,5 @@
 // What the thread heaps did, for reports.
-#include <utility>
-
+#include "base/largest.hpp"
 #include "thread_heap/registry.hpp"
 
 namespace nebula::thread_heap {
@@ -72,11 +71,7 @@ unsigned largest_holders(std::span<Holder> result) {
       const std::uint64_t held = heap.refilled[c] - heap.flushed[c] - pooled(heap, c) - returns_pooled(heap, c);
       bytes += static_cast<std::int64_t>(held) * static_cast<std::int64_t>(slot_size(size_class(c)));
     }
-    if (bytes <= 0) return;
-    Holder holder = {heap.thread_id.load(kRelaxed), static_cast<std::uint64_t>(bytes)};
-    for (unsigned i = 0; i < count; ++i)
-      if (result[i].bytes < holder.bytes) std::swap(result[i], holder);
-    if (count < result.size()) result[count++] = holder;
+    if (bytes > 0) keep_largest(result, count, {heap.thread_id.load(kRelaxed), static_cast<std::uint64_t>(bytes)});
   });
   return count;
 }
