@@ -37,6 +37,7 @@ struct alignas(kCacheLine) Shared {
 };
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 
+constexpr std::uint64_t kStartTimeKept = 0xffff'ffff;
 constexpr std::uint64_t kBeingCleared = 1;
 constexpr std::uint64_t kCommon = 2;
 
@@ -52,7 +53,7 @@ constinit std::size_t file_path_length = 0;
 
 std::uint64_t owner_of_this_process() {
   const int id = os::process_id();
-  return std::uint64_t{static_cast<std::uint32_t>(id)} << 32 | (os::start_time_of(id) & 0xffff'ffff);
+  return std::uint64_t{static_cast<std::uint32_t>(id)} << 32 | (os::life_of(id).start_time & kStartTimeKept);
 }
 
 // Whether the process that a slot was given to is gone. The start time is kept in 32 bits, which the kernel's ticks fill in
@@ -61,10 +62,10 @@ bool is_dead(const Slot& slot, std::uint64_t owner) {
   if (owner == 0 || owner == kCommon) return false;
   if (owner == kBeingCleared) return true;
   if (slot.pid_namespace.load(kRelaxed) != my_namespace) return false;
-  const int id = static_cast<int>(owner >> 32);
-  const std::uint64_t started = owner & 0xffff'ffff;
-  if (!os::is_alive(id, 0)) return true;
-  return started != 0 && (os::start_time_of(id) & 0xffff'ffff) != started;
+  const os::Life life = os::life_of(static_cast<int>(owner >> 32));
+  const std::uint64_t started = owner & kStartTimeKept;
+  const std::uint64_t starts_now = life.start_time & kStartTimeKept;
+  return !life.is_alive || (started != 0 && starts_now != 0 && starts_now != started);
 }
 
 // The shared total and the share are apart for a moment, in which a recount must not look. seq_cst, both the count and the
@@ -77,7 +78,7 @@ class InFlight {
       const std::uint64_t counting = shared->recount.load(std::memory_order_seq_cst);
       if (counting == 0) return;
       mine->in_flight.fetch_sub(1, std::memory_order_seq_cst);
-      if (!os::is_alive(static_cast<int>(counting >> 32), 0)) {
+      if (!os::life_of(static_cast<int>(counting >> 32)).is_alive) {
         std::uint64_t dead = counting;
         shared->recount.compare_exchange_strong(dead, 0, std::memory_order_seq_cst);
         continue;

@@ -11,8 +11,6 @@
 namespace nebula::os {
 namespace {
 
-long as_long(const void* pointer) { return reinterpret_cast<long>(pointer); }
-
 constexpr int kOpenFlags = O_WRONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 
 }  // namespace

@@ -24,8 +24,6 @@ constexpr long kMaskBits = NodeSet::kEnd + 1;
 // Flags in the mode that say how the nodes are meant when a cpuset changes.
 constexpr int kModeFlags = MPOL_MODE_FLAGS;
 
-long as_long(const void* pointer) { return reinterpret_cast<long>(pointer); }
-
 int mode_of(Policy policy) {
   switch (policy) {
     case Policy::kPreferred: return MPOL_PREFERRED;

@@ -17,8 +17,6 @@ namespace {
 
 constexpr mode_t kOthers = S_IRWXG | S_IRWXO;
 
-long as_long(const void* pointer) { return reinterpret_cast<long>(pointer); }
-
 // All blocks of the file, so that it has no holes: also where the file system cannot be asked for them. What is above the
 // process's limit on file sizes must not be tried: it would be a SIGXFSZ.
 long fill(long file, std::size_t bytes) {

@@ -19,8 +19,6 @@ extern "C" char* program_invocation_short_name __attribute__((weak));  // glibc
 namespace nebula::os {
 namespace {
 
-long as_long(const void* pointer) { return reinterpret_cast<long>(pointer); }
-
 std::uint64_t microseconds(const timeval& value) {
   return static_cast<std::uint64_t>(value.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(value.tv_usec);
 }

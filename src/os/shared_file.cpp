@@ -17,8 +17,6 @@
 namespace nebula::os {
 namespace {
 
-long as_long(const void* pointer) { return reinterpret_cast<long>(pointer); }
-
 long open_shared(const char* path, std::size_t bytes, Opening opening) {
   constexpr int kFlags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY;
   const long file =
@@ -49,35 +47,6 @@ void write_path(char (&path)[64], int process_id, const char* end) {
   while (count != 0) *at++ = digits[--count];
   while (*end != '\0') *at++ = *end++;
   *at = '\0';
-}
-
-struct Stat {
-  bool is_read = false;
-  char state = '\0';
-  std::uint64_t start_time = 0;
-};
-
-// proc(5): "pid (name) state …", the start time being the 22nd field. The name may hold anything; it ends at the last ')'.
-Stat stat_of(int process_id) {
-  constexpr unsigned kStartTime = 22;
-  char path[64];
-  write_path(path, process_id, "/stat");
-  char room[1024];
-  const std::string_view text(room, read_file(path, room));
-  std::size_t at = text.rfind(')');
-  if (at == std::string_view::npos) return {};
-  Stat result;
-  unsigned field = 2;
-  for (++at; at < text.size() && field <= kStartTime; ++at) {
-    if (text[at] == ' ') {
-      ++field;
-      continue;
-    }
-    if (field == 3) result.state = text[at];
-    if (field == kStartTime) result.start_time = result.start_time * 10 + static_cast<std::uint64_t>(text[at] - '0');
-  }
-  result.is_read = field >= kStartTime;
-  return result;
 }
 
 }  // namespace
@@ -132,14 +101,25 @@ std::uint64_t process_namespace() {
   return result == 0 ? facts.st_ino : 0;
 }
 
-std::uint64_t start_time_of(int process_id) { return stat_of(process_id).start_time; }
-
-bool is_alive(int process_id, std::uint64_t start_time) {
-  if (system_call(SYS_kill, process_id, 0) == -ESRCH) return false;
-  const Stat stat = stat_of(process_id);
-  if (!stat.is_read) return true;
-  if (stat.state == 'Z' || stat.state == 'X') return false;
-  return start_time == 0 || stat.start_time == start_time;
+// proc(5): "pid (name) state …", the start time being the 22nd field. The name may hold anything; it ends at the last ')'.
+Life life_of(int process_id) {
+  constexpr unsigned kState = 3;
+  constexpr unsigned kStartTime = 22;
+  Life life;
+  if (system_call(SYS_kill, process_id, 0) == -ESRCH) life.is_alive = false;
+  char path[64];
+  write_path(path, process_id, "/stat");
+  char room[1024];
+  const std::string_view text(room, read_file(path, room));
+  std::size_t at = text.rfind(')');
+  if (at == std::string_view::npos) return life;
+  unsigned field = 2;
+  for (++at; at < text.size() && field <= kStartTime; ++at) {
+    if (text[at] == ' ') ++field;
+    else if (field == kState && (text[at] == 'Z' || text[at] == 'X')) life.is_alive = false;
+    else if (field == kStartTime) life.start_time = life.start_time * 10 + static_cast<std::uint64_t>(text[at] - '0');
+  }
+  return life;
 }
 
 bool signal_self_if_handled(int signal) {

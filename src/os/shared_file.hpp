@@ -20,10 +20,11 @@ void visit_folder(const char* path, void (*visit)(const char* name, void* contex
 [[nodiscard]] std::uint32_t user_id();
 // Of this process; 0 when /proc does not say. Processes of different ones cannot see each other.
 [[nodiscard]] std::uint64_t process_namespace();
-// When a process started, in the kernel's ticks since boot; 0 when /proc does not say.
-[[nodiscard]] std::uint64_t start_time_of(int process_id);
-// Also true when it cannot be told. A process that was killed and not waited for is not alive.
-[[nodiscard]] bool is_alive(int process_id, std::uint64_t start_time);
+struct Life {
+  bool is_alive = true;          // also when it cannot be told; not of a process that was killed and not waited for
+  std::uint64_t start_time = 0;  // in the kernel's ticks since boot; 0 when /proc does not say
+};
+[[nodiscard]] Life life_of(int process_id);
 
 // Sends a signal to this process, unless its action is the default one, which would end or stop it, or that cannot be told.
 bool signal_self_if_handled(int signal);
