@@ -144,6 +144,7 @@ void in_child() {
   tree::note_fork();
   report::note_fork_of_profile();
   heap::reset_in_child();
+  thread_heap::note_fork();
   if (holds_every_lock) {
     release_after_fork();
     const SlowPath slow;

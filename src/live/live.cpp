@@ -231,7 +231,7 @@ void remove_if_left_over(const char* name, void* context) {
     if (*at < '0' || *at > '9') return;
     for (; *at >= '0' && *at <= '9'; ++at) number = number * 10 + static_cast<std::uint64_t>(*at - '0');
   }
-  if (*at != '\0' || numbers[1] != mine || os::is_alive(static_cast<int>(numbers[0]), 0)) return;
+  if (*at != '\0' || numbers[1] != mine || os::life_of(static_cast<int>(numbers[0])).is_alive) return;
   TextOf<320> path;
   path << directory_path << '/' << name << '\0';
   if (!path.is_full()) os::remove_file(path.view().data());
@@ -292,7 +292,6 @@ const char* path() { return file_path; }
 
 void begin_in_child() {
   if (page == nullptr) return;
-  if (!thread_heap::is_none(current_heap)) current_heap->thread_id.store(os::thread_id(), kRelaxed);
   is_shown.store(false, kRelaxed);
   // Whoever was writing into the parent's page is not here, or is this thread, which a signal interrupted: what it goes on
   // writing then must go nowhere, and not count.

@@ -636,6 +636,10 @@ void ask_others_to_flush() {
   }
 }
 
+void note_fork() {
+  if (!is_none(current_heap)) current_heap->thread_id.store(os::thread_id(), kRelaxed);
+}
+
 void adopt_after_fork() {
   threads_now.store(is_none(current_heap) ? 0 : 1, kRelaxed);
   for_each_heap([](ThreadHeap& heap) {

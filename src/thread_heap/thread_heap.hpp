@@ -161,6 +161,8 @@ void release_current();
 void ask_others_to_flush();
 // After a fork: the heaps of the threads that stayed behind are free, with what lies in their pools.
 void adopt_after_fork();
+// In the child, however it was forked: its one thread has another number.
+void note_fork();
 
 // Fork and report: the registry and all gates, in rank order.
 void lock_all();

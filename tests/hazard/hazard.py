@@ -555,6 +555,15 @@ def first_refusal_explains(test):
 
 
 @test
+def refusal_in_a_child_names_its_thread(test):
+    """A child of fork has another number than its parent, under which its thread is found."""
+    outcome = test.run(["/usr/bin/python3", "-c", "import os\nchild = os.fork()\nif child == 0:\n  kept = []\n"
+                        "  try:\n    while True: kept.append(bytearray(5000))\n  except MemoryError: os._exit(0)\n"
+                        "os.waitpid(child, 0)"], {"NEBULA_BUDGET": "64M"}).ended(0)
+    outcome.said(r"^nebula:   threads, by small objects allocated and not freed: python3 \(\d+\) [\d,]+ bytes$")
+
+
+@test
 def budget_kill(test):
     """The report, and then no handler of the program runs."""
     outcome = test.run([test.program("greedy_threads"), 4, 100000], {"NEBULA_BUDGET": "16M", "NEBULA_BUDGET_ACTION": "kill"},
