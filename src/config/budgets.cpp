@@ -9,8 +9,6 @@ namespace {
 
 constexpr std::string_view kAccountNames[kAccountKinds] = {"process", "tree", "node", "thread", "size", "module"};
 
-std::string_view after(std::string_view text, std::size_t count) { return {text.data() + count, text.size() - count}; }
-
 // The part up to the first `separator`, and in `rest` what follows it. False when there is none.
 bool split(std::string_view text, char separator, std::string_view& first, std::string_view& rest) {
   const std::size_t at = text.find(separator);

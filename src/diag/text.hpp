@@ -15,6 +15,21 @@ namespace nebula {
   return words.size() <= most ? words : std::string_view(words.data(), most);
 }
 
+// What follows the first `count` bytes.
+[[nodiscard]] constexpr std::string_view after(std::string_view words, std::size_t count) {
+  words.remove_prefix(count < words.size() ? count : words.size());
+  return words;
+}
+
+// What stands before the first `separator`, which is taken off `words`; all of it where there is none.
+[[nodiscard]] constexpr std::string_view take_field(std::string_view& words, char separator) {
+  std::size_t length = 0;
+  while (length < words.size() && words[length] != separator) ++length;
+  const std::string_view field = start_of(words, length);
+  words = after(words, length + 1);
+  return field;
+}
+
 class Text {
  public:
   Text(char* buffer, std::size_t capacity) : buffer_(buffer), capacity_(capacity) {}

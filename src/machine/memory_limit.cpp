@@ -14,18 +14,6 @@ namespace {
 constexpr std::size_t kPathMost = 512;
 using Path = TextOf<kPathMost>;
 
-std::string_view after(std::string_view text, std::size_t count) {
-  return count >= text.size() ? std::string_view() : std::string_view(text.data() + count, text.size() - count);
-}
-
-// The part up to the first `separator`; `rest` becomes what follows it.
-std::string_view take_field(std::string_view& rest, char separator) {
-  const std::size_t at = rest.find(separator);
-  const std::string_view field = start_of(rest, at == std::string_view::npos ? rest.size() : at);
-  rest = after(rest, field.size() + 1);
-  return field;
-}
-
 bool has_part(std::string_view list, std::string_view part) {
   while (!list.empty())
     if (take_field(list, ',') == part) return true;
@@ -107,13 +95,13 @@ void find_mount(Version version, const char* root, Hierarchy& result) {
   file << root << "/proc/self/mountinfo" << '\0';
   os::Lines lines(file.view().data());
   for (std::string_view line; lines.next(line);) {
-    for (int i = 0; i < 3; ++i) take_field(line, ' ');  // mount id, parent id, device
+    for (int i = 0; i < 3; ++i) static_cast<void>(take_field(line, ' '));  // mount id, parent id, device
     const std::string_view shown = take_field(line, ' ');
     const std::string_view place = take_field(line, ' ');
     while (!line.empty() && take_field(line, ' ') != "-") {
     }
     const std::string_view type = take_field(line, ' ');
-    take_field(line, ' ');  // source
+    static_cast<void>(take_field(line, ' '));  // source
     const bool fits = version == Version::k2 ? type == "cgroup2" : type == "cgroup" && has_part(line, "memory");
     if (!fits) continue;
     result.mount << root;
