@@ -78,6 +78,9 @@ constexpr const char* kLimitForm =
     "a size above 0 (4194304, 64M, 1.5GiB), a share of the control group or machine (75%, 100%-256M), auto (90%)";
 constexpr const char* kNumaForm =
     "local, interleave[:NODES], preferred:NODE, bind:NODES or off; or small=RULE,large=RULE; NODES: 0-2,8";
+constexpr const char* kRouteForm =
+    "pool, bump, or up to 8 of FIRST-LAST:ROUTE, no two overlapping: 16-1024:pool,1025-32768:bump,32769-:node; pool and bump hold "
+    "up to 32768 bytes";
 constexpr const char* kPathForm = "a path of 1 to 1,000 bytes; %p pid, %e program, %n sequence number";
 
 using Kind = Option::Kind;
@@ -149,6 +152,10 @@ constexpr Option kOptions[] = {
      Kind::kSetting, [](std::string_view v, Config& c) { return parse_switch(v, c.banner); }},
     {"NEBULA_NUMA", kNumaForm, "local", "Which NUMA nodes memory comes from, where there are several.", Kind::kSetting,
      [](std::string_view v, Config& c) { return parse_numa(v, c.numa); }},
+    {"NEBULA_ROUTE", kRouteForm, "pool", "Which way objects of a size come: pools, a thread's bump blocks, the node heap.",
+     Kind::kSetting, [](std::string_view v, Config& c) { return parse_routes(v, c.routes); }},
+    {"NEBULA_ROUTE_BUMP_LIMIT", "a size: 256M, 0", "256M", "When bump blocks take as much, new requests go to pools.",
+     Kind::kSetting, [](std::string_view v, Config& c) { return parse_size(v, c.bump_limit); }},
     {"NEBULA_PROFILE", "0 or a size, the mean bytes between samples: 512K", "0",
      "Take a heap profile, written when the program exits.", Kind::kSetting,
      [](std::string_view v, Config& c) { return v == "0" || parse_positive_size(v, c.profile_period); }},

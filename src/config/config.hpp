@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "config/budgets.hpp"
+#include "config/routes.hpp"
 #include "diag/text.hpp"
 #include "topology/numa_rules.hpp"
 
@@ -55,6 +56,8 @@ struct Config {
   bool abort_on_bad_limit = true;
   bool help = false;
   NumaRules numa;
+  Routes routes;
+  std::uint64_t bump_limit = std::uint64_t{256} << 20;
 };
 
 struct Option {

@@ -69,6 +69,31 @@ void interior_of_large(const void* pointer, std::size_t object_size, std::size_t
   conclude(counts.invalid_frees, line);
 }
 
+void double_free_in_block(const void* pointer, std::size_t object_size, const char* call) {
+  TextOf<256> line;
+  line << "double free of ";
+  line.address(pointer) << ": " << std::uint64_t{object_size} << " bytes of a bump block, free already";
+  name_call(line, call);
+  conclude(counts.double_frees, line);
+}
+
+void interior_in_block(const void* pointer, std::size_t object_size, std::size_t offset, const char* call) {
+  TextOf<256> line;
+  line << "free of ";
+  line.address(pointer) << ", an interior pointer: " << std::uint64_t{offset} << " bytes into an object of "
+                        << std::uint64_t{object_size} << " bytes in a bump block";
+  name_call(line, call);
+  conclude(counts.invalid_frees, line);
+}
+
+void no_object_in_block(const void* pointer, const char* call) {
+  TextOf<256> line;
+  line << "free of ";
+  line.address(pointer) << ", which is no object: free memory of a bump block";
+  name_call(line, call);
+  conclude(counts.invalid_frees, line);
+}
+
 void no_object(const void* pointer, const char* call) {
   TextOf<256> line;
   line << "free of ";

@@ -27,6 +27,9 @@ void interior_of_slot(const void* pointer, std::size_t slot, std::size_t slot_si
                       const char* call);
 void never_allocated_slot(const void* pointer, std::size_t slot, std::size_t slot_size, const char* call);
 void interior_of_large(const void* pointer, std::size_t object_size, std::size_t offset, const char* call);
+void double_free_in_block(const void* pointer, std::size_t object_size, const char* call);
+void interior_in_block(const void* pointer, std::size_t object_size, std::size_t offset, const char* call);
+void no_object_in_block(const void* pointer, const char* call);
 void no_object(const void* pointer, const char* call);
 
 }  // namespace nebula::misuse

@@ -7,11 +7,13 @@
 
 #include "budget/account.hpp"
 #include "budget/size_limits.hpp"
+#include "bump/bump.hpp"
 #include "diag/message.hpp"
 #include "diag/misuse.hpp"
 #include "heap/foreign.hpp"
 #include "heap/reclaim.hpp"
 #include "heap/requests.hpp"
+#include "heap/routes.hpp"
 #include "heap/signal_arena.hpp"
 #include "node_heap/placement.hpp"
 #include "os/process.hpp"
@@ -35,6 +37,9 @@ constinit pthread_key_t exit_key = 0;
 constinit std::atomic<bool> exits_watched{false};
 
 constinit std::atomic<std::uint64_t> system_refusals{0};
+// A profile or a route is in force: allocations that find no slot may have another way to go. relaxed: set before there are
+// threads.
+constinit std::atomic<bool> has_detours{false};
 // A power of two less one: a tick comes when these bits of a thread's count of slow calls are 0. None are left to test when
 // somebody observes each call, and then, too, an unobserved call pays nothing for the question.
 constinit std::atomic<std::uint32_t> slow_calls_between_ticks{63};
@@ -134,11 +139,42 @@ Address allocate_from_spans(std::size_t bytes, std::size_t alignment, large::Con
   if (const Observer notify = observer.load(kRelaxed)) notify();
 }
 
+unsigned use_of(const void* pointer) { return unit_use(unit_of(pointer)).load(kRelaxed); }
+
+constexpr bool is(unsigned use, UnitUse what) { return use == static_cast<unsigned>(what); }
+
+void refuse_in_block(const void* pointer, const bump::Found& found, const char* call) {
+  switch (found.verdict) {
+    case bump::Verdict::kDoubleFree: return misuse::double_free_in_block(pointer, found.size, call);
+    case bump::Verdict::kInterior: return misuse::interior_in_block(pointer, found.size, found.offset, call);
+    default: return misuse::no_object_in_block(pointer, call);
+  }
+}
+
+// Inside SlowPath.
+void deallocate_in_block(void* pointer, const char* call) {
+  ThreadHeap* const heap = current_heap;
+  bump::Mine* const mine = thread_heap::is_none(heap) ? nullptr : &heap->bump;
+  bump::Found found;
+  if (mine != nullptr) {
+    found = bump::deallocate(mine, pointer);
+  } else {
+    const HoldGate hold;  // a fork meets no thread without a heap halfway
+    found = bump::deallocate(nullptr, pointer);
+    if (found.verdict == bump::Verdict::kBlockIsDead) return bump::end_block(nullptr, found.head);
+  }
+  if (found.verdict == bump::Verdict::kDone) return;
+  if (found.verdict != bump::Verdict::kBlockIsDead) return refuse_in_block(pointer, found, call);
+  const HoldGate hold;
+  bump::end_block(mine, found.head);
+}
+
 // At the end of a slow path, without locks.
 void after_slow_path() {
   while (void* const pointer = signal_arena::take_deferred()) {
     const unsigned use = unit_use(unit_of(pointer)).load(kRelaxed);
     if (is_size_class(use)) thread_heap::free_direct(size_class(use), pointer, "free");
+    else if (is(use, UnitUse::kBump)) deallocate_in_block(pointer, "free");
     else if (!deallocate_span(pointer)) misuse::no_object(pointer, "free");
   }
   attend_soft_limit();
@@ -146,6 +182,12 @@ void after_slow_path() {
   if (thread_heap::is_none(heap)) return;
   thread_heap::refresh(*heap);
   if ((++heap->slow_calls & slow_calls_between_ticks.load(kRelaxed)) == 0) tick(*heap);
+}
+
+// At the end of what is too short to be a slow path: so often, it is one.
+[[gnu::always_inline]] inline void after_short_path(ThreadHeap& heap) {
+  if (((heap.slow_calls + 1) & slow_calls_between_ticks.load(kRelaxed)) == 0) [[unlikely]] return after_slow_path();
+  ++heap.slow_calls;
 }
 
 void* allocate_from_class(SizeClass c) {
@@ -193,15 +235,62 @@ enum class OnRefusal { kNote, kIgnore };
     if (object != nullptr) sampled::begin(object, profiling::sites::note_allocation(stack, index_of(c), slot_size(c), size));
     else profiling::sites::count_lost();
   }
-  if (!thread_heap::is_none(current_heap)) thread_heap::draw_next_sample(*current_heap, c);
+  if (!thread_heap::is_none(current_heap) && current_heap->is_watched) thread_heap::draw_next_sample(*current_heap, c);
   after_slow_path();
   return object;
 }
 
-void* allocate_class(SizeClass c, std::size_t size, OnRefusal on_refusal = OnRefusal::kNote) {
+// A bump block has no more room: another look at it, or another block. Null: pools serve it.
+[[gnu::noinline]] void* allocate_in_next_block(ThreadHeap& heap, std::size_t size, std::size_t alignment) {
+  if (!bump::may_allocate(heap.bump)) return nullptr;
+  void* object = nullptr;
+  {
+    const HoldGate hold;
+    object = bump::allocate(heap.bump, size, alignment);
+  }
+  after_slow_path();
+  return object;
+}
+
+void* allocate_in_block(std::size_t size, std::size_t alignment) {
+  bool is_room_made = false;
+  void* object = nullptr;
+  {
+    const SlowPath slow;
+    ThreadHeap* const heap = current_heap;
+    if (!slow.entered() || thread_heap::is_none(heap)) return nullptr;
+    if (alignment <= kGranule) object = bump::try_allocate(heap->bump, size);
+    if (object == nullptr) [[unlikely]] {
+      object = allocate_in_next_block(*heap, size, alignment);
+      is_room_made = true;
+    } else {
+      after_short_path(*heap);
+    }
+  }
+  if (is_room_made) [[unlikely]] tell_news();
+  return object;
+}
+
+void* allocate_large(std::size_t size, std::size_t alignment, large::Contents contents);
+
+// The other ways to an object of a class. Null: none is for this allocation, or it has no room.
+void* take_detour(SizeClass c, std::size_t size, std::size_t alignment) {
+  const bool is_bump = routes::of(c) == routes::Route::kBump;
+  if (profiling::is_on()) [[unlikely]] {
+    const bool is_chosen = is_bump ? !in_slow_path && profiling::draw(round_up(size, kGranule)) : is_sample(c);
+    if (is_chosen)
+      if (void* const object = allocate_sample(c, size)) return object;
+  }
+  return is_bump ? allocate_in_block(size, alignment) : nullptr;
+}
+
+void* allocate_class(SizeClass c, std::size_t size, std::size_t alignment = 1, OnRefusal on_refusal = OnRefusal::kNote) {
   if (void* const slot = try_pop(current_heap, index_of(c))) return slot;
-  if (profiling::is_on() && is_sample(c)) [[unlikely]]
-    if (void* const object = allocate_sample(c, size)) return object;
+  if (has_detours.load(kRelaxed)) [[unlikely]] {
+    if (routes::of(c) == routes::Route::kNode && on_refusal == OnRefusal::kNote)
+      return allocate_large(size, alignment, large::Contents::kAny);
+    if (void* const object = take_detour(c, size == 0 ? 1 : size, alignment)) return object;
+  }
   Request request = {size, slot_size(c)};
   void* const slot = serve(request, [c] { return allocate_from_class(c); },
                            [c] { return signal_arena::allocate(slot_size(c), aligned_by_slot_size(c)); });
@@ -240,10 +329,6 @@ void* allocate_large(std::size_t size, std::size_t alignment, large::Contents co
   return object;
 }
 
-unsigned use_of(const void* pointer) { return unit_use(unit_of(pointer)).load(kRelaxed); }
-
-constexpr bool is(unsigned use, UnitUse what) { return use == static_cast<unsigned>(what); }
-
 void refuse_span(const void* pointer, unsigned use, const char* call) {
   const std::size_t offset = reinterpret_cast<Address>(pointer) % kUnitSize;
   if (is(use, UnitUse::kSampled)) {
@@ -276,11 +361,29 @@ void* move_to_new(void* pointer, std::size_t old_size, std::size_t size) {
 // The object with its new, smaller size, here or elsewhere: shrinking never fails, and a refusal on the way is nobody's.
 void* shrink_to_small(void* pointer, std::size_t size) {
   const SizeClass c = size_class(class_index_for(size));
-  void* const target = allocate_class(c, size, OnRefusal::kIgnore);
+  void* const target = allocate_class(c, size, 1, OnRefusal::kIgnore);
   if (target == nullptr) return pointer;
   std::memcpy(target, pointer, size);
   deallocate(pointer, "realloc");
   return target;
+}
+
+// Of an object in a bump block.
+void* resize_in_block(void* pointer, std::size_t size) {
+  const bump::Found found = bump::look(pointer);
+  if (found.verdict != bump::Verdict::kDone) {
+    refuse_in_block(pointer, found, "realloc");
+    return nullptr;
+  }
+  if (found.size == kGranule ? size <= found.size : found.size - size < (found.size + 1) / 2) return pointer;
+  if (size <= kSmallMax && !thread_heap::is_none(current_heap)) {
+    const SlowPath slow;
+    if (slow.entered()) {
+      const HoldGate hold;
+      if (bump::resize_last(current_heap->bump, pointer, size)) return pointer;
+    }
+  }
+  return size < found.size ? shrink_to_small(pointer, size) : move_to_new(pointer, found.size, size);
 }
 
 // In place, by page table, or by copying.
@@ -340,10 +443,19 @@ bool begin_profile(std::uint64_t period) {
     if (!NodeHeap::add_view_of_none() || !profiling::sites::begin(period)) return false;
   }
   thread_heap::begin_watch();
+  has_detours.store(true, kRelaxed);
   return true;
 }
 
-void reset_in_child() { reset_reclaim_in_child(); }
+void set_routes(const config::Routes& wanted, std::uint64_t bump_limit) {
+  routes::set(wanted, bump_limit);
+  if (routes::in_force.load(kRelaxed)) has_detours.store(true, kRelaxed);
+}
+
+void reset_in_child() {
+  reset_reclaim_in_child();
+  bump::reset_in_child();
+}
 
 void watch_thread_exits() {
   if (exits_watched.load(kRelaxed) || pthread_key_create(&exit_key, at_thread_exit) != 0) return;
@@ -371,7 +483,7 @@ void* allocate_zeroed_slow(std::size_t size) {
 }
 
 void* allocate_aligned_slow(std::size_t size, std::size_t alignment) {
-  if (const unsigned c = class_index_for_aligned(size, alignment)) return allocate_class(size_class(c), size);
+  if (const unsigned c = class_index_for_aligned(size, alignment)) return allocate_class(size_class(c), size, alignment);
   return allocate_large(size, alignment, large::Contents::kAny);
 }
 
@@ -398,6 +510,9 @@ void deallocate_slow(void* pointer, const char* call) {
     } else {
       thread_heap::make_room_and_push(*heap, c, pointer, call);
     }
+  } else if (is(use, UnitUse::kBump)) {
+    deallocate_in_block(pointer, call);
+    if (!thread_heap::is_none(current_heap)) return after_short_path(*current_heap);
   } else if (!deallocate_span(pointer)) {
     refuse_span(pointer, use, call);
   }
@@ -415,13 +530,14 @@ void* reallocate_slow(void* pointer, std::size_t size) {
     if (old_size == kGranule ? size <= old_size : old_size - size < (old_size + 1) / 2) return pointer;
     return size < old_size ? shrink_to_small(pointer, size) : move_to_new(pointer, old_size, size);
   }
+  if (is(use, UnitUse::kBump)) return resize_in_block(pointer, size);
   if (!is(use, UnitUse::kLargeHead) || reinterpret_cast<Address>(pointer) % kUnitSize != 0) {
     refuse_span(pointer, use, "realloc");
     return nullptr;
   }
   const std::size_t old_size = large::size_of(static_cast<UnitIndex>(unit_of(pointer)));
   if (size > PTRDIFF_MAX) return nullptr;
-  if (size > kSmallMax) return resize_large(pointer, old_size, size);
+  if (size > kSmallMax || routes::of(size_class(class_index_for(size))) == routes::Route::kNode) return resize_large(pointer, old_size, size);
   void* const shrunk = shrink_to_small(pointer, size);
   return shrunk != pointer ? shrunk : resize_large(pointer, old_size, size);
 }
@@ -434,6 +550,12 @@ std::size_t usable_size_slow(const void* pointer) {
   if (is_size_class(use) || is_sampled_object(pointer, use)) return small_size(pointer, use);
   if (is(use, UnitUse::kLargeHead) && reinterpret_cast<Address>(pointer) % kUnitSize == 0)
     return large::size_of(static_cast<UnitIndex>(unit_of(pointer)));
+  if (is(use, UnitUse::kBump)) {
+    const bump::Found found = bump::look(pointer);
+    if (found.verdict == bump::Verdict::kDone) return found.size;
+    refuse_in_block(pointer, found, "malloc_usable_size");
+    return 0;
+  }
   refuse_span(pointer, use, "malloc_usable_size");
   return 0;
 }

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "budget/account.hpp"
+#include "config/routes.hpp"
 #include "size_class/size_class.hpp"
 #include "thread_heap/thread_heap.hpp"
 
@@ -107,6 +108,8 @@ bool trim();
 bool start();
 // Samples every `period` bytes from now on. Once; false when there is no memory for it: nothing has changed.
 [[nodiscard]] bool begin_profile(std::uint64_t period);
+// Which way the classes come from now on. Once, before other threads exist.
+void set_routes(const config::Routes& routes, std::uint64_t bump_limit);
 // In the child of a fork: what another thread was doing here has ended.
 void reset_in_child();
 // From then on the heaps of threads that end are used again.

@@ -1,5 +1,6 @@
 #include "heap/reclaim.hpp"
 
+#include "bump/bump.hpp"
 #include "diag/message.hpp"
 #include "machine/memory_limit.hpp"
 #include "os/process.hpp"
@@ -49,11 +50,14 @@ void for_each_node_heap(Visitor visit) {
 
 std::size_t run(Step step, std::size_t enough) {
   if (step == Step::kOwnPools) {
-    if (!thread_heap::is_none(current_heap)) thread_heap::flush_all(*current_heap);
-    return 0;
+    if (thread_heap::is_none(current_heap)) return 0;
+    thread_heap::flush_all(*current_heap);
+    const HoldGate hold;
+    return bump::trim(current_heap->bump);
   }
   if (step == Step::kOtherThreads) {
     thread_heap::ask_others_to_flush();
+    bump::ask_others_to_trim();
     return 0;
   }
   const HoldGate hold;
@@ -72,7 +76,7 @@ std::size_t run(Step step, std::size_t enough) {
       return purged;
     }
     case Step::kAllDirtyPages: {
-      std::size_t purged = NodeHeap::purge_slab_tails();
+      std::size_t purged = NodeHeap::purge_slab_tails() + bump::purge_left_blocks(bump::Which::kAll);
       for_each_node_heap([&](NodeHeap& heap) {
         purged += heap.spans().purge(SpanHeap::Purge::kEverything, kAll) + large::purge_tails(heap.spans());
       });
@@ -250,6 +254,7 @@ void attend_idle_memory() {
       heap.drain_depots(NodeHeap::Depots::kIdle);
       heap.spans().purge(SpanHeap::Purge::kByAge, kAll);
     });
+    bump::purge_left_blocks(bump::Which::kIdle);
   }
   for (const std::atomic<Watcher>& each : tick_watchers)
     if (const Watcher watcher = each.load(kRelaxed)) watcher();

@@ -201,6 +201,7 @@ void start(const char* const* environment) {
   if (configuration.stats != 0 || wishes.interval_milliseconds != 0 || in_between || may_abort) report::expect(wishes);
   if (configuration.stats_on_crash) report::report_on_crash();
   if (heap::start()) placement::start(configuration.numa);
+  heap::set_routes(configuration.routes, configuration.bump_limit);
   heap::watch_thread_exits();
   begin_profile();
   pthread_atfork(before_fork, in_parent, in_child);

@@ -66,6 +66,7 @@ void lay_out(Address metadata_base, RegionIndex regions) {
   place(Area::kRegionRecords, regions * kRegionRecordBytes, 16 * kPageSize);
   place(Area::kUnitRecords, regions * kUnitsPerRegion * kUnitRecordBytes, 20 * kPageSize);
   place(Area::kBatchRecords, kBatchAreaBytes, 16 * kPageSize);
+  place(Area::kBlockRecords, regions * kUnitsPerRegion * kBlockRecordBytes, 0);
   place(Area::kThreadHeaps, thread_heaps * kThreadHeapBytes, kThreadHeapBytes);
   place(Area::kSignalArena, kSignalArenaBytes, 0);
   place(Area::kProfile, kProfileBytes, 0);
@@ -76,7 +77,7 @@ void lay_out(Address metadata_base, RegionIndex regions) {
   const Address base = round_up(at + kClassMapBytes, kBaseAlignment);
   state_of(Area::kClassMap) = {base - kClassMapBytes, regions * kUnitsPerRegion, 0, 16 * kPageSize, 0};
   record_map = {state_of(Area::kRegionRecords).start, state_of(Area::kUnitRecords).start,
-                state_of(Area::kBatchRecords).start, state_of(Area::kThreadHeaps).start,
+                state_of(Area::kBatchRecords).start,  state_of(Area::kBlockRecords).start, state_of(Area::kThreadHeaps).start,
                 state_of(Area::kSignalArena).start,   state_of(Area::kProfile).start, state_of(Area::kNodeHeaps).start,
                 views_start, view_bytes};
   regions_capacity = regions;

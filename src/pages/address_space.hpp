@@ -4,10 +4,10 @@
 // they are needed, so the process's virtual size is what it uses, `ulimit -v` works, and mlockall has nothing to fill.
 //
 //   metadata_base                                                                        base
-//   │ region records │ unit records │ batch records │ thread heaps │ signal arena │ profile │ … │ class map ─│ heap →
-//     128 B a region   640 B a unit   512 B each      512 KiB each                        1 B a unit, ends at base
+//   │ region records │ unit records │ batch records │ block records │ thread heaps │ signal arena │ profile │ … │ class map ─│ heap →
+//     128 B a region   640 B a unit   512 B each      512 B a unit    512 KiB each                     1 B a unit, ends at base
 //
-// Each area is mapped from its start, in steps, never unmapped. The callers serialise the growth of an area.
+// Each area is mapped from its start, in steps (block records region by region, where there are blocks), never unmapped. The callers serialise the growth of an area.
 //
 // Where there are several node heaps, their own data and a view for each lie between the signal arena and the class map. A
 // view is a class map that tells the slots of its heap's slabs from those of other heaps; only slabs are in it: what it
@@ -40,6 +40,7 @@ struct RecordMap {
   Address region_records = 0;
   Address unit_records = 0;
   Address batch_records = 0;
+  Address block_records = 0;
   Address thread_heaps = 0;
   Address signal_arena = 0;
   Address profile = 0;
@@ -54,6 +55,7 @@ inline constexpr std::size_t kUnitRecordBytes = 640;  // 32 of them fill five pa
 // What is no slab keeps its record from here on: the home of a slab that was is read without a lock, and must stay one.
 inline constexpr std::size_t kBehindSlabHome = 32;
 inline constexpr std::size_t kBatchRecordBytes = 512;
+inline constexpr std::size_t kBlockRecordBytes = 512;  // of each unit of a bump block
 inline constexpr std::size_t kThreadHeapBytes = 512 * kKiB;  // of address; a fraction of it is ever mapped
 inline constexpr std::size_t kNodeHeapBytes = 512 * kKiB;    // likewise
 static_assert(kUnitsPerRegion * kUnitRecordBytes % kPageSize == 0);
@@ -93,6 +95,7 @@ enum class Area : std::uint8_t {
   kRegionRecords,
   kUnitRecords,
   kBatchRecords,
+  kBlockRecords,
   kThreadHeaps,
   kSignalArena,
   kProfile,

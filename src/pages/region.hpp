@@ -35,6 +35,7 @@ struct alignas(kCacheLine) Region {
   bool wants_huge_pages;
   bool is_patched;             // pages were moved in: the kernel keeps such a piece as a mapping of its own
   bool has_unit_records;       // the unit records of this region are committed
+  std::atomic<std::uint8_t> block_records;  // of bump blocks in this region: see bump/block.cpp
   HeapId heap;                 // whose it is, for ever; read without the lock by whoever got an address of the region
 };
 static_assert(sizeof(Region) == kRegionRecordBytes);

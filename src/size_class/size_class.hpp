@@ -28,6 +28,7 @@ enum class UnitUse : std::uint8_t {
   kLargeHead = kClassEnd,
   kLargeInside,
   kSampled,  // one small object by itself, which a profile follows
+  kBump,     // objects of mixed sizes, one behind the other
   kEnd,
 };
 inline constexpr unsigned kUnitUses = 104;  // the room of per-use arrays, a multiple of 8

@@ -46,6 +46,17 @@ PoolFacts pool_facts(SizeClass c) {
   return sum;
 }
 
+BumpFacts bump_facts() {
+  BumpFacts sum;
+  for_each_heap([&](const ThreadHeap& heap) {
+    sum.allocations += bump::allocations_of(heap.bump);
+    sum.bytes += heap.bump.bytes.load(kRelaxed);
+    sum.rewinds += heap.bump.rewinds.load(kRelaxed);
+    sum.reuses += heap.bump.reuses.load(kRelaxed);
+  });
+  return sum;
+}
+
 void read(const Reader& reader) {
   for_each_heap([&](const ThreadHeap& heap) {
     reader.on_heap(reader.target, facts_of(heap, [&](SizeClass c, const PoolFacts& pool) { reader.on_pool(reader.target, c, pool); }));

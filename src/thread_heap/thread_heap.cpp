@@ -580,6 +580,7 @@ void tick(ThreadHeap& heap) {
     if (half >= first && half >= pooled(heap, c) && count_swing(heap, c, limit_of(heap, c), half)) set_limit(heap, c, half);
   }
   for (std::uint64_t& bits : heap.active) bits = 0;
+  bump::tick(heap.bump);
 }
 
 void release_current() {
@@ -590,6 +591,7 @@ void release_current() {
   const bool keeps_room = idle_now() < kIdleHeapsKept;
   {
     LockGuard guard(heap->gate);
+    bump::leave(heap->bump);
     pack_pools(*heap);
     // The room that grown pools had: a thousand threads that are gone must not hold a hundred megabytes. The next few
     // threads find it ready.
@@ -645,6 +647,7 @@ void adopt_after_fork() {
   for_each_heap([](ThreadHeap& heap) {
     if (&heap == current_heap || !heap.in_use.load(kRelaxed)) return;
     owners[heap.index].store(0, kRelaxed);
+    bump::adopt(heap.bump);
     put_idle(heap);
   });
 }

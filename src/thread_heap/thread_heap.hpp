@@ -41,6 +41,7 @@
 #include <span>
 
 #include "base/fast_load.hpp"
+#include "bump/bump.hpp"
 #include "node_heap/node_heap.hpp"
 #include "size_class/size_class.hpp"
 #include "sync/lock.hpp"
@@ -81,6 +82,7 @@ struct alignas(kCacheLine) ThreadHeap {
   std::uint8_t exit_rounds;        // of the thread-specific destructor
   bool has_swing_room;             // that part is mapped
   bool is_watched;                 // by a profile
+  bump::Mine bump;                 // where a class takes that route
   std::atomic<int> thread_id;      // the kernel's, of the thread that has it
   std::atomic<bool> in_use;        // a thread has it, or had it before a fork that the thread did not survive
   Lock gate{LockRank::kGate};
@@ -204,6 +206,14 @@ struct Facts {
   std::uint64_t flushes = 0;
   std::uint64_t not_watched = 0;  // threads that a profile does not see: there was no room
 };
+// What all threads took from bump blocks.
+struct BumpFacts {
+  std::uint64_t allocations = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t rewinds = 0;
+  std::uint64_t reuses = 0;
+};
+[[nodiscard]] BumpFacts bump_facts();
 [[nodiscard]] PoolFacts pool_facts(SizeClass c);  // over all heaps
 
 // What the threads that had a heap one after the other allocated, less what they freed: small objects, at the size of their

@@ -1,0 +1,29 @@
+#include "heap/routes.hpp"
+
+#include "budget/size_limits.hpp"
+#include "bump/block.hpp"
+
+namespace nebula::heap::routes {
+
+static_assert(config::kRoutedMost == kSmallMax);
+static_assert(static_cast<unsigned>(Route::kPool) == 0);
+
+constinit std::atomic<bool> in_force{false};
+constinit std::uint8_t route_of_class[kUnitUses] = {};
+
+void set(const config::Routes& routes, std::uint64_t bump_limit) {
+  bump::set_limit(bump_limit);
+  bool any = false;
+  for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
+    const SizeClass c = size_class(i);
+    for (const config::RouteRange& range : std::span(routes.ranges).first(routes.count)) {
+      if (slot_size(c) < range.first || slot_size(c) > range.last) continue;
+      if (range.route == Route::kPool || size_limits::of_class(c) != nullptr) continue;
+      route_of_class[i] = static_cast<std::uint8_t>(range.route);
+      any = true;
+    }
+  }
+  in_force.store(any, std::memory_order_relaxed);
+}
+
+}  // namespace nebula::heap::routes
