@@ -55,6 +55,7 @@ void write_memory(JsonWriter& json, const Snapshot& s) {
   json.number("pooled_bytes", s.pooled_bytes);
   json.number("depot_bytes", s.depot_bytes);
   json.number("slab_free_bytes", s.slab_free_bytes);
+  json.number("block_dead_bytes", s.bump.dead_bytes);
   json.number("dirty_span_bytes", s.dirty_bytes);
   json.number("metadata_bytes", s.metadata_bytes);
   json.number("committed_bytes", s.committed_bytes);
@@ -85,6 +86,7 @@ void write_classes(JsonWriter& json, const Snapshot& s) {
   json.open_object("objects");
   write_objects(json, "small", s.all_small);
   write_objects(json, "large", s.large);
+  write_objects(json, "in_blocks", s.bump);
   write_objects(json, "in_handlers", s.in_handlers);
   write_objects(json, "total", s.total);
   json.close_object();
@@ -240,6 +242,19 @@ void write_rest(JsonWriter& json, const Snapshot& s) {
   json.close_object();
 }
 
+void write_bump(JsonWriter& json, const Snapshot& s) {
+  json.open_object("bump");
+  json.number("allocated_bytes", s.bump.allocated_bytes);
+  json.number("rewinds", s.bump.rewinds);
+  json.number("reuses", s.bump.reuses);
+  json.number("blocks", s.bump.blocks);
+  json.number("block_bytes", s.bump.block_bytes);
+  json.number("blocks_taken", s.bump.blocks_taken);
+  json.number("limit_bytes", s.bump.limit_bytes);
+  json.number("passed_on", s.bump.passed_on);
+  json.close_object();
+}
+
 void write_nodes(JsonWriter& json, const stats::Nodes& nodes) {
   json.open_array("node_heaps");
   for (unsigned heap = 0; nodes.count > 1 && heap < nodes.count; ++heap) {
@@ -295,6 +310,7 @@ void write_json(Text& text, const Occasion& occasion, const Snapshot& s, Layout 
   write_threads(json, s);
   write_budget(json, s);
   write_rest(json, s);
+  write_bump(json, s);
   write_nodes(json, s.nodes);
   write_timeline(json, s, layout);
   write_advice(json, s);

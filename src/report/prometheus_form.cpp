@@ -98,6 +98,7 @@ void write_memory(Exposition& out, const Snapshot& s) {
   out.sample("part", "pools", s.pooled_bytes);
   out.sample("part", "depots", s.depot_bytes);
   out.sample("part", "slabs_free", s.slab_free_bytes);
+  out.sample("part", "blocks_dead", s.bump.dead_bytes);
   out.sample("part", "dirty_spans", s.dirty_bytes);
   out.sample("part", "metadata", s.metadata_bytes);
   out.gauge("committed_bytes", "Committed memory, as the budget counts it.");
@@ -135,6 +136,7 @@ void write_objects(Exposition& out, const Snapshot& s) {
     out.begin(column.name, column.is_counter ? "counter" : "gauge", help.view());
     out.sample("kind", "small", s.all_small.*column.value);
     out.sample("kind", "large", s.large.*column.value);
+    out.sample("kind", "in_blocks", s.bump.*column.value);
     out.sample("kind", "in_handlers", s.in_handlers.*column.value);
     TextOf<64> name;
     name << "size_class_" << column.name;
@@ -162,6 +164,21 @@ void write_threads(Exposition& out, const Snapshot& s) {
   out.sample("direction", "out", s.withdrawals);
   out.counter("lock_waits_total", "Times that a thread waited for the lock of a size class.");
   out.sample(s.lock_waits);
+}
+
+void write_bump(Exposition& out, const Snapshot& s) {
+  out.counter("bump_allocated_bytes_total", "Bytes of objects allocated in bump blocks.");
+  out.sample(s.bump.allocated_bytes);
+  out.counter("bump_rewinds_total", "Times that the mark of a bump block moved back.");
+  out.sample(s.bump.rewinds);
+  out.counter("bump_blocks_taken_total", "Bump blocks taken from the node heap.");
+  out.sample(s.bump.blocks_taken);
+  out.counter("bump_reuses_total", "Times that a bump block was used again from its start.");
+  out.sample(s.bump.reuses);
+  out.gauge("bump_block_bytes", "Address space of bump blocks.");
+  out.sample(s.bump.block_bytes);
+  out.counter("bump_passed_on_total", "Times that NEBULA_ROUTE_BUMP_LIMIT left no further block.");
+  out.sample(s.bump.passed_on);
 }
 
 void write_budget(Exposition& out, const Snapshot& s) {
@@ -201,6 +218,7 @@ void write_prometheus(Text& text, const Occasion& occasion, const Snapshot& snap
   write_memory(out, snapshot);
   write_objects(out, snapshot);
   write_threads(out, snapshot);
+  write_bump(out, snapshot);
   write_budget(out, snapshot);
   write_rest(out, snapshot);
 }

@@ -49,6 +49,7 @@ void write_ladder(Text& text, const Snapshot& s) {
   write_line(text, "in pools", s.pooled_bytes);
   write_line(text, "in depots", s.depot_bytes);
   write_line(text, "free in slabs", s.slab_free_bytes);
+  if (s.has_routes) write_line(text, "dead in blocks", s.bump.dead_bytes);
   write_line(text, "dirty spans", s.dirty_bytes);
   write_line(text, "metadata", s.metadata_bytes);
   write_line(text, "= committed", s.committed_bytes);
@@ -122,12 +123,32 @@ void write_objects(Text& text, const Snapshot& s) {
   write_row_of_slabs(text, "all small", s.all_small);
   write_row(text, "large", s.large);
   text << '\n';
+  if (s.has_routes) {
+    write_row(text, "in blocks", s.bump);
+    text << '\n';
+  }
   if (s.in_handlers.allocations != 0) {
     write_row(text, "in handlers", s.in_handlers);
     text << '\n';
   }
   write_row(text, "total", s.total);
   text << '\n';
+}
+
+// The three ways, each with what it holds that is nobody's.
+void write_routes(Text& text, const Snapshot& s) {
+  const auto write_route = [&text](const char* name, const Objects& objects) -> Text& {
+    text << "  ";
+    text.left(name, 10) << objects.allocations << " objects, " << objects.live << " live of " << objects.live_bytes << " bytes; ";
+    return text;
+  };
+  text << "routes\n";
+  write_route("pool", s.all_small) << s.pooled_bytes + s.depot_bytes + s.slab_free_bytes << " bytes held free\n";
+  write_route("bump", s.bump) << s.bump.dead_bytes << " bytes held dead; " << s.bump.allocated_bytes << " bytes allocated; "
+                              << s.bump.rewinds << " rewinds, " << s.bump.blocks_taken << " blocks taken, " << s.bump.reuses
+                              << " times one used again, " << s.bump.blocks << " now of " << s.bump.block_bytes << " bytes, limit "
+                              << s.bump.limit_bytes << ", met " << s.bump.passed_on << " times\n";
+  write_route("node", s.large) << s.dirty_bytes << " bytes held dirty\n";
 }
 
 void write_budget(Text& text, const Snapshot& s) {
@@ -197,6 +218,7 @@ void write_rest(Text& text, const Snapshot& s) {
   text << "\nthreads   " << s.threads.threads_started << " started, " << s.threads.threads_now << " now, "
        << s.threads.heaps << " heaps; " << s.threads.refills << " refills, " << s.threads.flushes << " flushes; depots "
        << s.deposits << " batches in, " << s.withdrawals << " out; " << s.lock_waits << " waits for a lock\n";
+  if (s.has_routes) write_routes(text, s);
   write_budget(text, s);
   for (unsigned i = 0; i < s.account_count; ++i) write_account(text, s.accounts[i]);
   write_reclaim(text, s);

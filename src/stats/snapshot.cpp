@@ -6,7 +6,9 @@
 #include "budget/size_limits.hpp"
 #include "budget/tree.hpp"
 #include "budget/usage.hpp"
+#include "bump/block.hpp"
 #include "heap/at_rest.hpp"
+#include "heap/routes.hpp"
 #include "os/memory.hpp"
 #include "slab/slab.hpp"
 #include "spans/frontier.hpp"
@@ -43,6 +45,16 @@ void walk_units(Snapshot& s, RegionIndex regions) {
         const std::size_t size = slot_size(sampled::class_at(unit));
         used = pages::committed_in({first_page_of(unit), pages_for(size)}).bytes();
         s.slab_free_bytes += at_least_zero(used, size);
+      } else if (use == static_cast<unsigned>(UnitUse::kBump)) {
+        const bump::Block block(unit);
+        units = between(1, block.units().count, end - unit);
+        const bump::Contents contents = bump::contents_of(block);
+        used = pages::committed_in({first_page_of(unit), {units * kPagesPerUnit}}).bytes();
+        s.bump.live += contents.live;
+        s.bump.live_bytes += contents.live_bytes;
+        s.bump.dead_bytes += at_least_zero(used, contents.live_bytes);
+        ++s.bump.blocks;
+        s.bump.block_bytes += units * kUnitSize;
       } else if (use == static_cast<unsigned>(UnitUse::kLargeHead)) {
         used = between(0, large::size_of(unit), (end - unit) * kUnitSize);
         units = between(1, units_for(pages_for(used)).count, end - unit);
@@ -56,6 +68,19 @@ void walk_units(Snapshot& s, RegionIndex regions) {
       if (unit >= first_unit_of(region + 1)) region = region_of(unit - 1);
     }
   }
+}
+
+void look_at_bump(Snapshot& s) {
+  const thread_heap::BumpFacts facts = thread_heap::bump_facts();
+  const bump::BlockCounts blocks = bump::block_counts();
+  s.has_routes = heap::routes::in_force.load(std::memory_order_relaxed);
+  s.bump.allocations = facts.allocations;
+  s.bump.allocated_bytes = facts.bytes;
+  s.bump.rewinds = facts.rewinds;
+  s.bump.reuses = facts.reuses;
+  s.bump.blocks_taken = blocks.taken;
+  s.bump.limit_bytes = bump::limit();
+  s.bump.passed_on = blocks.passed_on;
 }
 
 std::uint64_t activity(const Pools& pools) { return pools.allocations + pools.frees; }
@@ -217,13 +242,17 @@ void look_once(Snapshot& s, heap::AllLocks::Wish wish) {
   s.large_requests = heap::large_requests();
   s.large_granted_bytes = heap::large_granted_bytes();
   s.dirty_bytes = at_least_zero(s.heap.signal_committed_bytes, s.heap.signal_bytes);
+  look_at_bump(s);
   walk_units(s, frontier.regions());
+  // Nobody counts frees: what was allocated and is not alive is free.
+  s.bump.frees = at_least_zero(s.bump.allocations, s.bump.live);
   s.in_handlers.allocations = s.heap.signal_allocations;
   s.in_handlers.frees = s.heap.signal_frees;
   s.in_handlers.live = at_least_zero(s.heap.signal_allocations, s.heap.signal_frees);
   s.in_handlers.live_bytes = s.heap.signal_bytes;
   s.total.add(s.all_small);
   s.total.add(s.large);
+  s.total.add(s.bump);
   s.total.add(s.in_handlers);
 }
 

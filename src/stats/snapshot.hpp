@@ -74,6 +74,19 @@ struct HeapRow : Pools {
 };
 inline constexpr unsigned kHeapRows = 32;
 
+// What comes the bump route.
+struct Bump : Objects {
+  std::uint64_t allocated_bytes = 0;
+  std::uint64_t dead_bytes = 0;  // committed in blocks, and no object's
+  std::uint64_t rewinds = 0;
+  std::uint64_t reuses = 0;      // blocks used again from their start
+  std::uint64_t blocks = 0;
+  std::uint64_t block_bytes = 0;  // of address
+  std::uint64_t blocks_taken = 0;
+  std::uint64_t limit_bytes = 0;
+  std::uint64_t passed_on = 0;   // times that the limit left no further block
+};
+
 struct Process {
   std::string_view program;
   int id = 0;
@@ -122,6 +135,8 @@ struct Snapshot {
   ClassRow classes[kClassEnd];
   Objects all_small;
   Objects large;
+  Bump bump;
+  bool has_routes = false;
   Objects in_handlers;
   Objects total;
 
@@ -171,7 +186,8 @@ struct Snapshot {
   std::span<const Point> timeline;  // put here by whoever holds it
 
   [[nodiscard]] std::uint64_t sum_of_lines() const {
-    return total.live_bytes + pooled_bytes + depot_bytes + slab_free_bytes + dirty_bytes + metadata_bytes;
+    return total.live_bytes + pooled_bytes + depot_bytes + slab_free_bytes + bump.dead_bytes + dirty_bytes +
+           metadata_bytes;
   }
   // By how much the ladder does not add up.
   [[nodiscard]] std::uint64_t difference() const {

@@ -69,10 +69,12 @@ std::vector<Row> rows_of(const json& before, const json& after) {
     row.name = "size " + grouped(size);
     rows.push_back(row);
   }
-  for (const char* const kind : {"large", "in_handlers", "total"}) {
+  for (const char* const kind : {"large", "in_blocks", "in_handlers", "total"}) {
     const std::string place = std::string("/objects/") + kind;
     const auto at = [&place](const json& report, const char* key) { return number_at(report, (place + key).c_str()); };
-    rows.push_back({kind == std::string("in_handlers") ? "in handlers" : kind, at(before, "/live"), at(after, "/live"), at(before, "/live_bytes"),
+    std::string name = kind;
+    std::replace(name.begin(), name.end(), '_', ' ');
+    rows.push_back({name, at(before, "/live"), at(after, "/live"), at(before, "/live_bytes"),
                     at(after, "/live_bytes"), at(before, "/allocations"), at(after, "/allocations")});
   }
   const auto by_change = [](const Row& a, const Row& b) {

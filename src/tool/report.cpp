@@ -43,6 +43,7 @@ void print_text(const json& report) {
   const json objects = report.value("objects", json::object());
   print_row("all small", objects.value("small", json::object()));
   print_row("large", objects.value("large", json::object()));
+  if (number_at(objects, "/in_blocks/allocations") != 0) print_row("in blocks", objects["in_blocks"]);
   if (number_at(objects, "/in_handlers/allocations") != 0) print_row("in handlers", objects["in_handlers"]);
   print_row("total", objects.value("total", json::object()));
   const json advice = report.value("advice", json::array());

@@ -23,7 +23,7 @@ struct LadderLine {
 inline constexpr LadderLine kLadder[] = {
     {"live", "/memory/live_bytes"},         {"in pools", "/memory/pooled_bytes"},
     {"in depots", "/memory/depot_bytes"},   {"free in slabs", "/memory/slab_free_bytes"},
-    {"dirty spans", "/memory/dirty_span_bytes"}, {"metadata", "/memory/metadata_bytes"},
+    {"dead in blocks", "/memory/block_dead_bytes"}, {"dirty spans", "/memory/dirty_span_bytes"}, {"metadata", "/memory/metadata_bytes"},
     {"= committed", "/memory/committed_bytes"},  {"peak committed", "/memory/committed_peak_bytes"},
     {"peak in use", "/memory/in_use_peak_bytes"}, {"peak resident", "/peak_resident_bytes"},
 };

@@ -169,12 +169,12 @@ def forms_agree(context):
               ("purged", text.pages["purged"], data["pages"]["purged_bytes"]), ("advice", text.advice, data["advice"])]
 
     parts = {"live": "live_bytes", "pools": "pooled_bytes", "depots": "depot_bytes", "slabs_free": "slab_free_bytes",
-             "dirty_spans": "dirty_span_bytes", "metadata": "metadata_bytes"}
+             "blocks_dead": "block_dead_bytes", "dirty_spans": "dirty_span_bytes", "metadata": "metadata_bytes"}
     expected = {("nebula_memory_bytes", frozenset({("part", part)})): memory[field] for part, field in parts.items()}
     columns = {"allocations_total": "allocations", "frees_total": "frees", "live_objects": "live", "live_bytes": "live_bytes",
                "slab_bytes": "slab_bytes"}
     for metric, column in columns.items():
-        for kind in ("small", "large", "in_handlers"):
+        for kind in ("small", "large", "in_blocks", "in_handlers"):
             expected[f"nebula_{metric}", frozenset({("kind", kind)})] = objects[kind][column]
         for row in data["size_classes"]:
             expected[f"nebula_size_class_{metric}", frozenset({("size", str(row["slot_bytes"]))})] = row[column]

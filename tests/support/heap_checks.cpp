@@ -1,11 +1,12 @@
 #include "support/heap_checks.hpp"
 
 #include <cstdlib>
-#include <cstdlib>
 #include <cstring>
 #include <sstream>
 
 #include "budget/account.hpp"
+#include "bump/bump.hpp"
+#include "config/routes.hpp"
 #include "heap/heap.hpp"
 #include "node_heap/node_heap.hpp"
 #include "node_heap/placement.hpp"
@@ -38,9 +39,33 @@ struct Walk {
   std::uint64_t outside[kClassEnd] = {};
   std::uint64_t large_objects = 0;
   std::uint64_t large_bytes = 0;
+  std::uint64_t blocks = 0;
+  std::uint64_t block_bytes = 0;
   std::uint64_t committed_bytes = 0;
   std::uint64_t dirty_bytes = 0;  // in units that no span holds
 };
+
+// The head of a block: its count of live objects, however it is kept, and what the bitmaps say.
+void check_block(UnitIndex unit, Walk& walk, std::ostream& out) {
+  const bump::Block block(unit);
+  const bump::Contents contents = bump::contents_of(block);
+  std::uint64_t live = block.record().live.load();
+  if (const bump::Mine* const owner = block.record().owner.load()) {
+    if (owner->head != unit) out << "unit " << unit << ": a block and its owner differ\n";
+    live += bump::allocations_of(*owner) - owner->allocations_before - owner->own_frees - bump::kOwned;
+  } else if (live == 0) {
+    out << "unit " << unit << ": a block that is dead and nobody's\n";
+  }
+  if (live != contents.live) out << "unit " << unit << ": a block has " << contents.live << " objects and counts " << live << "\n";
+  block.for_each_object([&](std::uint32_t start, std::uint32_t end) {
+    const std::uint32_t first = start / bump::kGranulesPerPage;
+    const std::uint32_t behind = (end + bump::kGranulesPerPage - 1) / bump::kGranulesPerPage;
+    if (pages::committed_in(block.pages_between(first, behind)).count != behind - first)
+      out << "unit " << unit << ": an object on pages that are not committed\n";
+  });
+  ++walk.blocks;
+  walk.block_bytes += block.units().bytes();
+}
 
 bool is_hole(RegionIndex region) {
   if (region_at(region).free_units != 0) return false;
@@ -81,6 +106,9 @@ void check_units(RegionIndex region, Walk& walk, std::ostream& out) {
     } else if (is(use, UnitUse::kLargeHead)) {
       ++walk.large_objects;
       walk.large_bytes += large::size_of(unit);
+    } else if (is(use, UnitUse::kBump)) {
+      if (bump::record_at(unit).head == unit) check_block(unit, walk, out);
+      else if (!is(use_of(bump::record_at(unit).head), UnitUse::kBump)) out << "unit " << unit << " is of no block\n";
     } else if (is(use, UnitUse::kLargeInside)) {
       const UnitIndex head = large::head_of(unit);
       const std::size_t units = units_for(pages_for(large::size_of(head))).count;
@@ -145,6 +173,12 @@ void start_heap() {
     return has_heap && placement::start_with(nodes_pretended, node_here);
   }();
   if (!started) std::abort();
+  if (const char* const route = std::getenv("TEST_ROUTE"); route != nullptr) {
+    config::Routes routes;
+    const char* const limit = std::getenv("TEST_ROUTE_BUMP_LIMIT");
+    if (!config::parse_routes(route, routes)) std::abort();
+    heap::set_routes(routes, limit == nullptr ? 256 * kMiB : std::strtoull(limit, nullptr, 10));
+  }
   heap::watch_thread_exits();
   // The same tests while a profile is taken: meson.build runs some a second time so.
   if (const char* const period = std::getenv("TEST_PROFILE_PERIOD"); period != nullptr && !profiling::is_on())
@@ -168,6 +202,8 @@ std::string inconsistency() {
   const large::Counts large = large::counts();
   compare(out, "large objects by class map and by calls", walk.large_objects, large.allocations - large.frees);
   compare(out, "large bytes by class map and by calls", walk.large_bytes, large.live_bytes);
+  compare(out, "blocks by class map and by count", walk.blocks, bump::block_counts().blocks);
+  compare(out, "bytes of blocks by class map and by count", walk.block_bytes, bump::block_counts().bytes);
   compare(out, "dirty bytes by pages and by count", walk.dirty_bytes, dirty_bytes);
   compare(out, "committed bytes by pages with metadata and by account", walk.committed_bytes + pages::metadata_bytes(),
           process_account.committed());

@@ -16,7 +16,7 @@ from report import Wrong
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[2] / 'src/report/report.schema.json').read_text())
 PAGE = 4096
-PARTS = ('live_bytes', 'pooled_bytes', 'depot_bytes', 'slab_free_bytes', 'dirty_span_bytes', 'metadata_bytes')
+PARTS = ('live_bytes', 'pooled_bytes', 'depot_bytes', 'slab_free_bytes', 'block_dead_bytes', 'dirty_span_bytes', 'metadata_bytes')
 OBJECTS = ('allocations', 'frees', 'live', 'live_bytes', 'slabs', 'slab_bytes')
 
 
@@ -42,7 +42,7 @@ def problems(report):
     for column in OBJECTS:
         yield from differ(f'{column} of small objects', objects['small'][column], total(classes, column))
         yield from differ(f'{column} of all objects', objects['total'][column],
-                          sum(objects[kind][column] for kind in ('small', 'large', 'in_handlers')))
+                          sum(objects[kind][column] for kind in ('small', 'large', 'in_blocks', 'in_handlers')))
     sizes = [row['slot_bytes'] for row in classes]
     if sizes != sorted(set(sizes)):
         yield f'the size classes do not rise: {sizes}'
@@ -58,6 +58,7 @@ def problems(report):
             yield f'size {size}: {row["sampled_requests"]} requests of {row["sampled_request_bytes"]} bytes do not fit'
         if is_still and row['sampled_requests'] > row['allocations']:
             yield f'size {size}: {row["sampled_requests"]} requests noted of {row["allocations"]}'
+    yield from bump_problems(report)
     yield from differ('pooled bytes', memory['pooled_bytes'], sum(row['pooled'] * row['slot_bytes'] for row in classes))
     yield from differ('depot bytes', memory['depot_bytes'], sum(row['in_depots'] * row['slot_bytes'] for row in classes))
 
@@ -94,6 +95,20 @@ def problems(report):
     if report['misuse']['foreign_to_libc'] > report['misuse']['foreign_pointers']:
         yield 'more foreign pointers went to libc than there were'
     yield from timeline_problems(report)
+
+
+def bump_problems(report):
+    bump, objects, dead = report['bump'], report['objects']['in_blocks'], report['memory']['block_dead_bytes']
+    if objects['live_bytes'] + dead > bump['block_bytes']:
+        yield f'{objects["live_bytes"]} live and {dead} dead bytes are more than blocks of {bump["block_bytes"]} bytes'
+    if bump['allocated_bytes'] < 16 * objects['allocations'] or objects['live_bytes'] < 16 * objects['live']:
+        yield f'objects in blocks are below 16 bytes: {bump}, {objects}'
+    if (bump['blocks'] == 0) != (bump['block_bytes'] == 0) or bump['blocks'] > bump['blocks_taken']:
+        yield f'blocks do not fit: {bump}'
+    if report['at_rest'] and bump['block_bytes'] > bump['limit_bytes']:
+        yield f'blocks are above their limit: {bump}'
+    if report['at_rest'] and objects['allocations'] - objects['frees'] != objects['live']:
+        yield f'objects in blocks do not add up: {objects}'
 
 
 def timeline_problems(report):

@@ -17,8 +17,8 @@ PAGE = 4096
 SMALL_SLAB, LARGE_SLAB = 64 * 1024, 256 * 1024
 LARGEST_SLOT_IN_SMALL_SLAB = 2048
 STEPS = ['own pools', 'depots', 'other threads', 'empty slabs', 'dirty pages', 'all dirty pages']
-LADDER = ['live', 'in pools', 'in depots', 'free in slabs', 'dirty spans', 'metadata', '= committed',
-          'purged and untouched', '= mapped']
+LADDER = ['live', 'in pools', 'in depots', 'free in slabs', 'dead in blocks', 'dirty spans', 'metadata',
+          '= committed', 'purged and untouched', '= mapped']
 OBJECTS_HEADING = 'objects         allocations          frees         live       live bytes   slabs   used'
 AT_SOMEWHAT_DIFFERENT_MOMENTS = ('  (threads were running and would not pause: '
                                  'the numbers are of slightly different moments, {apart} bytes apart)')
@@ -58,6 +58,7 @@ class Report:
     apart: int  # by how much the ladder may not add up when threads were running
     ladder: dict
     rows: list
+    routes: dict  # by route; empty without NEBULA_ROUTE
     process: dict
     peak: dict
     threads: dict
@@ -147,7 +148,7 @@ def read_nodes(lines):
 
 def read_row(lines):
     grouped = r'[\d,]+'
-    found = lines.take(rf'  (?P<name>size {grouped}|{grouped} others|all small|large|in handlers|total) +'
+    found = lines.take(rf'  (?P<name>size {grouped}|{grouped} others|all small|large|in blocks|in handlers|total) +'
                        rf'(?P<allocations>{grouped}) +(?P<frees>{grouped}) +(?P<live>{grouped}) +'
                        rf'(?P<live_bytes>{grouped}) +(?P<slabs>{grouped})(?: +(?P<used_percent>\d+) %)?')
     numbers = {name: number(text or '0') for name, text in found.groupdict().items() if name != 'name'}
@@ -159,6 +160,23 @@ def read_options(text):
         return {}
     pairs = re.split(r' (?=NEBULA_[A-Z_]+=)', text)
     return dict(pair.split('=', 1) for pair in pairs)
+
+
+def read_ladder_line(lines, name):
+    """None for the line that only routes bring."""
+    found = lines.take(rf'  {re.escape(name)} +([\d,]+)', optional=name == 'dead in blocks')
+    return number(found[1]) if found else None
+
+
+def read_routes(lines):
+    """{'pool': …, 'bump': …, 'node': …} where NEBULA_ROUTE is in force, else {}."""
+    if not lines.take('routes', optional=True):
+        return {}
+    start = '  {route:<10}{{objects}} objects, {{live}} live of {{bytes}} bytes; {{held}} bytes held '
+    rest = {'pool': 'free', 'node': 'dirty',
+            'bump': 'dead; {allocated} bytes allocated; {rewinds} rewinds, {taken} blocks taken, {reuses} times one used again, '
+                    '{now} now of {block_bytes} bytes, limit {limit}, met {met} times'}
+    return {route: lines.numbers(start.format(route=route) + rest[route]) for route in ('pool', 'bump', 'node')}
 
 
 def read_budget(lines):
@@ -201,7 +219,7 @@ def read(text):
                             'peak RSS {peak_resident} bytes')
     lines.take('')
     lines.take('memory, bytes')
-    ladder = {name: number(lines.take(rf'  {re.escape(name)} +([\d,]+)')[1]) for name in LADDER}
+    ladder = {name: found for name in LADDER if (found := read_ladder_line(lines, name)) is not None}
     peak = lines.numbers('  peak committed {committed} at {at:s}, peak in use (live, in pools, in depots) {in_use}')
     moments = lines.numbers(AT_SOMEWHAT_DIFFERENT_MOMENTS, optional=True)
     lines.take('')
@@ -212,6 +230,7 @@ def read(text):
     lines.take('')
     threads = lines.numbers('threads   {started} started, {now} now, {heaps} heaps; {refills} refills, {flushes} flushes; '
                             'depots {batches_in} batches in, {batches_out} out; {waits} waits for a lock')
+    routes = read_routes(lines)
     budget = read_budget(lines)
     accounts = read_accounts(lines)
     reclaim = lines.numbers('  reclaim   ' + '; '.join(f'{step} {{{step.replace(" ", "_")}}} times, '
@@ -238,7 +257,7 @@ def read(text):
     nodes = read_nodes(lines)
     lines.end()
     return Report(heading['program'], int(heading['pid']), options, not moments,
-                  moments.get('apart', 0), ladder, rows, process, peak, threads, budget,
+                  moments.get('apart', 0), ladder, rows, routes, process, peak, threads, budget,
                   {name: number(text) for name, text in pages.groupdict().items()}, waste, profile, misuse, handlers, accounts, reclaim,
                   actions, pressure, heading['reason'], advice, nodes)
 
@@ -248,11 +267,32 @@ def problems(report):
     yield from ladder_problems(report)
     yield from row_problems(report)
     yield from account_problems(report)
+    yield from route_problems(report)
+
+
+def route_problems(report):
+    routes, ladder = report.routes, report.ladder
+    if bool(routes) != ('dead in blocks' in ladder):
+        yield f'routes are {routes}, the ladder is {ladder}'
+    if not routes:
+        return
+    for name, row in (('pool', 'all small'), ('bump', 'in blocks'), ('node', 'large')):
+        found = report.row(row)
+        if (routes[name]['objects'], routes[name]['live'], routes[name]['bytes']) != (found.allocations, found.live, found.live_bytes):
+            yield f'the route {name} is {routes[name]}, the row {found}'
+    held = {'pool': ladder['in pools'] + ladder['in depots'] + ladder['free in slabs'], 'bump': ladder['dead in blocks'],
+            'node': ladder['dirty spans']}
+    for name, bytes_held in held.items():
+        if routes[name]['held'] != bytes_held:
+            yield f'the route {name} holds {routes[name]["held"]}, in the ladder that is {bytes_held}'
+    bump = routes['bump']
+    if bump['bytes'] + bump['held'] > bump['block_bytes'] or bump['now'] > bump['taken'] or bump['block_bytes'] > bump['limit']:
+        yield f'blocks do not fit: {bump}'
 
 
 def ladder_problems(report):
     ladder = report.ladder
-    committed = sum(ladder[name] for name in LADDER[:6])
+    committed = sum(ladder.get(name, 0) for name in LADDER[:LADDER.index('= committed')])
     if abs(committed - ladder['= committed']) != report.apart:
         yield f'live to metadata are {committed}, committed is {ladder["= committed"]}'
     mapped = ladder['= committed'] + ladder['purged and untouched']
@@ -271,7 +311,7 @@ def row_problems(report):
     classes = [row for row in rows if row.slot_size is not None]
     others = [row for row in rows if row.name.endswith(' others')]
     order = [*(row.name for row in classes), *(row.name for row in others), 'all small', 'large',
-             *(['in handlers'] if 'in handlers' in names else []), 'total']
+             *(['in blocks'] if report.routes else []), *(['in handlers'] if 'in handlers' in names else []), 'total']
     if names != order or len(others) > 1:
         yield f'the rows of objects are in another order than {order}: {names}'
     sizes = [row.slot_size for row in classes]
@@ -280,7 +320,8 @@ def row_problems(report):
 
     for column in ('allocations', 'frees', 'live', 'live_bytes', 'slabs'):
         for name, parts in (('all small', classes + others),
-                            ('total', [report.row('all small'), report.row('large'), report.row('in handlers')])):
+                            ('total', [report.row('all small'), report.row('large'), report.row('in blocks'),
+                                     report.row('in handlers')])):
             total = sum(getattr(row, column) for row in parts)
             if total != getattr(report.row(name), column):
                 yield f'{column} of {name} is {getattr(report.row(name), column)}, its parts are {total}'
