@@ -108,6 +108,19 @@ Contents contents_of(const Block& block) {
   return contents;
 }
 
+Contents contents_of_all() {
+  Contents sum;
+  if (blocks.load(kRelaxed) == 0) return sum;
+  const std::uint64_t end = heap_map.mapped_units.load(kRelaxed);
+  for (UnitIndex unit = 0; unit < end; ++unit) {
+    if (unit_use(unit).load(std::memory_order_acquire) != kBump || record_at(unit).head != unit) continue;
+    const Contents contents = contents_of(Block(unit));
+    sum.live += contents.live;
+    sum.live_bytes += contents.live_bytes;
+  }
+  return sum;
+}
+
 std::size_t purge_dead_pages(const Block& block, std::uint32_t end, std::uint32_t least) {
   std::uint64_t used[kUnitsMost * kPagesPerUnit / 64] = {};
   block.for_each_object([&](std::uint32_t first, std::uint32_t behind) {

@@ -159,6 +159,9 @@ struct Contents {
 };
 [[nodiscard]] Contents contents_of(const Block& block);
 
+// Of all blocks; with the locks, or roughly.
+[[nodiscard]] Contents contents_of_all();
+
 // Gives back committed pages in which nothing is alive, before page `end` of the block, in runs of at least `least` pages:
 // bytes. The block is the caller's, or held.
 std::size_t purge_dead_pages(const Block& block, std::uint32_t end, std::uint32_t least);

@@ -16,6 +16,7 @@ void set(const config::Routes& routes, std::uint64_t bump_limit) {
   bool any = false;
   for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
     const SizeClass c = size_class(i);
+    route_of_class[i] = static_cast<std::uint8_t>(Route::kPool);
     for (const config::RouteRange& range : std::span(routes.ranges).first(routes.count)) {
       if (slot_size(c) < range.first || slot_size(c) > range.last) continue;
       if (range.route == Route::kPool || size_limits::of_class(c) != nullptr) continue;

@@ -6,6 +6,7 @@
 
 #include "budget/account.hpp"
 #include "budget/usage.hpp"
+#include "bump/block.hpp"
 #include "diag/message.hpp"
 #include "diag/misuse.hpp"
 #include "heap/at_rest.hpp"
@@ -108,7 +109,11 @@ bool read_state(State& state, Locks locks) {
   state.handler_allocations = facts.signal_allocations;
   state.handler_frees = facts.signal_frees;
   state.handler_live_bytes = facts.signal_bytes;
-  state.live_bytes += large.live_bytes + facts.signal_bytes;
+  const bump::Contents in_blocks = bump::contents_of_all();
+  state.bump_allocations = thread_heap::bump_facts().allocations;
+  state.bump_frees = at_least_zero(state.bump_allocations, in_blocks.live);
+  state.bump_live_bytes = in_blocks.live_bytes;
+  state.live_bytes += large.live_bytes + in_blocks.live_bytes + facts.signal_bytes;
   state.idle_bytes = at_least_zero(state.committed_bytes, state.live_bytes + state.pooled_bytes + state.depot_bytes +
                                                               state.metadata_bytes);
   state.hard_limit = process_account.hard_limit();

@@ -20,7 +20,7 @@
 namespace nebula::live {
 
 inline constexpr std::uint64_t kMagic = 0x6576'696c'7562'656e;  // "nebulive"
-inline constexpr std::uint64_t kLayoutVersion = 1;
+inline constexpr std::uint64_t kLayoutVersion = 2;
 inline constexpr unsigned kThreadRows = 192;
 inline constexpr unsigned kClassRows = kClassEnd - kClassFirst;
 inline constexpr std::size_t kNameBytes = 64;
@@ -52,7 +52,7 @@ struct State {
   std::uint64_t live_bytes;
   std::uint64_t pooled_bytes;
   std::uint64_t depot_bytes;
-  std::uint64_t idle_bytes;  // free in slabs, and dirty spans
+  std::uint64_t idle_bytes;  // free in slabs, dead in blocks, and dirty spans
   std::uint64_t metadata_bytes;
   std::uint64_t committed_bytes;
   std::uint64_t mapped_bytes;
@@ -77,6 +77,9 @@ struct State {
   std::uint64_t large_allocations;
   std::uint64_t large_frees;
   std::uint64_t large_live_bytes;
+  std::uint64_t bump_allocations;  // in blocks; 0 without such a route
+  std::uint64_t bump_frees;
+  std::uint64_t bump_live_bytes;
   std::uint64_t handler_allocations;  // by signal handlers that interrupted an allocation
   std::uint64_t handler_frees;
   std::uint64_t handler_live_bytes;

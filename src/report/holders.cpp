@@ -2,6 +2,7 @@
 
 #include "base/largest.hpp"
 #include "budget/account.hpp"
+#include "bump/block.hpp"
 #include "heap/at_rest.hpp"
 #include "os/process.hpp"
 #include "spans/large.hpp"
@@ -27,12 +28,14 @@ struct Sums {
   unsigned sizes = 0;  // that hold most
   std::uint64_t pooled_bytes = 0;
   std::uint64_t depot_bytes = 0;
+  bump::Contents in_blocks;
 };
 
 Sums look(std::span<SizeHolder> largest) {
   Sums sums;
   const large::Counts large = large::counts();
   keep_largest(largest, sums.sizes, {0, at_least_zero(large.allocations, large.frees), large.live_bytes});
+  sums.in_blocks = bump::contents_of_all();
   for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
     const SizeClass c = size_class(i);
     const NodeHeap::ClassFacts facts = NodeHeap::facts_of_all(c);
@@ -83,7 +86,9 @@ void describe_holders(Text& text) {
     if (sizes[i].slot_size == 0) text << " large objects";
     else text << " of size " << sizes[i].slot_size;
   }
-  text << (sums.sizes == 0 ? "nothing\n" : "\n");
+  text << (sums.sizes == 0 ? "nothing" : "");
+  if (sums.in_blocks.live != 0) text << "; " << sums.in_blocks.live_bytes << " bytes in " << sums.in_blocks.live << " in bump blocks";
+  text << '\n';
   text << "nebula:   free: " << sums.pooled_bytes << " bytes in pools, " << sums.depot_bytes << " in depots, " << dirty << " in dirty spans\n";
   if (thread_count == 0) return;
   text << "nebula:   threads, by small objects allocated and not freed: ";

@@ -119,6 +119,9 @@ void add_classes(std::vector<Line>& lines, const State& state, const Rates& rate
   const State& before = rates.are_known() ? rates.before() : state;
   add("large", state.large_allocations, state.large_frees, before.large_allocations, before.large_frees,
       state.large_allocations - state.large_frees, state.large_live_bytes, "");
+  if (state.bump_allocations != 0)
+    add("in blocks", state.bump_allocations, state.bump_frees, before.bump_allocations, before.bump_frees,
+        state.bump_allocations - state.bump_frees, state.bump_live_bytes, "");
   for (const unsigned i : classes_in_use(state)) {
     const ClassRow& row = state.classes[i];
     add(grouped(row.slot_bytes), row.allocations, row.frees, before.classes[i].allocations, before.classes[i].frees, row.live,
@@ -257,11 +260,13 @@ std::vector<Line> exact_view(const Watched& process) {
   for (const unsigned i : order)
     add_row("size " + grouped(state.classes[i].slot_bytes), state.classes[i], state.classes[i].live * state.classes[i].slot_bytes);
   const ClassRow large = {0, state.large_allocations, state.large_frees, state.large_allocations - state.large_frees, 0, 0, 0};
+  const ClassRow blocks = {0, state.bump_allocations, state.bump_frees, state.bump_allocations - state.bump_frees, 0, 0, 0};
   const ClassRow handlers = {0, state.handler_allocations, state.handler_frees, state.handler_allocations - state.handler_frees, 0, 0, 0};
   add_row("all small", sum, small_bytes);
   add_row("large", large, state.large_live_bytes);
+  if (state.bump_allocations != 0) add_row("in blocks", blocks, state.bump_live_bytes);
   if (state.handler_allocations != 0) add_row("in handlers", handlers, state.handler_live_bytes);
-  for (const ClassRow& other : {large, handlers}) {
+  for (const ClassRow& other : {large, blocks, handlers}) {
     sum.allocations += other.allocations;
     sum.frees += other.frees;
     sum.live += other.live;

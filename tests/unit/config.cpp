@@ -263,5 +263,40 @@ TEST(Config, HelpNamesEveryOption) {
   }
 }
 
+TEST(Config, RoutesOfEveryForm) {
+  Routes routes;
+  EXPECT_TRUE(parse_routes("16-1024:pool,1025-32768:bump,32769-:node", routes));
+  ASSERT_EQ(routes.count, 3u);
+  EXPECT_EQ(routes.ranges[1].first, 1025u);
+  EXPECT_EQ(routes.ranges[1].last, 32768u);
+  EXPECT_EQ(routes.ranges[1].route, Route::kBump);
+  EXPECT_EQ(routes.ranges[2].last, ~std::uint64_t{0});
+  EXPECT_TRUE(parse_routes("pool", routes));
+  EXPECT_EQ(routes.count, 0u);
+  EXPECT_TRUE(parse_routes("bump", routes));
+  ASSERT_EQ(routes.count, 1u);
+  EXPECT_EQ(routes.ranges[0].last, kRoutedMost);
+  EXPECT_TRUE(parse_routes("-4K:bump", routes));
+  EXPECT_EQ(routes.ranges[0].first, 0u);
+  EXPECT_EQ(routes.ranges[0].last, 4096u);
+  EXPECT_TRUE(parse_routes("64:bump", routes));
+  EXPECT_EQ(routes.ranges[0].first, 64u);
+  EXPECT_TRUE(parse_routes("1025-:bump", routes));
+  EXPECT_EQ(routes.ranges[0].last, kRoutedMost);
+}
+
+TEST(Config, RoutesThatAreNone) {
+  for (const char* text : {"", "node", "bumpy", "16-1024", "16-1024:", ":bump", "-:bump", "16-1024:heap", "1024-16:bump", "16-1024:bump,",
+                           ",16:bump", "16-1024:pool,1024-2048:bump", "16-32769:bump", "40000-:pool", "1:bump,2:bump,3:bump,4:bump,5:bump,"
+                           "6:bump,7:bump,8:bump,9:bump", "16-1024:bump:pool", "16--1024:bump"}) {
+    Routes routes;
+    routes.count = 7;
+    EXPECT_FALSE(parse_routes(text, routes)) << text;
+    EXPECT_EQ(routes.count, 7u);
+  }
+  const Reading reading({"NEBULA_ROUTE=16-40000:bump"});
+  EXPECT_TRUE(has(reading.said, "NEBULA_ROUTE=16-40000:bump is not understood; accepted: pool, bump, or up to 8 of FIRST-LAST:ROUTE"));
+}
+
 }  // namespace
 }  // namespace nebula::config
