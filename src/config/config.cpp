@@ -296,7 +296,7 @@ void print_help() {
   for (const Option& option : kOptions) {
     TextOf<512> text;  // one at a time: no frame here is above a page
     text << "  ";
-    text.left(option.name, 22) << option.description << '\n';
+    text.left(option.name, 24) << option.description << '\n';
     text.left("", 24) << "accepted: " << option.form << "   default: " << option.default_value << '\n';
     write_to_standard_error(text.view());
   }

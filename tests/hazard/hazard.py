@@ -481,7 +481,7 @@ def help_lists_variables(test):
     table = re.findall(r"^\| `(NEBULA_\w+)` \| (.+) \| (.+) \| (.+) \|$", readme.read_text(), re.MULTILINE)
     test.expect(len(table) >= 16, f"README.md's table has {len(table)} variables")
     expected = "Nebula's environment variables:\n" + "".join(
-        f"  {name:<22}{meaning}\n{'':24}accepted: {accepted}   default: {default}\n"
+        f"  {name:<24}{meaning}\n{'':24}accepted: {accepted}   default: {default}\n"
         for name, accepted, default, meaning in table)
     if outcome.errors != expected:
         outcome.fail(f"expected {expected!r}")

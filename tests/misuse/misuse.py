@@ -85,6 +85,21 @@ def double_free_at_exit(test):
     test.run(command).ended(0).printed("finished\n").quiet()
 
 
+def in_block(program, pattern, at, double, argument=""):
+    """The same bugs where objects come the bump route: all are found at once."""
+    def run(test):
+        command = [test.program(program)] + ([argument] if argument else [])
+        message = pattern.format(at=at, call="free")
+        route = {"NEBULA_ROUTE": "bump"}
+        outcome = test.run(command, route).ended(-signal.SIGABRT).printed("").said(message)
+        if outcome.errors.count("\n") != 1:
+            outcome.fail("expected one line on stderr")
+        warn = {**route, "NEBULA_ON_MISUSE": "warn"}
+        test.run(command, warn).ended(0).printed("finished\n").said(message)
+        counted(test, command, warn, double=double, invalid=1 - double, foreign=0, libc=0)
+    return run
+
+
 MEBIBYTE = "a large object of 1,048,576 bytes"
 
 TESTS = {
@@ -109,6 +124,11 @@ TESTS = {
     "realloc_freed_large": OurPage("realloc_freed_large", NO_OBJECT, "free memory of the heap", call="realloc"),
     "usable_size_interior_large": OurPage("usable_size_interior_large", INTERIOR, f"4,096 bytes into {MEBIBYTE}",
                                           call="malloc_usable_size"),
+    "bump_double_free": in_block("double_free_same_flush", DOUBLE_FREE, "64 bytes of a bump block", 1),
+    "bump_double_free_two_threads": in_block("double_free_two_threads", DOUBLE_FREE, "64 bytes of a bump block", 1),
+    "bump_interior_8": in_block("interior_small", INTERIOR, "8 bytes into an object of 64 bytes in a bump block", 0, "8"),
+    "bump_interior_16": in_block("interior_small", INTERIOR, "16 bytes into an object of 64 bytes in a bump block", 0, "16"),
+    "bump_rewound": in_block("double_free_immediate", NO_OBJECT, "free memory of a bump block", 0),
     "foreign_stack": Foreign("foreign_stack", 2),
     "foreign_static": Foreign("foreign_static", 2),
     "foreign_far": Foreign("foreign_far", 4),
