@@ -255,6 +255,7 @@ enum class OnRefusal { kNote, kIgnore };
 void* allocate_in_block(std::size_t size, std::size_t alignment) {
   bool is_room_made = false;
   void* object = nullptr;
+  attend_thread();
   {
     const SlowPath slow;
     ThreadHeap* const heap = current_heap;
@@ -449,7 +450,9 @@ bool begin_profile(std::uint64_t period) {
 
 void set_routes(const config::Routes& wanted, std::uint64_t bump_limit) {
   routes::set(wanted, bump_limit);
-  if (routes::in_force.load(kRelaxed)) has_detours.store(true, kRelaxed);
+  if (!routes::in_force.load(kRelaxed)) return;
+  has_detours.store(true, kRelaxed);
+  flush_this_thread();  // what lies in a pool would come before the route
 }
 
 void reset_in_child() {

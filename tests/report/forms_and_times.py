@@ -271,7 +271,7 @@ def page_in_a_browser(context):
     context.expect(memory["committed"] == grouped(data["memory"]["committed_bytes"]), f"{memory}")
     context.expect(memory["live"] == grouped(data["memory"]["live_bytes"]), f"{memory}")
     classes = {row[0]: row for row in rows("classes")}
-    context.expect(len(classes) == len(data["size_classes"]) + 4, f"{len(classes)} rows")
+    context.expect(len(classes) == len(data["size_classes"]) + 5, f"{len(classes)} rows")
     for row in data["size_classes"]:
         cells = classes[grouped(row["slot_bytes"])]
         expected = [grouped(row[name]) for name in ("allocations", "frees", "live", "live_bytes", "slabs", "slab_bytes")]
