@@ -75,6 +75,22 @@ def clang(workplace):
                       reports=['clang++', 'ld', 'work'])
 
 
+BUMPED = {'NEBULA_ROUTE': 'bump', 'NEBULA_BUDGET': '1G'}
+
+
+@case
+def gcc_bumped(workplace):
+    workplace.compare(['g++', '-std=c++20', '-O2', '-g', '-c', WORKLOADS / 'work.cpp', '-o', 'work.o'],
+                      ['g++', 'work.o', '-o', 'work'], ['./work'],
+                      reports=['g++', 'cc1plus', 'as', 'collect2', 'ld', 'work'], environment=BUMPED)
+
+
+@case
+def python_bumped(workplace):
+    workplace.compare(['/usr/bin/python3', WORKLOADS / 'work.py'], reports=['python3'],
+                      environment={**BUMPED, 'PYTHONMALLOC': 'malloc', 'NEBULA_BUDGET': '200M', 'NEBULA_ROUTE_BUMP_LIMIT': '16M'})
+
+
 def write_repository(folder, seed, commits=400):
     """A bare repository, made in one go by fast-import: a few files that change a little with each commit."""
     chance = random.Random(seed)
