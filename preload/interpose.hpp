@@ -7,6 +7,9 @@
 #include <cstdint>
 
 #define NEBULA_EXPORT __attribute__((visibility("default"), used))
+// In a slow path: where the call of the exported function comes from. The fast paths jump to these functions (a sibling call, which
+// every optimised build makes of them), so it costs them nothing; one that is not optimised finds this library.
+#define NEBULA_CALLER __builtin_return_address(0)
 
 namespace nebula {
 

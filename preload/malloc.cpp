@@ -17,7 +17,10 @@ namespace {
 
 constexpr std::size_t kPage = nebula::kPageSize;
 
-[[gnu::noinline]] void* allocate_slow(std::size_t size) { return with_errno(heap::allocate_slow(size)); }
+[[gnu::noinline]] void* allocate_slow(std::size_t size) {
+  const heap::CalledFrom from(NEBULA_CALLER);
+  return with_errno(heap::allocate_slow(size));
+}
 
 // The classes above the fine ones are found in a table, not much slower.
 [[gnu::noinline]] void* allocate_coarse(std::size_t size) {
@@ -31,9 +34,13 @@ constexpr std::size_t kPage = nebula::kPageSize;
   errno = kept;
 }
 
-[[gnu::noinline]] void* calloc_slow(std::size_t size) { return with_errno(heap::allocate_zeroed_slow(size)); }
+[[gnu::noinline]] void* calloc_slow(std::size_t size) {
+  const heap::CalledFrom from(NEBULA_CALLER);
+  return with_errno(heap::allocate_zeroed_slow(size));
+}
 
 [[gnu::noinline]] void* aligned_slow(std::size_t size, std::size_t alignment) {
+  const heap::CalledFrom from(NEBULA_CALLER);
   return with_errno(heap::allocate_aligned_slow(size, alignment));
 }
 
@@ -43,6 +50,7 @@ constexpr std::size_t kPage = nebula::kPageSize;
 }
 
 [[gnu::noinline]] void* reallocate_slow(void* pointer, std::size_t size) {
+  const heap::CalledFrom from(NEBULA_CALLER);
   if (pointer == nullptr) return with_errno(heap::allocate(size));
   if (size == 0) {
     const int kept = errno;
@@ -112,6 +120,7 @@ NEBULA_EXPORT void* memalign(std::size_t alignment, std::size_t size) noexcept {
 NEBULA_EXPORT int posix_memalign(void** result, std::size_t alignment, std::size_t size) noexcept {
   if (!nebula::is_power_of_two(alignment) || alignment < sizeof(void*)) return EINVAL;
   const int kept = errno;
+  const heap::CalledFrom from(NEBULA_CALLER);
   void* const object = heap::allocate_aligned(size, alignment);
   errno = kept;
   if (object == nullptr) return ENOMEM;

@@ -57,6 +57,7 @@ using Throw = void (*)();
 
 [[gnu::noinline, gnu::cold]] void* allocate_or_throw(std::size_t size, std::size_t alignment) {
   for (;;) {
+    const heap::CalledFrom from(NEBULA_CALLER);
     if (void* const object = operators::allocate(size, alignment)) return object;
     const std::new_handler handler = operators::handler_of_program();
     if (handler == nullptr) throw_bad_alloc();

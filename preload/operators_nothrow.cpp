@@ -5,6 +5,8 @@
 
 #include <new>
 
+#include "heap/heap.hpp"
+#include "preload/interpose.hpp"
 #include "preload/operators.hpp"
 
 asm(".weak __gxx_personality_v0\n"
@@ -17,6 +19,7 @@ namespace nebula::operators {
 
 void* allocate_or_null(std::size_t size, std::size_t alignment) noexcept {
   for (;;) {
+    const heap::CalledFrom from(NEBULA_CALLER);
     if (void* const object = allocate(size, alignment)) return object;
     const std::new_handler handler = handler_of_program();
     if (handler == nullptr) return nullptr;

@@ -31,6 +31,14 @@ inline constexpr unsigned kUnitsPerRegion = kRegionSize / kUnitSize;
 inline constexpr unsigned kPagesPerRegion = kRegionSize / kPageSize;
 inline constexpr std::size_t kCacheLine = 64;
 
+// Which node heap: 0 is the one that there always is. The first of them are places: one for each NUMA node or rule. Behind them
+// come those of tenants, who have heaps of their own at a place because an account counts what they hold.
+using HeapId = std::uint16_t;
+inline constexpr HeapId kFirstHeap = 0;
+inline constexpr HeapId kNoHeap = 0xffff;
+inline constexpr unsigned kPlacesMost = 64;
+inline constexpr unsigned kNodeHeapsMost = 1024;
+
 inline constexpr UnitIndex kNoUnit = 0;  // the first one is never used, so what holds no unit is zero
 inline constexpr RegionIndex kNoRegion = ~RegionIndex{0};
 

@@ -15,6 +15,28 @@ void Account::set_limits(std::uint64_t hard, std::uint64_t soft) {
   soft_limit_.store(soft, std::memory_order_relaxed);
 }
 
+void Account::begin(config::AccountKind kind, std::uint64_t hard, config::AtLimit at_limit) {
+  kind_ = kind;
+  set_limits(hard, kNoLimit);
+  set_reserve(0);
+  set_at_limit(at_limit);
+}
+
+void Account::charge_in_any_case(std::size_t bytes) {
+  const std::uint64_t value = committed_.fetch_add(bytes, std::memory_order_relaxed) + bytes;
+  raise_peak(value);
+  if (value > hard_limit()) note_hard_limit();
+}
+
+void Account::forget_counts() {
+  constexpr auto kRelaxed = std::memory_order_relaxed;
+  peak_.store(committed(), kRelaxed);
+  for (std::atomic<std::uint64_t>* const count : {&hits_, &waits_, &over_limit_, &reclaimed_, &refusals_, &largest_refused_})
+    count->store(0, kRelaxed);
+  above_.store(0, kRelaxed);
+  news_.store(0, kRelaxed);
+}
+
 bool Account::try_charge(std::size_t bytes, Reserve reserve) {
   if (bytes == 0) return true;
   std::uint64_t limit = hard_limit();
@@ -99,6 +121,15 @@ Account::Counts Account::counts() const {
   Counts counts = {hits(), reclaimed(), waits(), over_limit(), refusals(), 0};
   if (counts.refusals != 0) counts.largest_refused_bytes = largest_refused();
   return counts;
+}
+
+void Account::Counts::add(const Counts& other) {
+  hits += other.hits;
+  reclaimed_bytes += other.reclaimed_bytes;
+  waits += other.waits;
+  over_limit += other.over_limit;
+  refusals += other.refusals;
+  if (other.largest_refused_bytes > largest_refused_bytes) largest_refused_bytes = other.largest_refused_bytes;
 }
 
 // The tree first: so the process's peak never has what the tree refused.

@@ -21,7 +21,11 @@ inline constexpr std::uint64_t kNoLimit = ~std::uint64_t{0};
 
 class Account {
  public:
+  // One without limits and reserve, of no kind yet: begin() follows.
+  constexpr Account() : reserve_most_(0) {}
   explicit constexpr Account(config::AccountKind kind) : kind_(kind) {}
+  // Before others use it.
+  void begin(config::AccountKind kind, std::uint64_t hard, config::AtLimit at_limit);
 
   void set_limits(std::uint64_t hard, std::uint64_t soft);
   void set_at_limit(config::AtLimit at_limit) { at_limit_ = at_limit; }  // before there are threads
@@ -32,6 +36,10 @@ class Account {
   // False when the hard limit leaves no room: then nothing is charged. Under `warn` it always has room.
   [[nodiscard]] bool try_charge(std::size_t bytes, Reserve reserve = Reserve::kMayUse);
   void credit(std::size_t bytes);
+  // For an account that begins anew with what is charged to it now: its peak, and nothing counted.
+  void forget_counts();
+  // What is there already when the account begins.
+  void charge_in_any_case(std::size_t bytes);
   // How much the last part is, and how much of it is in use when so much is committed; 0 without a limit.
   [[nodiscard]] std::uint64_t reserve() const;
   [[nodiscard]] std::uint64_t reserve_used_at(std::uint64_t committed_bytes) const;
@@ -50,6 +58,8 @@ class Account {
     std::uint64_t over_limit = 0;  // charges that NEBULA_BUDGET_ACTION=warn let pass
     std::uint64_t refusals = 0;
     std::uint64_t largest_refused_bytes = 0;
+
+    void add(const Counts& other);
   };
   [[nodiscard]] Counts counts() const;
 
@@ -83,7 +93,7 @@ class Account {
   void note_crossing(Level level);
   void note_fall(std::uint64_t value);
 
-  const config::AccountKind kind_;
+  config::AccountKind kind_ = config::AccountKind::kEnd;
   config::AtLimit at_limit_ = {};
   std::uint64_t reserve_most_ = 64 * 1024;
   std::atomic<std::uint64_t> committed_{0};

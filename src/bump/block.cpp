@@ -61,13 +61,12 @@ UnitIndex take_units(NodeHeap& heap, std::uint32_t units) {
 UnitIndex take_near(std::uint32_t units) {
   NodeHeap& heap = NodeHeap::at(placement::small_here());
   if (const UnitIndex head = take_units(heap, units); head != kNoUnit) return head;
-  for (unsigned i = 0; i < heap.helpers(); ++i) {
-    const UnitIndex head = take_units(heap.helper(i), units);
-    if (head == kNoUnit) continue;
-    heap.count_fallback();
-    return head;
-  }
-  return kNoUnit;
+  UnitIndex head = kNoUnit;
+  heap.ask_helpers([&](NodeHeap& helper) {
+    head = take_units(helper, units);
+    return head != kNoUnit;
+  });
+  return head;
 }
 
 // Holds the block at this unit, if nobody has it and it has live objects: as if one more were alive.

@@ -71,6 +71,37 @@ bool parse_range(std::string_view text, SizeLimit& result) {
   return true;
 }
 
+enum class Default : std::uint8_t { kMayBe, kNone };
+
+bool parse_named_limits(std::string_view text, Default others, NamedLimit* result, std::size_t& count) {
+  NamedLimit limits[kNamedLimitsMost];
+  NamedLimit of_others;
+  std::size_t found = 0;
+  bool is_over = false;
+  for (std::string_view element; take(text, element, is_over);) {
+    NamedLimit limit;
+    std::string_view bytes = element;
+    const bool has_name = split(element, ':', limit.name, bytes);
+    if (!parse_size(bytes, limit.bytes) || limit.bytes == 0) return false;
+    if (!has_name) {
+      if (others == Default::kNone || of_others.bytes != 0) return false;
+      of_others = {"*", limit.bytes};
+      continue;
+    }
+    if (limit.name.empty() || limit.name.find('/') != std::string_view::npos || found == kNamedLimitsMost) return false;
+    for (std::size_t i = 0; i < found; ++i)
+      if (limits[i].name == limit.name) return false;
+    limits[found++] = limit;
+  }
+  if (of_others.bytes != 0) {
+    if (found == kNamedLimitsMost) return false;
+    limits[found++] = of_others;
+  }
+  for (std::size_t i = 0; i < found; ++i) result[i] = limits[i];
+  count = found;
+  return true;
+}
+
 }  // namespace
 
 const char* name_of(AccountKind kind) { return kAccountNames[static_cast<std::size_t>(kind)].data(); }
@@ -158,6 +189,34 @@ bool parse_size_limits(std::string_view text, SizeLimit* result, std::size_t& co
   for (std::size_t i = 0; i < found; ++i) result[i] = limits[i];
   count = found;
   return true;
+}
+
+bool parse_node_limits(std::string_view text, NodeLimit* result, std::size_t& count) {
+  constexpr std::uint32_t kLastNode = 1023;
+  NodeLimit limits[kNodeLimitsMost];
+  std::size_t found = 0;
+  bool is_over = false;
+  for (std::string_view element; take(text, element, is_over);) {
+    std::string_view node;
+    std::string_view bytes;
+    NodeLimit limit;
+    if (found == kNodeLimitsMost || !split(element, ':', node, bytes) || !parse_whole(node, kLastNode, limit.node)) return false;
+    if (!parse_size(bytes, limit.bytes) || limit.bytes == 0) return false;
+    for (std::size_t i = 0; i < found; ++i)
+      if (limits[i].node == limit.node) return false;
+    limits[found++] = limit;
+  }
+  for (std::size_t i = 0; i < found; ++i) result[i] = limits[i];
+  count = found;
+  return true;
+}
+
+bool parse_thread_limits(std::string_view text, NamedLimit* result, std::size_t& count) {
+  return parse_named_limits(text, Default::kMayBe, result, count);
+}
+
+bool parse_module_limits(std::string_view text, NamedLimit* result, std::size_t& count) {
+  return parse_named_limits(text, Default::kNone, result, count);
 }
 
 bool parse_signal(std::string_view text, int& result) {

@@ -40,6 +40,20 @@ struct SizeLimit {
 };
 inline constexpr std::size_t kSizeLimitsMost = 8;
 
+// Memory of a NUMA node.
+struct NodeLimit {
+  unsigned node = 0;
+  std::uint64_t bytes = 0;
+};
+inline constexpr std::size_t kNodeLimitsMost = 16;
+
+// What is allocated by threads, or modules, that are named so: a pattern with * and ?.
+struct NamedLimit {
+  std::string_view name;
+  std::uint64_t bytes = 0;
+};
+inline constexpr std::size_t kNamedLimitsMost = 8;
+
 enum class Pressure : std::uint8_t { kOff, kMachine, kControlGroup };
 
 // All of these: false for what is not of the form, the result unchanged then.
@@ -50,6 +64,12 @@ enum class Pressure : std::uint8_t { kOff, kMachine, kControlGroup };
 [[nodiscard]] bool parse_actions(std::string_view text, AtLimit* result);
 // "1M-:256M,4096-8191:64M": ranges of sizes that do not overlap, each with its limit. `result` has room for kSizeLimitsMost.
 [[nodiscard]] bool parse_size_limits(std::string_view text, SizeLimit* result, std::size_t& count);
+// "0:1G,1:512M": node numbers, each once. Room for kNodeLimitsMost.
+[[nodiscard]] bool parse_node_limits(std::string_view text, NodeLimit* result, std::size_t& count);
+// "worker-*:64M,main:1G,16M": patterns, and a size for all others, which comes last in `result`. Room for kNamedLimitsMost.
+[[nodiscard]] bool parse_thread_limits(std::string_view text, NamedLimit* result, std::size_t& count);
+// "libfoo.so:128M": file names without folders. The same.
+[[nodiscard]] bool parse_module_limits(std::string_view text, NamedLimit* result, std::size_t& count);
 // "25%": 1 to 100.
 [[nodiscard]] bool parse_percent(std::string_view text, std::uint32_t& result);
 // "USR1", "SIGUSR1", "RTMIN+3": a signal whose handling a program may choose.

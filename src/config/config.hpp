@@ -40,6 +40,12 @@ struct Config {
   std::string_view tree;  // the file that an ancestor made
   SizeLimit size_limits[kSizeLimitsMost];
   std::size_t size_limit_count = 0;
+  NodeLimit node_limits[kNodeLimitsMost];
+  std::size_t node_limit_count = 0;
+  NamedLimit thread_limits[kNamedLimitsMost];
+  std::size_t thread_limit_count = 0;
+  NamedLimit module_limits[kNamedLimitsMost];
+  std::size_t module_limit_count = 0;
   AtLimit at_limit[kAccountKinds];
   std::uint64_t reserve_bytes = std::uint64_t{64} << 10;
   std::uint32_t reclaim_percent = 25;  // of the time of the thread that reclaims

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "budget/account.hpp"
+#include "budget/node_limits.hpp"
 #include "budget/size_limits.hpp"
 #include "bump/bump.hpp"
 #include "diag/message.hpp"
@@ -16,6 +17,7 @@
 #include "heap/routes.hpp"
 #include "heap/signal_arena.hpp"
 #include "node_heap/placement.hpp"
+#include "node_heap/tenants.hpp"
 #include "os/process.hpp"
 #include "profiling/sites.hpp"
 #include "profiling/stack.hpp"
@@ -23,6 +25,9 @@
 #include "spans/sampled.hpp"
 
 namespace nebula::heap {
+
+constinit thread_local const void* called_from = nullptr;
+
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
@@ -92,7 +97,10 @@ void tell_news() {
   any_news.store(false, kRelaxed);
   tell_news_of(process_account);
   tell_news_of(tree_account);
+  for (Account& account : node_limits::accounts()) tell_news_of(account);
+  for (unsigned i = 1; i <= thread_limits::count(); ++i) tell_news_of(thread_limits::account(static_cast<thread_limits::Id>(i)));
   for (Account& account : size_limits::accounts()) tell_news_of(account);
+  for (Account& account : module_limits::accounts()) tell_news_of(account);
 }
 
 // The same.
@@ -116,21 +124,41 @@ bool deallocate_span(void* pointer) {
   const HoldGate hold;
   NodeHeap& heap = NodeHeap::of(static_cast<UnitIndex>(unit_of(pointer)));
   if (!large::deallocate(heap.spans(), pointer) && !sampled::deallocate(heap.spans(), pointer)) return false;
-  if (NodeHeap::count() > 1 && heap.id() != placement::large_here()) heap.count_returned(1);
+  if (NodeHeap::places() > 1 && heap.place() != placement::large_here()) heap.count_returned(1);
   return true;
 }
 
-// From the heap that this thread should take from, or one that helps it out; 0 when none has any.
-Address allocate_from_spans(std::size_t bytes, std::size_t alignment, large::Contents contents) {
-  NodeHeap& heap = NodeHeap::at(placement::large_here());
-  if (const Address object = large::allocate(heap.spans(), bytes, alignment, contents)) return object;
-  for (unsigned i = 0; i < heap.helpers(); ++i) {
-    const Address object = large::allocate(heap.helper(i).spans(), bytes, alignment, contents);
-    if (object == 0) continue;
-    heap.count_fallback();
-    return object;
+// Whom what is allocated here and now is charged to.
+tenants::Tenant tenant_here() {
+  return {thread_heap::account_here(), module_limits::are_set() ? module_limits::of_code(called_from) : module_limits::kNone};
+}
+
+// The heap at a place that this thread should take from for this call; kNoHeap: system or budget refuses it one. No lock held.
+HeapId heap_here(HeapId place) { return tenants::exist() ? tenants::heap_for(tenant_here(), place) : place; }
+
+// From this heap, or one that helps it out; 0 when none has any. Under the gate.
+Address allocate_from_spans(HeapId from, std::size_t bytes, std::size_t alignment, large::Contents contents) {
+  NodeHeap& heap = NodeHeap::at(from);
+  Address object = large::allocate(heap.spans(), bytes, alignment, contents);
+  if (object != 0) return object;
+  heap.ask_helpers([&](NodeHeap& helper) {
+    object = large::allocate(helper.spans(), bytes, alignment, contents);
+    return object != 0;
+  });
+  return object;
+}
+
+// The same from where this call should take from; no lock held.
+Address allocate_span_here(std::size_t bytes, std::size_t alignment, large::Contents contents) {
+  const HeapId heap = heap_here(placement::large_here());
+  if (heap == kNoHeap) return 0;
+  for (;;) {
+    {
+      const HoldGate hold;
+      if (const Address object = allocate_from_spans(heap, bytes, alignment, contents)) return object;
+    }
+    if (refused_by == nullptr || refused_by->kind() != config::AccountKind::kNode || !tenants::widen(heap)) return 0;
   }
-  return 0;
 }
 
 [[gnu::noinline]] void tick(ThreadHeap& heap) {
@@ -192,7 +220,14 @@ void after_slow_path() {
 
 void* allocate_from_class(SizeClass c) {
   ThreadHeap* const heap = current_heap;
-  return thread_heap::is_none(heap) ? thread_heap::allocate_direct(c) : thread_heap::refill_and_pop(*heap, c);
+  if (thread_heap::is_none(heap)) return thread_heap::allocate_direct(c);
+  if (module_limits::are_set()) [[unlikely]] {
+    if (const tenants::Tenant tenant = tenant_here(); tenant.module != module_limits::kNone) {
+      const HeapId from = tenants::heap_for(tenant, placement::small_here());
+      return from == kNoHeap ? nullptr : thread_heap::allocate_from(*heap, from, c);
+    }
+  }
+  return thread_heap::refill_and_pop(*heap, c);
 }
 
 // The slow path around an attempt; `in_handler` serves a signal handler that interrupted it.
@@ -230,8 +265,9 @@ enum class OnRefusal { kNote, kIgnore };
   const SlowPath slow;
   void* object = nullptr;
   {
+    const HeapId heap = heap_here(placement::small_here());
     const HoldGate hold;
-    object = sampled::allocate(NodeHeap::at(placement::small_here()).spans(), c);
+    object = heap == kNoHeap ? nullptr : sampled::allocate(NodeHeap::at(heap).spans(), c);
     if (object != nullptr) sampled::begin(object, profiling::sites::note_allocation(stack, index_of(c), slot_size(c), size));
     else profiling::sites::count_lost();
   }
@@ -259,7 +295,7 @@ void* allocate_in_block(std::size_t size, std::size_t alignment) {
   {
     const SlowPath slow;
     ThreadHeap* const heap = current_heap;
-    if (!slow.entered() || thread_heap::is_none(heap)) return nullptr;
+    if (!slow.entered() || thread_heap::is_none(heap) || thread_heap::is_tenant(*heap)) return nullptr;
     if (alignment <= kGranule) object = bump::try_allocate(heap->bump, size);
     if (object == nullptr) [[unlikely]] {
       object = allocate_in_next_block(*heap, size, alignment);
@@ -317,10 +353,7 @@ void* allocate_large(std::size_t size, std::size_t alignment, large::Contents co
   Request request = {size, bytes};
   void* const object = serve(
       request,
-      [=] {
-        const HoldGate hold;
-        return reinterpret_cast<void*>(allocate_from_spans(bytes, alignment, contents));
-      },
+      [=] { return reinterpret_cast<void*>(allocate_span_here(bytes, alignment, contents)); },
       [=]() -> void* {
         void* const target = signal_arena::allocate(bytes, alignment);
         return target != nullptr && contents == large::Contents::kZero ? std::memset(target, 0, bytes) : target;
@@ -399,12 +432,14 @@ void* resize_large(void* pointer, std::size_t old_size, std::size_t size) {
   void* const result = serve(
       request,
       [&]() -> void* {
-        const HoldGate hold;
-        SpanHeap& spans = NodeHeap::of(head).spans();
-        if (large::resize_in_place(spans, head, size)) return pointer;
-        if (old_size >= kMoveByPageTable)
-          if (const Address moved = large::grow_by_moving_pages(spans, head, size)) return reinterpret_cast<void*>(moved);
-        const Address target = allocate_from_spans(size, 1, large::Contents::kAny);
+        {
+          const HoldGate hold;
+          SpanHeap& spans = NodeHeap::of(head).spans();
+          if (large::resize_in_place(spans, head, size)) return pointer;
+          if (old_size >= kMoveByPageTable)
+            if (const Address moved = large::grow_by_moving_pages(spans, head, size)) return reinterpret_cast<void*>(moved);
+        }
+        const Address target = allocate_span_here(size, 1, large::Contents::kAny);
         copies = target != 0;
         return reinterpret_cast<void*>(target);
       },
@@ -441,7 +476,22 @@ bool begin_profile(std::uint64_t period) {
   if (!slow.entered() || !is_started()) return false;
   {
     const HoldGate hold;
-    if (!NodeHeap::add_view_of_none() || !profiling::sites::begin(period)) return false;
+    const bool has_view = pages::has_view_of_none.load(kRelaxed) || NodeHeap::add_view_of_none();
+    if (!has_view || !profiling::sites::begin(period)) return false;
+  }
+  thread_heap::begin_watch();
+  return true;
+}
+
+bool begin_tenants() {
+  if (!tenants::begin()) return false;
+  if (!module_limits::are_set()) return true;
+  attend_thread();
+  const SlowPath slow;
+  if (!slow.entered()) return false;
+  {
+    const HoldGate hold;
+    if (!NodeHeap::add_view_of_none()) return false;
   }
   thread_heap::begin_watch();
   has_detours.store(true, kRelaxed);

@@ -22,6 +22,23 @@ namespace nebula::heap {
 void deallocate_slow(void* pointer, const char* call);
 [[nodiscard]] std::size_t usable_size_slow(const void* pointer);
 
+// Where the call that this thread is in came from. Set by the caller where modules have limits, and only there.
+[[gnu::visibility("hidden")]] extern constinit thread_local const void* called_from;
+class CalledFrom {
+ public:
+  explicit CalledFrom(const void* code) : before_(called_from) {
+    if (module_limits::are_set()) [[unlikely]] called_from = code;
+  }
+  ~CalledFrom() {  // a handler's calls lie within another's
+    if (module_limits::are_set()) [[unlikely]] called_from = before_;
+  }
+  CalledFrom(const CalledFrom&) = delete;
+  CalledFrom& operator=(const CalledFrom&) = delete;
+
+ private:
+  const void* before_;
+};
+
 // A slot of a pool, or null when the slow path has to find one.
 [[nodiscard]] [[gnu::always_inline]] inline void* try_allocate(std::size_t size) {
   return size <= kFineMax ? try_pop(current_heap, (size + kGranule - 1) / kGranule) : nullptr;
@@ -110,6 +127,8 @@ bool start();
 [[nodiscard]] bool begin_profile(std::uint64_t period);
 // Which way the classes come from now on. Once, before other threads exist.
 void set_routes(const config::Routes& routes, std::uint64_t bump_limit);
+// The accounts of threads and modules hold from now on. Once, when they and the places are set; false when there is no memory for it.
+[[nodiscard]] bool begin_tenants();
 // In the child of a fork: what another thread was doing here has ended.
 void reset_in_child();
 // From then on the heaps of threads that end are used again.

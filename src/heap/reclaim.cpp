@@ -1,5 +1,6 @@
 #include "heap/reclaim.hpp"
 
+#include "budget/heap_accounts.hpp"
 #include "bump/bump.hpp"
 #include "diag/message.hpp"
 #include "machine/memory_limit.hpp"
@@ -43,12 +44,24 @@ constinit std::uint64_t stalled_before_at = 0;
 
 Step after(Step step) { return static_cast<Step>(static_cast<int>(step) + 1); }
 
-template <class Visitor>
-void for_each_node_heap(Visitor visit) {
-  for (unsigned heap = 0; heap < NodeHeap::count(); ++heap) visit(NodeHeap::at(static_cast<HeapId>(heap)));
+// Whether what this heap gives back is credited to the account; null: to all of them.
+bool belongs_to(HeapId heap, const Account* account) {
+  if (account == nullptr) return true;
+  switch (account->kind()) {
+    case config::AccountKind::kNode: return heap_accounts::of(heap).node == account;
+    case config::AccountKind::kThread: return heap_accounts::of(heap).thread == account;
+    case config::AccountKind::kModule: return heap_accounts::of(heap).module == account;
+    default: return true;
+  }
 }
 
-std::size_t run(Step step, std::size_t enough) {
+template <class Visitor>
+void for_each_node_heap(const Account* account, Visitor visit) {
+  for (unsigned i = 0; i < NodeHeap::count(); ++i)
+    if (const auto heap = static_cast<HeapId>(i); belongs_to(heap, account)) visit(NodeHeap::at(heap));
+}
+
+std::size_t run(Step step, std::size_t enough, const Account* account) {
   if (step == Step::kOwnPools) {
     if (thread_heap::is_none(current_heap)) return 0;
     thread_heap::flush_all(*current_heap);
@@ -63,34 +76,40 @@ std::size_t run(Step step, std::size_t enough) {
   const HoldGate hold;
   switch (step) {
     case Step::kDepots:
-      for_each_node_heap([](NodeHeap& heap) { heap.drain_depots(NodeHeap::Depots::kAll); });
+      for_each_node_heap(account, [](NodeHeap& heap) { heap.drain_depots(NodeHeap::Depots::kAll); });
       return 0;
     case Step::kEmptySlabs:
-      for_each_node_heap([](NodeHeap& heap) { heap.release_empty_slabs(); });
+      for_each_node_heap(account, [](NodeHeap& heap) { heap.release_empty_slabs(); });
       return 0;
     case Step::kDirtyPages: {
       std::size_t purged = 0;
-      for_each_node_heap([&](NodeHeap& heap) {
+      for_each_node_heap(account, [&](NodeHeap& heap) {
         if (purged < enough) purged += heap.spans().purge(SpanHeap::Purge::kEverything, enough - purged);
       });
       return purged;
     }
     case Step::kAllDirtyPages: {
       std::size_t purged = NodeHeap::purge_slab_tails() + bump::purge_left_blocks(bump::Which::kAll);
-      for_each_node_heap([&](NodeHeap& heap) {
-        purged += heap.spans().purge(SpanHeap::Purge::kEverything, kAll) + large::purge_tails(heap.spans());
+      for_each_node_heap(account, [&](NodeHeap& heap) {
+        purged += heap.spans().purge(SpanHeap::Purge::kEverything, kAll);
       });
+      purged += large::purge_tails(
+          [](const void* whose, UnitIndex head) -> SpanHeap* {
+            NodeHeap& heap = NodeHeap::of(head);
+            return belongs_to(heap.id(), static_cast<const Account*>(whose)) ? &heap.spans() : nullptr;
+          },
+          account);
       return purged;
     }
     default: return 0;
   }
 }
 
-// `enough`: bytes after which giving back dirty pages may stop.
-std::size_t reclaim(Step step, std::size_t enough) {
+// `enough`: bytes after which giving back dirty pages may stop. For an account of some heaps, these alone are looked at.
+std::size_t reclaim(Step step, std::size_t enough, const Account* account = nullptr) {
   Counts& count = counts[static_cast<std::size_t>(step)];
   const std::uint64_t started = os::nanoseconds();
-  const std::size_t bytes = run(step, enough);
+  const std::size_t bytes = run(step, enough, account);
   count.runs.fetch_add(1, kRelaxed);
   count.bytes.fetch_add(bytes, kRelaxed);
   count.nanoseconds.fetch_add(os::nanoseconds() - started, kRelaxed);
@@ -135,7 +154,7 @@ void* reclaim_and_try(Step first, Request& request, Attempt attempt, void* conte
   Account* const refusing = refused_by;
   for (Step step = first; step != Step::kEnd; step = after(step)) {
     if (!can_help(step, refusing)) continue;
-    const std::size_t bytes = reclaim(step, enough_for(request, refusing));
+    const std::size_t bytes = reclaim(step, enough_for(request, refusing), refusing);
     (refusing != nullptr ? *refusing : process_account).count_reclaimed(bytes);
     refused_by = nullptr;
     if (void* const object = attempt(context)) return object;
@@ -250,7 +269,7 @@ void attend_idle_memory() {
   if (pressure_source != config::Pressure::kOff) answer_pressure();
   {
     const HoldGate hold;
-    for_each_node_heap([](NodeHeap& heap) {
+    for_each_node_heap(nullptr, [](NodeHeap& heap) {
       heap.drain_depots(NodeHeap::Depots::kIdle);
       heap.spans().purge(SpanHeap::Purge::kByAge, kAll);
     });

@@ -4,7 +4,10 @@
 #include <stdlib.h>
 
 #include "budget/account.hpp"
+#include "budget/module_limits.hpp"
+#include "budget/node_limits.hpp"
 #include "budget/size_limits.hpp"
+#include "budget/thread_limits.hpp"
 #include "budget/tree.hpp"
 #include "config/config.hpp"
 #include "diag/message.hpp"
@@ -101,6 +104,12 @@ void set_limits() {
   process_account.set_reserve(configuration.reserve_bytes);
   process_account.set_limits(hard != 0 ? hard : kNoLimit, soft != 0 ? soft : kNoLimit);
   size_limits::set({configuration.size_limits, configuration.size_limit_count}, at_limit(config::AccountKind::kSize));
+  node_limits::set({configuration.node_limits, configuration.node_limit_count}, at_limit(config::AccountKind::kNode));
+  thread_limits::set({configuration.thread_limits, configuration.thread_limit_count}, at_limit(config::AccountKind::kThread));
+  if (!module_limits::set({configuration.module_limits, configuration.module_limit_count}, at_limit(config::AccountKind::kModule))) {
+    say("NEBULA_BUDGET_MODULE needs glibc 2.35 or later, which tells where code belongs");
+    good = false;
+  }
   if (configuration.budget_tree.is_set() && of_tree != 0) good = join_tree(of_tree) && good;
   if (!good && configuration.abort_on_bad_limit) refuse_to_start();
   if (configuration.budget.percent != 0 || configuration.budget_soft.percent != 0) heap::set_limit_reader(read_limits_again);
@@ -167,6 +176,17 @@ void print_banner() {
   say(line.view());
 }
 
+// Which memory is kept apart, and for whom.
+void begin_places() {
+  placement::start(configuration.numa);
+  bool good = placement::begin_node_limits();
+  if (!heap::begin_tenants()) {
+    say("there is no memory to keep apart what threads and modules with limits allocate");
+    good = false;
+  }
+  if (!good && configuration.abort_on_bad_limit) refuse_to_start();
+}
+
 void begin_profile() {
   const std::uint64_t period = configuration.profile_period;
   if (period == 0) return;
@@ -200,7 +220,7 @@ void start(const char* const* environment) {
   if (as_text && configuration.stats_file.empty()) keep_standard_error();
   if (configuration.stats != 0 || wishes.interval_milliseconds != 0 || in_between || may_abort) report::expect(wishes);
   if (configuration.stats_on_crash) report::report_on_crash();
-  if (heap::start()) placement::start(configuration.numa);
+  if (heap::start()) begin_places();
   heap::set_routes(configuration.routes, configuration.bump_limit);
   heap::watch_thread_exits();
   begin_profile();

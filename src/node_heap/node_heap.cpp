@@ -7,16 +7,17 @@
 #include "budget/size_limits.hpp"
 #include "budget/usage.hpp"
 #include "diag/misuse.hpp"
+#include "node_heap/tenants.hpp"
 #include "spans/frontier.hpp"
 
 namespace nebula {
 
 constinit NodeHeap node_heap;
-constinit HeapId NodeHeap::view_of_none_ = 0;
 constinit unsigned NodeHeap::shard_mask_ = kShards - 1;
 constinit SpanHeap NodeHeap::first_spans_;
 constinit std::atomic<unsigned> NodeHeap::last_shard_{0};
 constinit std::atomic<unsigned> NodeHeap::heaps_{1};
+constinit std::atomic<unsigned> NodeHeap::places_{1};
 
 namespace {
 
@@ -73,76 +74,28 @@ bool NodeHeap::is_guarded(UnitIndex unit, SizeClass c, Home home) {
 
 HeapId NodeHeap::heap_of_slab(UnitIndex unit, SizeClass c) { return heap_of(home_of(unit, c)).id_; }
 
-bool NodeHeap::make(unsigned count) {
-  constexpr std::size_t kBytes = sizeof(NodeHeap) + sizeof(SpanHeap);
-  if (count <= 1 || NodeHeap::count() != 1) return false;
-  const std::size_t units = heap_map.mapped_units.load(std::memory_order_relaxed);
-  const std::size_t bytes = (count - 1) * round_up(kBytes, kPageSize) + count * round_up(units, kPageSize);
-  if (!pages::commit_metadata(bytes)) return false;
-  for (unsigned i = 1; i < count; ++i) {
-    const auto id = static_cast<HeapId>(i);
-    if (!pages::map_piece(pages::Area::kNodeHeaps, id * kNodeHeapBytes, round_up(kBytes, kPageSize))) {
-      pages::uncommit_metadata(bytes);
-      return false;
-    }
-    NodeHeap& heap = at(id);  // as the kernel gives it: all its locks are of rank 0
-    heap.id_ = id;
-    SpanHeap::begin_at(&heap + 1, id);
-  }
-  // Nothing of the first heap changes meanwhile: no slab comes or goes, and the frontier stands still.
-  lock_all();
-  const bool has_views = pages::begin_views(count, units);
-  if (has_views) {
-    for (UnitIndex unit = 0; unit < units; ++unit) {
-      const unsigned use = unit_use(unit).load(std::memory_order_relaxed);
-      if (is_size_class(use)) node_heap.set_class(unit, 1, size_class(use));
-    }
-  }
-  unlock_all();
-  if (!has_views) {
-    pages::uncommit_metadata(bytes);
-    return false;
-  }
-  heaps_.store(count, std::memory_order_relaxed);
-  return true;
-}
-
-bool NodeHeap::add_view_of_none() {
-  const unsigned before = pages::views.load(std::memory_order_relaxed);
-  const unsigned more = before == 0 ? 2 : 1;  // the first is that of the one heap there is
-  const std::size_t units = heap_map.mapped_units.load(std::memory_order_relaxed);
-  const std::size_t bytes = more * round_up(units, kPageSize);
-  if (!pages::commit_metadata(bytes)) return false;
-  lock_all();  // no slab comes or goes meanwhile
-  const bool is_made = before == 0 ? pages::begin_views(more, units) : pages::add_view(units);
-  for (UnitIndex unit = 0; is_made && unit < units; ++unit) {
-    const unsigned use = unit_use(unit).load(std::memory_order_relaxed);
-    if (is_size_class(use)) of(unit).set_class(unit, 1, size_class(use));
-  }
-  unlock_all();
-  if (is_made) view_of_none_ = static_cast<HeapId>(before + more - 1);
-  else pages::uncommit_metadata(bytes);
-  return is_made;
+void NodeHeap::set_in_views(std::size_t unit, std::uint8_t in_own, std::uint8_t in_others) const {
+  // Relaxed, like the class map: set before a pointer into the unit is handed out.
+  const unsigned whole = pages::whole_views.load(std::memory_order_relaxed);
+  for (unsigned heap = 0; heap < whole; ++heap)
+    view_of(static_cast<HeapId>(heap))[unit].store(heap == id_ ? in_own : in_others, std::memory_order_relaxed);
+  if (is_tenants()) view_of(id_)[unit].store(in_own, std::memory_order_relaxed);
+  if (pages::has_view_of_none.load(std::memory_order_relaxed)) view_of(kHeapOfNone)[unit].store(in_others, std::memory_order_relaxed);
 }
 
 void NodeHeap::set_class(UnitIndex first, std::size_t units, SizeClass c) const {
   const auto own = static_cast<std::uint8_t>(index_of(c));
-  const unsigned views = pages::views.load(std::memory_order_relaxed);
   for (std::size_t unit = first; unit < first + units; ++unit) {
-    // Relaxed, like the class map: set before a pointer into the unit is handed out.
-    for (unsigned heap = 0; heap < views; ++heap)
-      view_of(static_cast<HeapId>(heap))[unit].store(heap == id_ ? own : static_cast<std::uint8_t>(kAway + own),
-                                                     std::memory_order_relaxed);
+    set_in_views(unit, own, static_cast<std::uint8_t>(kAway + own));
     unit_use(unit).store(own, std::memory_order_relaxed);
   }
 }
 
-void NodeHeap::set_nothing(UnitIndex first, std::size_t units) {
-  const unsigned views = pages::views.load(std::memory_order_relaxed);
+void NodeHeap::set_nothing(UnitIndex first, std::size_t units) const {
+  constexpr auto kNothing = static_cast<std::uint8_t>(UnitUse::kNothing);
   for (std::size_t unit = first; unit < first + units; ++unit) {
-    unit_use(unit).store(static_cast<std::uint8_t>(UnitUse::kNothing), std::memory_order_relaxed);
-    for (unsigned heap = 0; heap < views; ++heap)
-      view_of(static_cast<HeapId>(heap))[unit].store(static_cast<std::uint8_t>(UnitUse::kNothing), std::memory_order_relaxed);
+    unit_use(unit).store(kNothing, std::memory_order_relaxed);
+    set_in_views(unit, kNothing, kNothing);
   }
 }
 
@@ -153,25 +106,47 @@ void NodeHeap::set_helpers(const HeapId* helpers, unsigned count) {
 
 void NodeHeap::open(Shard shard) {
   const auto last = static_cast<unsigned>(shard);
-  for (unsigned heap = 0; heap < count(); ++heap)
-    for (unsigned s = shards(); s <= last; ++s)
+  const unsigned first = last_shard_.load(std::memory_order_relaxed) + 1;
+  for (unsigned place = 0; place < places(); ++place)
+    for (unsigned s = first; s <= last; ++s)
       for (unsigned i = kClassFirst; i < kClassEnd; ++i)
-        at(static_cast<HeapId>(heap)).classes_[s][i].lock.lock_with_all_others();
-  if (last >= shards()) last_shard_.store(last, std::memory_order_relaxed);
+        at(static_cast<HeapId>(place)).classes_[s][i].lock.lock_with_all_others();
+  if (last >= first) last_shard_.store(last, std::memory_order_relaxed);
 }
 
 unsigned NodeHeap::refill(SizeClass c, void** end, unsigned wanted, unsigned room, Source source, Shard shard) {
   if (const unsigned got = refill_from_own(c, end, wanted, room, source, shard)) return got;
-  for (unsigned i = 0; i < helpers(); ++i) {
-    const unsigned got = helper(i).refill_from_own(c, end, wanted, room, source, shard);
-    if (got == 0) continue;
-    count_fallback();
-    return got;
-  }
-  return 0;
+  unsigned got = 0;
+  ask_helpers([&](NodeHeap& helper) {
+    got = helper.refill_from_own(c, end, wanted, room, source, shard);
+    return got != 0;
+  });
+  return got;
 }
 
-unsigned NodeHeap::refill_from_own(SizeClass c, void** end, unsigned wanted, unsigned room, Source source, Shard shard) {
+bool NodeHeap::next_helper(unsigned& i, NodeHeap*& result) const {
+  const NodeHeap& here = at(place_);
+  for (; i < here.helpers_count_; ++i) {
+    const HeapId place = here.helpers_[i];
+    const HeapId helper = is_tenants() ? tenants::helper_of(id_, place) : place;
+    if (helper == kNoHeap) continue;
+    ++i;
+    result = &at(helper);
+    return true;
+  }
+  return false;
+}
+
+// For the account: it was met, and somebody else helps out.
+void NodeHeap::count_fallback(Account* refusing) {
+  fallbacks_.fetch_add(1, std::memory_order_relaxed);
+  if (refusing == nullptr || refusing->kind() != config::AccountKind::kNode) return;
+  refusing->count_hit();
+  refusing->note_hard_limit();
+}
+
+unsigned NodeHeap::refill_from_own(SizeClass c, void** end, unsigned wanted, unsigned room, Source source, Shard threads_shard) {
+  const Shard shard = own(threads_shard);
   if (source == Source::kDepotFirst)
     if (const unsigned got = take_from_depot(c, end, wanted, room, shard)) return got;
   unsigned got = 0;
@@ -336,7 +311,7 @@ void NodeHeap::flush(SizeClass c, void* const* slots, unsigned count, Source sou
     // A batch waits where its first slot is at home: what one thread hands to another comes back to it.
     while (count >= batch) {
       const Home home = home_of(static_cast<UnitIndex>(unit_of(*slots)), c);
-      if (!heap_of(home).depot(shard_of(home), c).deposit(c, slots)) break;
+      if (heap_of(home).has_depots_ == HasDepots::kNo || !heap_of(home).depot(shard_of(home), c).deposit(c, slots)) break;
       slots += batch;
       count -= batch;
     }
@@ -505,8 +480,10 @@ std::size_t NodeHeap::purge_tail_of(UnitIndex unit, SizeClass c) {
 
 std::uint64_t NodeHeap::slots_in_depots(SizeClass c) {
   std::uint64_t sum = 0;
-  for (unsigned heap = 0; heap < count(); ++heap)
-    for (unsigned s = 0; s < shards(); ++s) sum += at(static_cast<HeapId>(heap)).depots_[s][index_of(c)].slots(c);
+  for (unsigned heap = 0; heap < count(); ++heap) {
+    const NodeHeap& from = at(static_cast<HeapId>(heap));
+    for (unsigned s = 0; s < from.shards(); ++s) sum += from.depots_[s][index_of(c)].slots(c);
+  }
   return sum;
 }
 
@@ -559,87 +536,4 @@ NodeHeap::Traffic NodeHeap::traffic() const {
 }
 
 // The locks of all classes, numbered through shards and heaps.
-Lock& NodeHeap::class_lock(unsigned n) {
-  constexpr unsigned kClasses = kClassEnd - kClassFirst;
-  const unsigned shard = n / kClasses % shards();
-  return at(static_cast<HeapId>(n / kClasses / shards())).classes_[shard][kClassFirst + n % kClasses].lock;
-}
-
-unsigned NodeHeap::class_locks() { return count() * shards() * (kClassEnd - kClassFirst); }
-
-void NodeHeap::lock_all() NEBULA_UNCHECKED {
-  for (unsigned n = 0; n < class_locks(); ++n) class_lock(n).lock();
-  for (unsigned heap = 0; heap < count(); ++heap) at(static_cast<HeapId>(heap)).spans().lock_quiet();
-}
-
-bool NodeHeap::try_lock_all_for(unsigned milliseconds) NEBULA_UNCHECKED {
-  unsigned classes = 0;
-  unsigned spans = 0;
-  while (classes < class_locks() && class_lock(classes).try_lock_for(milliseconds)) ++classes;
-  if (classes == class_locks())
-    while (spans < count() && at(static_cast<HeapId>(spans)).spans().lock().try_lock_for(milliseconds)) ++spans;
-  if (spans == count()) return true;
-  while (spans > 0) at(static_cast<HeapId>(--spans)).spans().lock().unlock();
-  while (classes > 0) class_lock(--classes).unlock();
-  return false;
-}
-
-void NodeHeap::unlock_all() NEBULA_UNCHECKED {
-  for (unsigned heap = count(); heap-- > 0;) at(static_cast<HeapId>(heap)).spans().lock().unlock();
-  for (unsigned n = class_locks(); n-- > 0;) class_lock(n).unlock();
-}
-
-void NodeHeap::reset_in_child() {
-  Depot::reset_in_child();
-  for (unsigned heap = 0; heap < count(); ++heap) at(static_cast<HeapId>(heap)).reset_own_in_child();
-  frontier.reset_in_child();
-}
-
-void NodeHeap::reset_own_in_child() NEBULA_UNCHECKED {
-  Halfway halfway = {};
-  for (unsigned s = 0; s < shards(); ++s) {
-    for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
-      Lock& lock = classes_[s][i].lock;
-      if (lock.is_mine()) continue;
-      halfway[s][i] = lock.is_held();
-      lock.reset_in_child();
-    }
-  }
-  rebuild(halfway);
-  spans().reset_in_child();
-}
-
-// What a thread that is gone was changing is made anew, from what no half-done change can have spoilt: the class map and the
-// bitmaps. A slot that it was taking or putting back may be lost.
-void NodeHeap::rebuild(const Halfway& halfway) NEBULA_UNCHECKED {
-  for (unsigned s = 0; s < shards(); ++s) {
-    for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
-      if (!halfway[s][i]) continue;
-      Class& of = classes_[s][i];
-      for (UnitIndex& list : of.lists) list = kNoUnit;
-      of.empty_slabs = 0;
-      of.facts.slabs = of.facts.slots_outside = 0;
-    }
-  }
-  const std::uint64_t end = heap_map.mapped_units.load(std::memory_order_relaxed);
-  for (UnitIndex unit = 0; unit < end; ++unit) {
-    const unsigned i = unit_use(unit).load(std::memory_order_relaxed);
-    if (!is_size_class(i) || !spans().is_own(region_of(unit))) continue;
-    const SizeClass c = size_class(i);
-    const UnitIndex first = slab::first_unit(unit, c);
-    if (first != unit) {  // the rest of a slab, which was on its way to the spans when its first unit is no more
-      if (!is_of_class(first, c)) set_nothing(unit, 1);
-      continue;
-    }
-    slab::at(unit).tail_is_busy = false;
-    const auto s = static_cast<unsigned>(shard_of(home_of(unit, c)));
-    if (!halfway[s][i]) continue;
-    set_class(unit, units_per_slab(c), c);
-    slab::recount(unit);
-    ++classes_[s][i].facts.slabs;
-    classes_[s][i].facts.slots_outside += slab::at(unit).outside();
-    link(classes_[s][i], unit);
-  }
-}
-
 }  // namespace nebula

@@ -27,16 +27,25 @@ class NodeHeap {
 
   // The heap with this number, which exists.
   [[nodiscard]] static NodeHeap& at(HeapId id);
-  [[nodiscard]] static unsigned count() { return heaps_.load(std::memory_order_relaxed); }
+  // acquire: a tenant's heap is made while others run, and seen whole by who counts it.
+  [[nodiscard]] static unsigned count() { return heaps_.load(std::memory_order_acquire); }
+  // How many of them are places, the first ones.
+  [[nodiscard]] static unsigned places() { return places_.load(std::memory_order_relaxed); }
   // The heap of a unit below what is mapped.
   [[nodiscard]] static NodeHeap& of(UnitIndex unit) { return at(region_at(region_of(unit)).heap); }
-  // Makes as many heaps as there are not yet, with a view for each. Once, before other threads run. False: system or budget
+  // Makes as many places as there are not yet, with a view for each. Once, before other threads run. False: system or budget
   // refuses, and there is the first alone.
   [[nodiscard]] static bool make(unsigned count);
+  // One more heap at a place, after make(). Under tenants' lock, none of a higher rank held. kNoHeap: system or budget refuses, or there
+  // are as many as there can be.
+  enum class HasDepots : std::uint8_t { kYes, kNo };  // where slots are taken one by one, batches would only wait
+  [[nodiscard]] static HeapId add_tenant(HeapId place, HasDepots has_depots);
+  [[nodiscard]] static bool has_room_for_tenants() { return count() < kNodeHeapsMost; }
   // For a profile: one more view, in which every slab is another heap's. Once, no lock held. False: system or budget refuses.
   [[nodiscard]] static bool add_view_of_none();
-  [[nodiscard]] static HeapId view_of_none() { return view_of_none_; }
   [[nodiscard]] HeapId id() const { return id_; }
+  [[nodiscard]] HeapId place() const { return place_; }
+  [[nodiscard]] bool is_tenants() const { return place_ != id_; }
 
   enum class Shard : std::uint8_t {};
   static constexpr unsigned kShards = 8;
@@ -83,9 +92,22 @@ class NodeHeap {
   };
   [[nodiscard]] Traffic traffic() const;
   void count_returned(unsigned slots) { returned_.fetch_add(slots, std::memory_order_relaxed); }
-  void count_fallback() { fallbacks_.fetch_add(1, std::memory_order_relaxed); }
+  // Calls ask(helper) for each that may help this heap out, nearest first, until one answers true; counts that. False: none.
+  template <class Ask>
+  bool ask_helpers(Ask ask) {
+    Account* const refusing = refused_by;
+    NodeHeap* helper = nullptr;
+    for (unsigned i = 0; next_helper(i, helper);) {
+      refused_by = nullptr;
+      if (!ask(*helper)) continue;
+      count_fallback(refusing);
+      return true;
+    }
+    if (refusing != nullptr) refused_by = refusing;
+    return false;
+  }
   void count_arrival() { arrivals_.fetch_add(1, std::memory_order_relaxed); }
-  // The helpers, nearest first.
+  // The helpers, nearest first. Those of a tenant's heap are his at other places, as far as he has any.
   [[nodiscard]] unsigned helpers() const { return helpers_count_; }
   [[nodiscard]] NodeHeap& helper(unsigned i) const { return at(helpers_[i]); }
 
@@ -136,6 +158,8 @@ class NodeHeap {
   }
   [[nodiscard]] static NodeHeap& heap_of(Home home) { return at(static_cast<HeapId>(static_cast<unsigned>(home) / kShards)); }
   [[nodiscard]] static Shard shard_of(Home home) { return static_cast<Shard>(static_cast<unsigned>(home) % kShards); }
+  [[nodiscard]] bool next_helper(unsigned& i, NodeHeap*& result) const;
+  void count_fallback(Account* refusing);
   [[nodiscard]] static Class& class_at(Home home, SizeClass c) { return heap_of(home).class_of(shard_of(home), c); }
   [[nodiscard]] static Home home_of(UnitIndex unit, SizeClass c);
   [[nodiscard]] static bool is_guarded(UnitIndex unit, SizeClass c, Home home);
@@ -154,7 +178,9 @@ class NodeHeap {
 
   [[nodiscard]] Class& class_of(Shard shard, SizeClass c) { return classes_[static_cast<unsigned>(shard)][index_of(c)]; }
   [[nodiscard]] Depot& depot(Shard shard, SizeClass c) { return depots_[static_cast<unsigned>(shard)][index_of(c)]; }
-  [[nodiscard]] static unsigned shards() { return last_shard_.load(std::memory_order_relaxed) + 1; }
+  // Those in use. A tenant's heap has one: few threads take from it, or one alone.
+  [[nodiscard]] unsigned shards() const { return is_tenants() ? 1 : last_shard_.load(std::memory_order_relaxed) + 1; }
+  [[nodiscard]] Shard own(Shard shard) const { return is_tenants() ? Shard{0} : shard; }
 
   [[nodiscard]] unsigned take_from_depot(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard);
   [[nodiscard]] unsigned take_from_any_slab(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard);
@@ -173,23 +199,29 @@ class NodeHeap {
   void rebuild(const Halfway& halfway);
   static std::size_t purge_tail_of(UnitIndex unit, SizeClass c);
 
-  [[nodiscard]] static Lock& class_lock(unsigned n);
-  [[nodiscard]] static unsigned class_locks();
+  template <class Begin>
+  [[nodiscard]] static bool begin_views(Begin begin);
+  // Visits the locks of all classes in rank order until `visit` says no; how many it visited, that one left out.
+  template <class Visitor>
+  static unsigned for_each_class_lock(Visitor visit);
 
   // What a unit is used for, in the class map and in every view.
   void set_class(UnitIndex first, std::size_t units, SizeClass c) const;
-  static void set_nothing(UnitIndex first, std::size_t units);
+  void set_nothing(UnitIndex first, std::size_t units) const;
+  void set_in_views(std::size_t unit, std::uint8_t in_own, std::uint8_t in_others) const;
   [[nodiscard]] unsigned refill_from_own(SizeClass c, void** end, unsigned wanted, unsigned room, Source source, Shard shard);
 
-  static constinit HeapId view_of_none_;
   static constinit unsigned shard_mask_;
   // Relaxed: read by those who hold the registry, or as a hint.
   static constinit std::atomic<unsigned> last_shard_;  // that was ever used
   static constinit std::atomic<unsigned> heaps_;
+  static constinit std::atomic<unsigned> places_;
 
   HeapId id_ = kFirstHeap;
+  HeapId place_ = kFirstHeap;
+  HasDepots has_depots_ = HasDepots::kYes;
   std::uint8_t helpers_count_ = 0;
-  HeapId helpers_[kNodeHeapsMost] = {};
+  HeapId helpers_[kPlacesMost] = {};
   std::atomic<std::uint64_t> returned_{0};  // all relaxed: totals for the report
   std::atomic<std::uint64_t> fallbacks_{0};
   std::atomic<std::uint64_t> arrivals_{0};

@@ -2,6 +2,8 @@
 
 #include <span>
 
+#include "budget/heap_accounts.hpp"
+#include "budget/node_limits.hpp"
 #include "diag/message.hpp"
 #include "node_heap/node_heap.hpp"
 #include "topology/topology.hpp"
@@ -14,7 +16,7 @@ constinit std::atomic<HeapId> large_from{kFirstHeap};
 namespace {
 
 constexpr const char* kFolder = "/sys/devices/system/node";
-constexpr unsigned kNodesMost = kNodeHeapsMost - 2;  // two more rules may need a heap
+constexpr unsigned kNodesMost = kPlacesMost - 2;  // two more rules may need a heap
 constexpr std::uint8_t kUnknown = 0;
 
 struct Purpose {
@@ -25,7 +27,7 @@ struct Purpose {
 // Written at the start, by one thread; read by all.
 constinit Facts state = {};
 constinit unsigned purposes_count = 0;
-constinit Purpose purposes[kNodeHeapsMost];
+constinit Purpose purposes[kPlacesMost];
 // A heap's number and one, or kUnknown.
 constinit std::uint8_t heap_of_node[NodeSet::kEnd] = {};
 constinit std::uint8_t heap_of_processor[Topology::kProcessorsMost] = {};
@@ -91,8 +93,8 @@ void find_heaps_of_places() {
 // binds is not helped.
 void find_helpers(HeapId heap) {
   if (purposes[heap].rule.mode == NumaRule::Mode::kBind) return;
-  HeapId helpers[kNodeHeapsMost];
-  bool is_listed[kNodeHeapsMost] = {};
+  HeapId helpers[kPlacesMost];
+  bool is_listed[kPlacesMost] = {};
   unsigned count = 0;
   const auto add = [&](unsigned other) {
     if (other == heap || is_listed[other] || purposes[other].rule.mode == NumaRule::Mode::kBind) return;
@@ -180,6 +182,46 @@ void start(const NumaRules& rules) {
   state.state = State::kInForce;
   small_from.store(small_heap, std::memory_order_relaxed);
   large_from.store(large_heap, std::memory_order_relaxed);
+}
+
+namespace {
+
+// The node that all memory of a place comes from; NodeSet::kEnd where it is several.
+unsigned only_node_of(HeapId place) {
+  const Purpose& purpose = purposes[place];
+  if (place >= purposes_count) return state.nodes.count() == 1 ? state.nodes.next(0) : state.nodes.is_empty() ? 0 : NodeSet::kEnd;
+  if (purpose.node != NodeSet::kEnd) return purpose.node;
+  return purpose.rule.nodes.count() == 1 ? purpose.rule.nodes.next(0) : NodeSet::kEnd;
+}
+
+void say_of_node_limit(const Account& account, const char* why) {
+  TextOf<512> line;
+  (line << "NEBULA_BUDGET_NODE: the limit of node ").plain(node_limits::node_of(account)) << why;
+  say(line.view());
+}
+
+}  // namespace
+
+bool begin_node_limits() {
+  bool good = true;
+  for (const Account& account : node_limits::accounts()) {
+    const unsigned node = node_limits::node_of(account);
+    bool is_counted = true;
+    for (unsigned place = 0; place < NodeHeap::places(); ++place)
+      is_counted = is_counted && only_node_of(static_cast<HeapId>(place)) != NodeSet::kEnd;
+    const bool is_there = state.nodes.is_empty() ? node == 0 : state.nodes.has(node);
+    if (!is_counted) say_of_node_limit(account, " needs memory that comes from one node at a time: NEBULA_NUMA=local, preferred:NODE or bind:NODE, and no policy of the program's own");
+    else if (!is_there) say_of_node_limit(account, " cannot hold: memory does not come from there");
+    good = good && is_counted && is_there;
+  }
+  if (!good) return false;
+  for (unsigned place = 0; place < NodeHeap::places(); ++place) {
+    Account* const account = node_limits::of(only_node_of(static_cast<HeapId>(place)));
+    // The first place has all that was committed until now; metadata is on no node in particular.
+    const std::size_t so_far = place == kFirstHeap ? process_account.committed() - pages::metadata_bytes() : 0;
+    if (account != nullptr) heap_accounts::set(static_cast<HeapId>(place), {account, nullptr, nullptr}, so_far);
+  }
+  return true;
 }
 
 bool start_with(unsigned heaps, HeapId (*here)()) {

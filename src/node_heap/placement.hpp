@@ -21,7 +21,7 @@ void start(const NumaRules& rules);
 [[nodiscard]] bool start_with(unsigned heaps, HeapId (*here)());
 
 // What is taken in place of a heap's number where it is that of the thread's node.
-inline constexpr HeapId kByNode = 0xff;
+inline constexpr HeapId kByNode = kNoHeap;
 extern constinit std::atomic<HeapId> small_from;  // all relaxed: set at the start
 extern constinit std::atomic<HeapId> large_from;
 [[nodiscard]] HeapId heap_of_this_node();
@@ -35,6 +35,9 @@ extern constinit std::atomic<HeapId> large_from;
   const HeapId from = large_from.load(std::memory_order_relaxed);
   return from == kByNode ? heap_of_this_node() : from;
 }
+
+// Once, after start(): the nodes' limits hold for the heaps there are. Says what cannot be done as asked; false then.
+[[nodiscard]] bool begin_node_limits();
 
 // For the report.
 enum class State : std::uint8_t {

@@ -75,6 +75,8 @@ int process_id() { return static_cast<int>(system_call(SYS_getpid)); }
 
 void name_thread(const char* name) { system_call(SYS_prctl, PR_SET_NAME, as_long(name)); }
 
+void thread_name(char* name) { system_call(SYS_prctl, PR_GET_NAME, as_long(name)); }
+
 void send_to_this_thread(int signal) { system_call(SYS_tgkill, process_id(), thread_id(), signal); }
 
 int thread_id() { return static_cast<int>(system_call(SYS_gettid)); }

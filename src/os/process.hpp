@@ -36,6 +36,8 @@ void watch_residence();
 
 [[nodiscard]] int process_id();
 [[nodiscard]] int thread_id();
+// The calling thread's name; 16 bytes, a null among them.
+void thread_name(char* name);
 // That this thread may run on; 0 when the kernel does not say.
 [[nodiscard]] unsigned usable_processors();
 void name_thread(const char* name);  // at most 15 bytes of it

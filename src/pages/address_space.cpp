@@ -13,6 +13,8 @@ constinit RecordMap record_map;
 namespace pages {
 
 constinit std::atomic<unsigned> views{0};
+constinit std::atomic<unsigned> whole_views{0};
+constinit std::atomic<bool> has_view_of_none{false};
 
 namespace {
 
@@ -73,7 +75,7 @@ void lay_out(Address metadata_base, RegionIndex regions) {
   place(Area::kNodeHeaps, kNodeHeapsMost * kNodeHeapBytes, kNodeHeapBytes);
   const Address views_start = at;
   const std::size_t view_bytes = round_up(std::size_t{regions} * kUnitsPerRegion, kRegionSize);
-  at += kNodeHeapsMost * view_bytes;
+  at += (kNodeHeapsMost + 1) * view_bytes;
   const Address base = round_up(at + kClassMapBytes, kBaseAlignment);
   state_of(Area::kClassMap) = {base - kClassMapBytes, regions * kUnitsPerRegion, 0, 16 * kPageSize, 0};
   record_map = {state_of(Area::kRegionRecords).start, state_of(Area::kUnitRecords).start,
@@ -85,7 +87,9 @@ void lay_out(Address metadata_base, RegionIndex regions) {
 }
 
 bool map_view(HeapId heap, std::size_t units) {
-  state_of(view_area(heap)) = {reinterpret_cast<Address>(view_of(heap)), record_map.view_bytes, 0, 16 * kPageSize, 0};
+  AreaState& area = state_of(view_area(heap));
+  // A fork may have left it mapped and its heap unmade.
+  if (area.start == 0) area = {reinterpret_cast<Address>(view_of(heap)), record_map.view_bytes, 0, 16 * kPageSize, 0};
   return map_metadata(view_area(heap), units);
 }
 
@@ -109,7 +113,14 @@ bool claim() {
 bool begin_views(unsigned count, std::size_t units) {
   for (unsigned i = 0; i < count; ++i)
     if (!map_view(static_cast<HeapId>(i), units)) return false;
+  whole_views.store(count, std::memory_order_relaxed);
   views.store(count, std::memory_order_relaxed);
+  return true;
+}
+
+bool begin_view_of_none(std::size_t units) {
+  if (!map_view(kHeapOfNone, units)) return false;
+  has_view_of_none.store(true, std::memory_order_relaxed);
   return true;
 }
 
@@ -118,6 +129,13 @@ bool add_view(std::size_t units) {
   if (count == kNodeHeapsMost || !map_view(static_cast<HeapId>(count), units)) return false;
   views.store(count + 1, std::memory_order_relaxed);
   return true;
+}
+
+bool map_views(std::size_t units) {
+  const unsigned count = views.load(std::memory_order_relaxed);
+  for (unsigned heap = 0; heap < count; ++heap)
+    if (!map_metadata(view_area(static_cast<HeapId>(heap)), units)) return false;
+  return !has_view_of_none.load(std::memory_order_relaxed) || map_metadata(view_area(kHeapOfNone), units);
 }
 
 std::size_t capacity_of(Area area) { return state_of(area).capacity; }

@@ -11,7 +11,8 @@
 //
 // Where there are several node heaps, their own data and a view for each lie between the signal arena and the class map. A
 // view is a class map that tells the slots of its heap's slabs from those of other heaps; only slabs are in it: what it
-// calls nothing, the class map knows.
+// calls nothing, the class map knows. A tenant's has its own slabs alone, so that a slab costs no more for there being a
+// thousand tenants.
 #pragma once
 
 #include <atomic>
@@ -60,11 +61,6 @@ inline constexpr std::size_t kThreadHeapBytes = 512 * kKiB;  // of address; a fr
 inline constexpr std::size_t kNodeHeapBytes = 512 * kKiB;    // likewise
 static_assert(kUnitsPerRegion * kUnitRecordBytes % kPageSize == 0);
 
-// Which node heap: 0 is the one that there always is.
-using HeapId = std::uint8_t;
-inline constexpr unsigned kNodeHeapsMost = 64;
-inline constexpr HeapId kFirstHeap = 0;
-
 // The class map's byte of a unit. Relaxed: a unit's use is set before any pointer into it is handed out, and whoever
 // frees that pointer got it from a thread that knew. A stale answer is possible only for pointers that are no objects.
 [[nodiscard]] inline std::atomic<std::uint8_t>& unit_use(std::uint64_t unit) {
@@ -76,6 +72,8 @@ inline constexpr unsigned kAway = 104;
 [[nodiscard]] inline std::atomic<std::uint8_t>* view_of(HeapId heap) {
   return reinterpret_cast<std::atomic<std::uint8_t>*>(record_map.views + heap * record_map.view_bytes);
 }
+// In place of a heap: the view in which every slab is another's.
+inline constexpr HeapId kHeapOfNone = kNodeHeapsMost;
 [[nodiscard]] inline std::atomic<std::uint8_t>* class_map() {
   return reinterpret_cast<std::atomic<std::uint8_t>*>(heap_map.base - kClassMapBytes);
 }
@@ -91,7 +89,7 @@ inline constexpr unsigned kAway = 104;
 
 namespace pages {
 
-enum class Area : std::uint8_t {
+enum class Area : std::uint16_t {
   kRegionRecords,
   kUnitRecords,
   kBatchRecords,
@@ -101,13 +99,16 @@ enum class Area : std::uint8_t {
   kProfile,
   kNodeHeaps,
   kClassMap,
-  kViews,  // the first of as many as there can be heaps
-  kEnd = kViews + kNodeHeapsMost,
+  kViews,  // the first of as many as there can be heaps, and that of none
+  kEnd = kViews + kNodeHeapsMost + 1,
 };
 [[nodiscard]] constexpr Area view_area(HeapId heap) { return static_cast<Area>(static_cast<unsigned>(Area::kViews) + heap); }
 
-// How many heaps have a view; 0 while there is one heap. Relaxed: set before another heap has anything.
+// How many heaps have a view: the first of these are places, whose views are whole. 0 while there is one heap that nothing is
+// told from. Relaxed: set before another heap has anything.
 extern constinit std::atomic<unsigned> views;
+extern constinit std::atomic<unsigned> whole_views;
+extern constinit std::atomic<bool> has_view_of_none;
 
 // Picks the range; until it has succeeded nothing else here may be called. Called by one thread at a time.
 [[nodiscard]] bool claim();
@@ -115,11 +116,15 @@ extern constinit std::atomic<unsigned> views;
 [[nodiscard]] std::size_t capacity_of(Area area);
 [[nodiscard]] RegionIndex region_capacity();
 
-// Gives the first `count` heaps a view of that many units, all nothing. Once, while no heap but the first is in use and
-// nothing grows. False: none has one.
+// Gives the first `count` heaps a whole view of that many units, all nothing. Once, while no heap but the first is in use
+// and nothing grows. False: none has one.
 [[nodiscard]] bool begin_views(unsigned count, std::size_t units);
-// One more, of a heap that there is not. False: refused, or there are as many as there can be.
+// That of none. The same.
+[[nodiscard]] bool begin_view_of_none(std::size_t units);
+// One more, of the next tenant. By the holder of the frontier. False: refused, or there are as many as there can be.
 [[nodiscard]] bool add_view(std::size_t units);
+// Makes every view answer for that many units. By the holder of the frontier.
+[[nodiscard]] bool map_views(std::size_t units);
 
 // Makes the first `bytes` of an area addressable. Commits nothing.
 [[nodiscard]] bool map_metadata(Area area, std::size_t bytes);

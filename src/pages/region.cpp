@@ -3,7 +3,7 @@
 #include <bit>
 #include <cstring>
 
-#include "budget/account.hpp"
+#include "budget/heap_accounts.hpp"
 #include "os/memory.hpp"
 
 namespace nebula::pages {
@@ -33,6 +33,9 @@ void for_each_word(Range range, Visitor visit) {
   }
 }
 
+// Whose the pages of a range are: it lies within a span.
+HeapId heap_of(Range range) { return region_at(static_cast<RegionIndex>(range.first / kPagesPerRegion)).heap; }
+
 std::size_t count_ones(std::uint64_t bits) { return static_cast<std::size_t>(std::popcount(bits)); }
 
 }  // namespace
@@ -46,7 +49,7 @@ Pages committed_in(Range range) {
 bool commit(Range range, Account::Reserve reserve) {
   const Pages missing = range.count - committed_in(range);
   if (missing.count == 0) return true;
-  if (!charge_memory(missing.bytes(), reserve)) return false;
+  if (!heap_accounts::charge_pages(heap_of(range), missing.bytes(), reserve)) return false;
   for_each_word(range, [](auto& word, std::uint64_t mask, PageIndex) { word.fetch_or(mask, kRelaxed); });
   return true;
 }
@@ -86,7 +89,7 @@ bool purge(Range range, Extent extent) {
     return false;
   }
   for_each_word(range, [](auto& word, std::uint64_t mask, PageIndex) { word.fetch_and(~mask, kRelaxed); });
-  credit_memory(count * kPageSize);
+  heap_accounts::credit_pages(heap_of(range), count * kPageSize);
   purges.fetch_add(1, kRelaxed);
   purged_bytes.fetch_add(count * kPageSize, kRelaxed);
   return true;
@@ -97,7 +100,7 @@ bool renew(RegionIndex region) {
   if (!os::map_over(address_of_page(range.first), kRegionSize)) return false;
   const std::size_t bytes = committed_in(range).bytes();
   for_each_word(range, [](auto& word, std::uint64_t mask, PageIndex) { word.fetch_and(~mask, kRelaxed); });
-  credit_memory(bytes);
+  heap_accounts::credit_pages(heap_of(range), bytes);
   purges.fetch_add(1, kRelaxed);
   purged_bytes.fetch_add(bytes, kRelaxed);
   return true;
@@ -115,7 +118,7 @@ bool move(Range from, Range to) {
     for_each_word({target, {1}}, [](auto& word, std::uint64_t mask, PageIndex) { word.fetch_or(mask, kRelaxed); });
   }
   for_each_word(from, [](auto& word, std::uint64_t mask, PageIndex) { word.fetch_and(~mask, kRelaxed); });
-  credit_memory(dropped.bytes());
+  heap_accounts::credit_pages(heap_of(to), dropped.bytes());
   moves.fetch_add(1, kRelaxed);
   moved_bytes.fetch_add(from.count.bytes(), kRelaxed);
   return true;

@@ -65,7 +65,7 @@ bool purge(Range range, Extent extent = Extent::kCommitted);
 // Gives back a whole region and heals it: it is one mapping with its neighbours again. False when the kernel refuses:
 // nothing changed.
 [[nodiscard]] bool renew(RegionIndex region);
-// Moves the pages of one range to another of the same size with the contents; `to` need not be clean. False: nothing
+// Moves the pages of one range to another of the same size and heap with the contents; `to` need not be clean. False: nothing
 // changed. The charges of pages committed in `from` move along.
 [[nodiscard]] bool move(Range from, Range to);
 

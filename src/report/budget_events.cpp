@@ -2,7 +2,10 @@
 
 #include <atomic>
 
+#include "budget/module_limits.hpp"
+#include "budget/node_limits.hpp"
 #include "budget/size_limits.hpp"
+#include "budget/thread_limits.hpp"
 #include "budget/tree.hpp"
 #include "config/config.hpp"
 #include "diag/message.hpp"
@@ -29,6 +32,13 @@ void append_account(Text& text, const Account& account) {
       if (range.last != ~std::uint64_t{0}) text.plain(range.last);
       return;
     }
+    case config::AccountKind::kNode: (text << "NEBULA_BUDGET_NODE ").plain(node_limits::node_of(account)); return;
+    case config::AccountKind::kThread: {
+      const thread_limits::Owner& owner = thread_limits::owner_of(thread_limits::id_of(account));
+      (text << "NEBULA_BUDGET_THREAD " << owner.name << " (").plain(static_cast<std::uint64_t>(owner.thread_id)) << ')';
+      return;
+    }
+    case config::AccountKind::kModule: text << "NEBULA_BUDGET_MODULE " << module_limits::name_of(account); return;
     default: text << "NEBULA_BUDGET"; return;
   }
 }

@@ -159,25 +159,52 @@ void write_threads(JsonWriter& json, const Snapshot& s) {
   json.number("misused_frees", s.misused_frees);
 }
 
+void write_whose(JsonWriter& json, const stats::AccountRow& row) {
+  switch (row.kind) {
+    case config::AccountKind::kNode: json.number("node", row.node); return;
+    case config::AccountKind::kThread:
+      json.string("name", row.name);
+      json.number("thread_id", static_cast<std::uint64_t>(row.thread_id));
+      json.boolean("has_ended", row.has_ended);
+      return;
+    case config::AccountKind::kModule: json.string("name", row.name); return;
+    case config::AccountKind::kSize:
+      json.number("first_size", row.first_size);
+      write_limit(json, "last_size", row.last_size);
+      return;
+    default:
+      json.number("processes", row.processes);
+      json.number("share_bytes", row.share_bytes);
+      json.number("found_dead", row.found_dead);
+  }
+}
+
+void write_counts(JsonWriter& json, const Account::Counts& counts) {
+  json.number("hits", counts.hits);
+  json.number("waits", counts.waits);
+  json.number("over_limit", counts.over_limit);
+  json.number("refusals", counts.refusals);
+  json.number("largest_refused_bytes", counts.largest_refused_bytes);
+}
+
 void write_account(JsonWriter& json, const stats::AccountRow& row) {
   json.open_object();
   json.string("kind", config::name_of(row.kind));
-  if (row.kind == config::AccountKind::kSize) {
-    json.number("first_size", row.first_size);
-    write_limit(json, "last_size", row.last_size);
-  } else {
-    json.number("processes", row.processes);
-    json.number("share_bytes", row.share_bytes);
-    json.number("found_dead", row.found_dead);
-  }
+  write_whose(json, row);
   json.number("hard_limit_bytes", row.hard_limit);
   json.number("charged_bytes", row.charged_bytes);
   json.number("peak_bytes", row.peak_bytes);
-  json.number("hits", row.hits);
-  json.number("waits", row.waits);
-  json.number("over_limit", row.over_limit);
-  json.number("refusals", row.refusals);
-  json.number("largest_refused_bytes", row.largest_refused_bytes);
+  write_counts(json, row);
+  json.close_object();
+}
+
+void write_thread_accounts(JsonWriter& json, const stats::ThreadAccounts& all) {
+  json.open_object("thread_accounts");
+  json.number("count", all.count);
+  json.number("shown", all.shown);
+  json.number("charged_bytes", all.charged_bytes);
+  json.number("without", all.without);
+  write_counts(json, all.counts);
   json.close_object();
 }
 
@@ -201,6 +228,7 @@ void write_budget(JsonWriter& json, const Snapshot& s) {
   json.open_array("accounts");
   for (unsigned i = 0; i < s.account_count; ++i) write_account(json, s.accounts[i]);
   json.close_array();
+  if (s.thread_accounts.are_set) write_thread_accounts(json, s.thread_accounts);
   json.open_array("reclaim");
   for (unsigned i = 0; i < std::size(s.steps); ++i) {
     json.open_object();

@@ -35,6 +35,14 @@ class Exposition {
     text_.plain(label_value) << '"';
     end_sample(value);
   }
+  // Of one account; `whose` as the report's text has it.
+  void sample_of(std::string_view kind, std::string_view whose, std::uint64_t value) {
+    begin_sample();
+    text_ << ",kind=\"" << kind << "\",whose=\"";
+    write_escaped(whose);
+    text_ << '"';
+    end_sample(value);
+  }
   void seconds(std::uint64_t milliseconds) {
     begin_sample();
     text_ << "} ";
@@ -46,7 +54,11 @@ class Exposition {
  private:
   void begin_sample() {
     text_ << "nebula_" << name_ << "{program=\"";
-    std::string_view rest = process_.program;
+    write_escaped(process_.program);
+    text_ << "\",pid=\"";
+    text_.plain(static_cast<std::uint64_t>(process_.id)) << '"';
+  }
+  void write_escaped(std::string_view rest) {
     while (!rest.empty()) {
       const unsigned length = utf8_length(rest);
       const char letter = rest[0];
@@ -56,8 +68,6 @@ class Exposition {
       else text_ << start_of(rest, length);
       rest.remove_prefix(length == 0 ? 1 : length);
     }
-    text_ << "\",pid=\"";
-    text_.plain(static_cast<std::uint64_t>(process_.id)) << '"';
   }
   void end_sample(std::uint64_t value) {
     text_ << "} ";
@@ -197,6 +207,65 @@ void write_budget(Exposition& out, const Snapshot& s) {
   out.sample("by", "system", s.heap.system_refusals);
 }
 
+using AccountNumber = std::uint64_t (*)(const stats::AccountRow& row);
+
+void write_accounts(Exposition& out, const Snapshot& s, AccountNumber number) {
+  for (unsigned i = 0; i < s.account_count; ++i) {
+    const stats::AccountRow& row = s.accounts[i];
+    TextOf<64> whose;
+    switch (row.kind) {
+      case config::AccountKind::kNode: whose.plain(row.node); break;
+      case config::AccountKind::kThread: (whose << row.name << ' ').plain(static_cast<std::uint64_t>(row.thread_id)); break;
+      case config::AccountKind::kModule: whose << row.name; break;
+      case config::AccountKind::kSize: whose.plain(row.first_size) << '-'; break;
+      default: whose << "all";
+    }
+    out.sample_of(config::name_of(row.kind), whose.view(), number(row));
+  }
+}
+
+void write_accounts(Exposition& out, const Snapshot& s) {
+  if (s.account_count == 0) return;
+  out.gauge("account_limit_bytes", "Limits of accounts beside the process's.");
+  write_accounts(out, s, [](const stats::AccountRow& row) { return row.hard_limit; });
+  out.gauge("account_charged_bytes", "What is charged to these accounts.");
+  write_accounts(out, s, [](const stats::AccountRow& row) { return row.charged_bytes; });
+  out.gauge("account_peak_bytes", "The most that was.");
+  write_accounts(out, s, [](const stats::AccountRow& row) { return row.peak_bytes; });
+  out.counter("account_refused_requests_total", "Requests that these accounts had no room for.");
+  write_accounts(out, s, [](const stats::AccountRow& row) { return row.refusals; });
+}
+
+struct NodeColumn {
+  const char* name;
+  const char* help;
+  bool is_counter;
+  std::uint64_t (*number)(const stats::NodeRow& row);
+};
+constexpr NodeColumn kNodeColumns[] = {
+    {"node_heap_in_use_bytes", "By node heap: slots outside of slabs, and large objects.", false,
+     [](const stats::NodeRow& row) { return row.in_use_bytes; }},
+    {"node_heap_committed_bytes", "By node heap: committed memory.", false, [](const stats::NodeRow& row) { return row.committed_bytes; }},
+    {"node_heap_returned_total", "By node heap: objects that threads of other nodes freed.", true,
+     [](const stats::NodeRow& row) { return row.traffic.returned; }},
+    {"node_heap_fallbacks_total", "By node heap: requests that another had to meet.", true,
+     [](const stats::NodeRow& row) { return row.traffic.fallbacks; }},
+    {"node_heap_arrivals_total", "By node heap: threads that came from another.", true,
+     [](const stats::NodeRow& row) { return row.traffic.arrivals; }},
+};
+
+void write_nodes(Exposition& out, const Snapshot& s) {
+  if (s.nodes.count <= 1) return;
+  for (const NodeColumn& column : kNodeColumns) {
+    out.begin(column.name, column.is_counter ? "counter" : "gauge", column.help);
+    for (unsigned i = 0; i < s.nodes.count; ++i) {
+      TextOf<64> purpose;
+      placement::write_purpose(purpose, static_cast<HeapId>(i));
+      out.sample("heap", purpose.view(), column.number(s.nodes.rows[i]));
+    }
+  }
+}
+
 void write_rest(Exposition& out, const Snapshot& s) {
   out.counter("purges_total", "Times that memory was given back to the system.");
   out.sample(s.purges.purges);
@@ -220,6 +289,8 @@ void write_prometheus(Text& text, const Occasion& occasion, const Snapshot& snap
   write_threads(out, snapshot);
   write_bump(out, snapshot);
   write_budget(out, snapshot);
+  write_accounts(out, snapshot);
+  write_nodes(out, snapshot);
   write_rest(out, snapshot);
 }
 

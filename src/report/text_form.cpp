@@ -167,18 +167,44 @@ void write_budget(Text& text, const Snapshot& s) {
   text << '\n';
 }
 
+void write_whose(Text& text, const stats::AccountRow& row) {
+  switch (row.kind) {
+    case config::AccountKind::kNode:
+      (text << "  node      ").plain(row.node);
+      return;
+    case config::AccountKind::kThread:
+      (text << "  thread    " << row.name << " (").plain(static_cast<std::uint64_t>(row.thread_id)) << (row.has_ended ? ", ended)" : ")");
+      return;
+    case config::AccountKind::kModule: text << "  module    " << row.name; return;
+    default:
+      text << "  size      " << row.first_size << " to ";
+      if (row.last_size == kNoLimit) text << "any";
+      else text << row.last_size;
+  }
+}
+
+void write_refusals(Text& text, const Account::Counts& counts) {
+  text << "; hit " << counts.hits << " times; refused " << counts.refusals << " requests, largest " << counts.largest_refused_bytes
+       << " bytes\n";
+}
+
 void write_account(Text& text, const stats::AccountRow& row) {
   if (row.kind == config::AccountKind::kTree) {
     text << "  tree      limit " << row.hard_limit << "; " << row.charged_bytes << " charged to " << row.processes
          << " processes, " << row.share_bytes << " to this one; " << row.found_dead << " found dead";
   } else {
-    text << "  size      " << row.first_size << " to ";
-    if (row.last_size == kNoLimit) text << "any";
-    else text << row.last_size;
+    write_whose(text, row);
     text << ": limit " << row.hard_limit << "; " << row.charged_bytes << " charged";
   }
-  text << "; peak " << row.peak_bytes << "; hit " << row.hits << " times; refused " << row.refusals << " requests, largest "
-       << row.largest_refused_bytes << " bytes\n";
+  text << "; peak " << row.peak_bytes;
+  write_refusals(text, row);
+}
+
+void write_thread_accounts(Text& text, const stats::ThreadAccounts& all) {
+  if (!all.are_set) return;
+  text << "  threads   " << all.count << " accounts, " << all.shown << " of them shown; " << all.charged_bytes << " charged; "
+       << all.without << " times there was none to be had";
+  write_refusals(text, all.counts);
 }
 
 void write_reclaim(Text& text, const Snapshot& s) {
@@ -221,6 +247,7 @@ void write_rest(Text& text, const Snapshot& s) {
   if (s.has_routes) write_routes(text, s);
   write_budget(text, s);
   for (unsigned i = 0; i < s.account_count; ++i) write_account(text, s.accounts[i]);
+  write_thread_accounts(text, s.thread_accounts);
   write_reclaim(text, s);
   text << "pages     " << s.purges.purges << " purges of " << s.purges.purged_bytes << " bytes, " << s.purges.refusals
        << " refused; " << s.purges.moves << " moves of " << s.purges.moved_bytes << " bytes; " << s.grown_in_place

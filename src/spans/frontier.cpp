@@ -14,8 +14,11 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
 std::size_t record_bytes(std::size_t regions) {
-  const std::size_t maps = 1 + pages::views.load(kRelaxed);
-  return maps * round_up(regions * kUnitsPerRegion, kPageSize) + round_up(regions * kRegionRecordBytes, kPageSize);
+  const std::size_t views = pages::views.load(kRelaxed);
+  const std::size_t tenants = views - pages::whole_views.load(kRelaxed);
+  const std::size_t maps = 1 + views + (pages::has_view_of_none.load(kRelaxed) ? 1 : 0);
+  return maps * round_up(regions * kUnitsPerRegion, kPageSize) + round_up(regions * kRegionRecordBytes, kPageSize) +
+         tenants * round_up(regions / 8 + 1, kPageSize);
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ class Frontier {
   // By the holder, when class map, views and records reach so far: the bound of the fast path of free moves.
   void advance_to(RegionIndex regions);
 
-  // By the holder. The class map, the views and the region records are charged as the heap reaches them, page by page,
+  // By the holder. The class map, the views, the region records and what tenants note of regions are charged as the heap reaches them, page by page,
   // before anything is mapped: a refusal leaves everything as it was.
   [[nodiscard]] bool charge_records(std::size_t regions);
   void credit_records(std::size_t regions);

@@ -219,18 +219,20 @@ Address grow_by_moving_pages(SpanHeap& spans, UnitIndex head, std::size_t size) 
   return address_of_unit(target);
 }
 
-std::size_t purge_tails(SpanHeap& spans) {
+std::size_t purge_tails(SpansOf spans_of, const void* context) {
   std::size_t purged = 0;
   const std::uint64_t end = heap_map.mapped_units.load(kRelaxed);
   for (UnitIndex head = 0; head < end; ++head) {
-    if (unit_use(head).load(kRelaxed) != kHead || !spans.is_own(region_of(head)) || !spans.try_claim(head)) continue;
+    if (unit_use(head).load(kRelaxed) != kHead) continue;
+    SpanHeap* const spans = spans_of(context, head);
+    if (spans == nullptr || !spans->try_claim(head)) continue;
     // Claimed before this look: if it is an object now, it stays one until the claim ends. acquire: see begin_object.
     if (unit_use(head).load(std::memory_order_acquire) == kHead) {
       const pages::Range tail = tail_of(head);
       const std::size_t bytes = pages::committed_in(tail).bytes();
       if (bytes != 0 && pages::purge(tail)) purged += bytes;
     }
-    spans.release_claim(head);
+    spans->release_claim(head);
   }
   return purged;
 }

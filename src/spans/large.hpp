@@ -39,9 +39,10 @@ void set_sample(UnitIndex head, const profiling::Sample& sample);
 // 0 when that cannot be had: nothing changed.
 [[nodiscard]] Address grow_by_moving_pages(SpanHeap& spans, UnitIndex head, std::size_t size);
 
-// Gives back the committed pages behind the ends of the objects in this heap, in their last units: bytes. The owners may use, resize and free
-// their objects meanwhile.
-std::size_t purge_tails(SpanHeap& spans);
+// Gives back the committed pages behind the ends of objects, in their last units: bytes. Of those for which spans_of(context, head)
+// says which heap they are of; null: left alone. The owners may use, resize and free their objects meanwhile.
+using SpansOf = SpanHeap* (*)(const void* context, UnitIndex head);
+std::size_t purge_tails(SpansOf spans_of, const void* context);
 
 struct Counts {
   std::uint64_t allocations;

@@ -5,7 +5,7 @@
 #include <new>
 
 #include "base/bits.hpp"
-#include "budget/account.hpp"
+#include "budget/heap_accounts.hpp"
 #include "diag/message.hpp"
 #include "os/memory.hpp"
 #include "os/process.hpp"
@@ -198,10 +198,8 @@ RegionIndex SpanHeap::find_regions(std::size_t count, std::size_t alignment) con
 namespace {
 
 bool map_records(std::size_t regions) {
-  const unsigned views = pages::views.load(std::memory_order_relaxed);
-  for (unsigned heap = 0; heap < views; ++heap)
-    if (!pages::map_metadata(pages::view_area(static_cast<HeapId>(heap)), regions * kUnitsPerRegion)) return false;
-  return pages::map_metadata(pages::Area::kClassMap, regions * kUnitsPerRegion) &&
+  return pages::map_views(regions * kUnitsPerRegion) &&
+         pages::map_metadata(pages::Area::kClassMap, regions * kUnitsPerRegion) &&
          pages::map_metadata(pages::Area::kRegionRecords, regions * kRegionRecordBytes) &&
          pages::map_metadata(pages::Area::kUnitRecords, regions * kRecordBytesPerRegion);
 }
@@ -249,6 +247,7 @@ bool SpanHeap::grow(Units count, Units alignment) {
   const bool is_dense = (count.count >= kUnitsPerRegion && count.count * 5 >= needed * kUnitsPerRegion * 4) ||
                         process_account.committed() / 4 >= mapped_end * std::uint64_t{kRegionSize} / 5;
   const bool is_small_heap = mapped_regions_ * kRegionSize < kSmallPagesBytes && wanted * kRegionSize < kSmallPagesBytes;
+  const bool fits_accounts = (mapped_regions_ + wanted) * kRegionSize <= heap_accounts::least_limit_of(id_) / 4;
   grower_ = thread_token();
   lock_.unlock();
 
@@ -266,7 +265,7 @@ bool SpanHeap::grow(Units count, Units alignment) {
     const Address where = address_of_unit(first_unit_of(first));
     // A huge page is resident as a whole, a budget counts what is committed of it: under one, only the first quarter of
     // the budget is backed by huge pages, so that what the kernel shows stays close to what is counted.
-    const bool fits_budget = (first + wanted) * kRegionSize <= process_account.hard_limit() / 4;
+    const bool fits_budget = fits_accounts && (first + wanted) * kRegionSize <= process_account.hard_limit() / 4;
     const bool wish = !is_small_heap && is_dense && fits_budget;
     huge = first != 0 &&
            os::advise_huge_pages(where, wanted * kRegionSize, wish ? os::HugePages::kWanted : os::HugePages::kUnwanted) &&
@@ -631,6 +630,11 @@ std::uint32_t SpanHeap::dirty_units_in(RegionIndex index, std::uint32_t units) c
     if ((word >> (unit % kUnitsPerWord * kPagesPerUnit) & ((1u << kPagesPerUnit) - 1)) != 0) dirty |= mask_of(unit, 1);
   }
   return dirty;
+}
+
+std::uint64_t SpanHeap::dirty_bytes() {
+  LockGuard guard(lock_);
+  return dirty_pages_ * kPageSize;
 }
 
 SpanHeap::Facts SpanHeap::facts() const NEBULA_UNCHECKED {

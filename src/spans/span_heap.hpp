@@ -35,6 +35,8 @@ class SpanHeap {
   // Where new regions come from, and what is not yet touched of the old ones. Before other threads use the heap.
   void set_placement(const os::Placement& placement);
 
+  [[nodiscard]] const os::Placement& placement() const { return placement_; }
+
   // `count` units starting at a multiple of `alignment` units (a power of two), with the unit record of the first one
   // committed. Their pages are as the last owner left them; commit what is to be used. kNoUnit when the system or the
   // budget refuses.
@@ -61,6 +63,9 @@ class SpanHeap {
   };
   // Returns the bytes given back. kEverything stops after `enough` of them, the oldest regions first.
   std::size_t purge(Purge how, std::size_t enough = ~std::size_t{0});
+
+  // Committed pages of free units. Takes the lock.
+  [[nodiscard]] std::uint64_t dirty_bytes();
 
   struct Facts {
     RegionIndex regions = 0;  // an index above all of its own

@@ -19,9 +19,9 @@ struct NodeRow {
 };
 
 struct Nodes {
-  unsigned count = 0;  // of heaps; 1: no rows
+  unsigned count = 0;  // of places; 1: no rows
   placement::State state = placement::State::kNotStarted;
-  NodeRow rows[kNodeHeapsMost];
+  NodeRow rows[kPlacesMost];
 };
 
 // With the heap's locks, or roughly.

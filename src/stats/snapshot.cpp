@@ -3,8 +3,6 @@
 #include <iterator>
 
 #include "budget/account.hpp"
-#include "budget/size_limits.hpp"
-#include "budget/tree.hpp"
 #include "budget/usage.hpp"
 #include "bump/block.hpp"
 #include "heap/at_rest.hpp"
@@ -13,6 +11,7 @@
 #include "slab/slab.hpp"
 #include "spans/frontier.hpp"
 #include "spans/sampled.hpp"
+#include "stats/accounts.hpp"
 
 namespace nebula::stats {
 namespace {
@@ -171,36 +170,6 @@ void look_at_budget(Budget& budget, std::uint64_t committed_peak) {
   static_cast<Account::Counts&>(budget) = account.counts();
 }
 
-AccountRow row_of(const Account& account) {
-  AccountRow row = {account.counts()};
-  row.kind = account.kind();
-  row.hard_limit = account.hard_limit();
-  row.charged_bytes = account.committed();
-  row.peak_bytes = account.peak();
-  return row;
-}
-
-void look_at_accounts(Snapshot& s) {
-  if (const tree::Facts facts = tree::facts(); facts.limit != 0) {
-    AccountRow& row = s.accounts[s.account_count++];
-    row = row_of(tree_account);
-    row.hard_limit = facts.limit;
-    row.charged_bytes = facts.total;
-    row.peak_bytes = facts.peak;
-    row.share_bytes = facts.share;
-    row.processes = facts.processes;
-    row.found_dead = facts.found_dead;
-  }
-  for (const Account& account : size_limits::accounts()) {
-    AccountRow& row = s.accounts[s.account_count++];
-    row = row_of(account);
-    row.first_size = size_limits::range_of(account).first;
-    row.last_size = size_limits::range_of(account).last;
-  }
-  for (unsigned i = 0; i < std::size(s.steps); ++i) s.steps[i] = heap::step_facts(static_cast<heap::Step>(i));
-  s.reclaim = heap::reclaim_facts();
-}
-
 Misuse look_at_misuse() {
   const misuse::Counts& counts = misuse::counts;
   Misuse result;
@@ -221,6 +190,8 @@ void look_once(Snapshot& s, heap::AllLocks::Wish wish) {
   s.committed_peak_at_milliseconds = at_least_zero(process_account.peak_at_milliseconds(), started_at);
   look_at_budget(s.budget, s.committed_peak_bytes);
   look_at_accounts(s);
+  for (unsigned i = 0; i < std::size(s.steps); ++i) s.steps[i] = heap::step_facts(static_cast<heap::Step>(i));
+  s.reclaim = heap::reclaim_facts();
   for (unsigned heap = 0; heap < NodeHeap::count(); ++heap)
     s.huge_regions += NodeHeap::at(static_cast<HeapId>(heap)).spans().facts().huge_regions;
   s.threads = thread_heap::facts();

@@ -106,6 +106,10 @@ struct Budget : Account::Counts {
 // An account beside that of the process.
 struct AccountRow : Account::Counts {
   config::AccountKind kind = config::AccountKind::kTree;
+  unsigned node = 0;             // of a node's
+  char name[32] = {};            // of a thread's or module's
+  int thread_id = 0;             // of a thread's
+  bool has_ended = false;        // the same
   std::uint64_t first_size = 0;  // of an account of sizes
   std::uint64_t last_size = 0;   // kNoLimit: no end
   std::uint64_t hard_limit = 0;
@@ -114,6 +118,20 @@ struct AccountRow : Account::Counts {
   std::uint64_t processes = 0;    // of a tree
   std::uint64_t found_dead = 0;   // the same
   std::uint64_t peak_bytes = 0;
+};
+
+inline constexpr unsigned kThreadAccountRows = 16;  // those with most charged
+inline constexpr unsigned kAccountRows =
+    1 + config::kNodeLimitsMost + kThreadAccountRows + config::kSizeLimitsMost + config::kNamedLimitsMost;
+
+// All accounts of threads together.
+struct ThreadAccounts {
+  bool are_set = false;
+  std::uint64_t count = 0;
+  std::uint64_t shown = 0;
+  std::uint64_t charged_bytes = 0;
+  std::uint64_t without = 0;  // threads that have none, and requests that were charged to none, because there are too many
+  Account::Counts counts;     // those of threads that had accounts before others got them included
 };
 
 struct Misuse {
@@ -171,8 +189,9 @@ struct Snapshot {
   std::uint64_t withdrawals = 0;
   std::uint64_t lock_waits = 0;
   Budget budget;
-  AccountRow accounts[1 + config::kSizeLimitsMost];
+  AccountRow accounts[kAccountRows];  // in the order of the kinds
   unsigned account_count = 0;
+  ThreadAccounts thread_accounts;
   heap::StepFacts steps[static_cast<unsigned>(heap::Step::kEnd)];
   heap::ReclaimFacts reclaim;
   heap::Facts heap;

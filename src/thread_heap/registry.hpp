@@ -16,6 +16,18 @@ extern constinit std::atomic<std::uint64_t> heaps_ready[kHeapsMost / 64];
 extern constinit std::atomic<std::uint64_t> threads_started;
 extern constinit std::atomic<std::uint32_t> threads_now;
 extern constinit std::atomic<std::uint64_t> threads_not_watched;
+extern constinit Lock registry_lock;
+// Of each heap in use, where its thread keeps current_heap. Two threads that live have two such places: a new thread that
+// finds its own in here is the successor, at the same place, of one that ended without telling.
+extern constinit std::atomic<Address> owners[kHeapsMost];
+extern constinit Lock heapless_gate;  // of all threads without a heap
+
+// For whoever comes next.
+void put_idle(ThreadHeap& heap);
+// Where this thread should take from: its place, or the heap that its account has there. kNoHeap: that could not be made. Holds no
+// lock.
+HeapId home_for(ThreadHeap& heap);
+void give_up_account(ThreadHeap& heap);
 
 // Of a heap that a profile watches: the lots that are drawn. Behind its return pools.
 struct Lots {

@@ -17,6 +17,9 @@ constinit std::atomic<std::uint64_t> heaps_ready[kHeapsMost / 64] = {};
 constinit std::atomic<std::uint64_t> threads_started{0};
 constinit std::atomic<std::uint32_t> threads_now{0};
 constinit std::atomic<std::uint64_t> threads_not_watched{0};
+constinit Lock registry_lock{LockRank::kRegistry};
+constinit std::atomic<Address> owners[kHeapsMost] = {};
+constinit Lock heapless_gate{LockRank::kGate};
 
 namespace {
 
@@ -45,11 +48,6 @@ struct NoHeap {
 };
 constinit const NoHeap no_heaps[2];
 
-constinit Lock registry_lock{LockRank::kRegistry};
-// Of each heap in use, where its thread keeps current_heap. Two threads that live have two such places: a new thread that
-// finds its own in here is the successor, at the same place, of one that ended without telling.
-constinit std::atomic<Address> owners[kHeapsMost] = {};
-constinit Lock heapless_gate{LockRank::kGate};
 constinit std::atomic<std::uint64_t> create_again_at{0};  // coarse milliseconds
 constinit std::atomic<std::uint32_t> refused_pieces{0};
 constinit std::uint32_t first_free NEBULA_GUARDED_BY(registry_lock) = 0;  // index + 1
@@ -194,14 +192,6 @@ ThreadHeap* take_idle() {
   return &heap;
 }
 
-void put_idle(ThreadHeap& heap) {
-  LockGuard guard(registry_lock);
-  heap.in_use.store(false, kRelaxed);
-  heap.next_free = first_free;
-  first_free = heap.index + 1;
-  ++idle_heaps;
-}
-
 // The heap of a thread that ended after its last destructors, at whose place this thread lives now; as it was left.
 ThreadHeap* inherit() {
   const auto here = reinterpret_cast<Address>(&current_heap);
@@ -312,10 +302,12 @@ void flush_class(ThreadHeap& heap, unsigned c, NodeHeap::Source where) {
 // From now on this heap takes from there and tells its slots from others'.
 void live_at(ThreadHeap& heap, HeapId home) {
   heap.home = home;
-  heap.view = heap.is_watched                      ? view_of(NodeHeap::view_of_none())
+  heap.view = heap.is_watched                      ? view_of(kHeapOfNone)
               : pages::views.load(kRelaxed) == 0 ? class_map()
                                                   : view_of(home);
 }
+
+bool is_watching() { return profiling::is_on() || module_limits::are_set(); }
 
 bool map_return_room(ThreadHeap& heap) {
   if (!heap.has_return_room)
@@ -334,7 +326,7 @@ void watch(ThreadHeap& heap) {
   lots_of(heap).random_state = profiling::fresh_random_state();
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
     allow_frees(heap, c);
-    thread_heap::draw_next_sample(heap, size_class(c));
+    if (profiling::is_on()) thread_heap::draw_next_sample(heap, size_class(c));
   }
   live_at(heap, heap.home);
 }
@@ -350,7 +342,7 @@ void answer_reclaim(ThreadHeap& heap) {
     allow_frees(heap, c);
     allow_returns(heap, c);
   }
-  if (profiling::is_on() && !heap.is_watched) watch(heap);
+  if (is_watching() && !heap.is_watched) watch(heap);
 }
 
 // Under the gate. Where the class has no return pool yet, it has one then, if system and budget have room for it.
@@ -398,10 +390,25 @@ unsigned take_from_returns(ThreadHeap& heap, unsigned c, unsigned count) {
   return own;
 }
 
+// Under the gate. The oldest so many slots of the front, which were just taken there: they wait in the return pool, as many as it has
+// room for, the others at the slabs.
+void put_back_surplus(ThreadHeap& heap, unsigned c, unsigned surplus) {
+  if (!open_returns(heap, c)) return flush_oldest(heap, c, surplus, NodeHeap::Source::kSlabsOnly, "malloc");
+  const unsigned room = kSizeClasses.batch[c] - returns_pooled(heap, c);
+  const unsigned kept = surplus < room ? surplus : room;
+  if (surplus > kept) flush_oldest(heap, c, surplus - kept, NodeHeap::Source::kSlabsOnly, "malloc");
+  void** const first = heap.slots() + heap.bottom[c] + 1;
+  const unsigned left = pooled(heap, c) - kept;
+  std::memcpy(heap.slots() + kLayout.returns[c] + 1 + returns_pooled(heap, c), first, kept * sizeof *first);
+  set_top(heap, kAway + c, kLayout.returns[c] + returns_pooled(heap, c) + kept);
+  std::memmove(first, first + kept, left * sizeof *first);
+  set_top(heap, c, heap.bottom[c] + left);
+}
+
 // Under the gate, of an empty front: what was freed last or a refill, but no more than there are allocations before the next
 // sample; the rest goes to the return pool.
 void advance_front(ThreadHeap& heap, unsigned c) {
-  std::uint64_t most = lots_of(heap).next_sample[c] - allocations(heap, c);
+  std::uint64_t most = module_limits::are_set() ? 1 : lots_of(heap).next_sample[c] - allocations(heap, c);
   if (most == 0) {  // a handler has allocated since this allocation was found to be no sample
     thread_heap::draw_next_sample(heap, size_class(c));
     most = 1;
@@ -419,16 +426,14 @@ void advance_front(ThreadHeap& heap, unsigned c) {
     return;
   }
   if (const unsigned got = pooled(heap, c); got > most) {
-    // What lies above was popped last; the others wait at the slabs.
-    flush_oldest(heap, c, got - static_cast<unsigned>(most), NodeHeap::Source::kSlabsOnly, "malloc");
+    put_back_surplus(heap, c, got - static_cast<unsigned>(most));
   }
 }
 
 // Under the gate. A thread that moved to another node, or was none's yet, takes from there from now on; what it has goes
 // home. Not more often than so: a thread that is moved to and fro has its slots near one of the two.
-void settle(ThreadHeap& heap) {
+void settle(ThreadHeap& heap, HeapId here) {
   constexpr std::uint64_t kSettledMilliseconds = 10;
-  const HeapId here = placement::small_here();
   if (heap.home == here) [[likely]] return;
   const std::uint64_t now = os::coarse_milliseconds();
   if (now - heap.settled_at < kSettledMilliseconds) return;
@@ -438,7 +443,29 @@ void settle(ThreadHeap& heap) {
   NodeHeap::at(here).count_arrival();
 }
 
+void* refill_and_pop_at(ThreadHeap& heap, SizeClass c, HeapId home) {
+  const unsigned i = index_of(c);
+  LockGuard guard(heap.gate);
+  settle(heap, home);
+  answer_reclaim(heap);
+  if (!is_open(heap, i)) {
+    heap.sent_home[i] = kSentHomeMost;
+    allow_frees(heap, i);
+  }
+  if (heap.is_watched && pooled(heap, i) == 0) advance_front(heap, i);
+  else if (pooled(heap, i) == 0 && !fill(heap, i, source())) return nullptr;
+  return try_pop(&heap, i);
+}
+
 }  // namespace
+
+void put_idle(ThreadHeap& heap) {
+  LockGuard guard(registry_lock);
+  heap.in_use.store(false, kRelaxed);
+  heap.next_free = first_free;
+  first_free = heap.index + 1;
+  ++idle_heaps;
+}
 
 ThreadHeap* const no_heap_yet = const_cast<ThreadHeap*>(&no_heaps[0].heap);
 ThreadHeap* const no_heap_any_more = const_cast<ThreadHeap*>(&no_heaps[1].heap);
@@ -462,8 +489,14 @@ ThreadHeap* ensure() {
   heap->reclaim_epoch = reclaim_epoch.load(std::memory_order_acquire);  // as in answer_reclaim
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) allow_frees(*heap, c);
   heap->ticked_at = os::coarse_milliseconds();
-  if (inherited == nullptr) live_at(*heap, placement::small_here());
-  if (profiling::is_on() && !heap->is_watched) {
+  if (inherited == nullptr) {
+    if (tenants::exist()) flush_all(*heap);  // after a fork its pools may hold what was another thread's
+    heap->named_at = 0;
+    heap->names_seen = thread_limits::names_set.load(kRelaxed) - 1;
+    const HeapId home = home_for(*heap);
+    live_at(*heap, home != kNoHeap ? home : placement::small_here());
+  }
+  if (is_watching() && !heap->is_watched) {
     flush_all(*heap);
     LockGuard guard(heap->gate);
     watch(*heap);
@@ -494,23 +527,19 @@ void begin_watch() {
 }
 
 void* refill_and_pop(ThreadHeap& heap, SizeClass c) {
-  const unsigned i = index_of(c);
-  LockGuard guard(heap.gate);
-  settle(heap);
-  answer_reclaim(heap);
-  if (!is_open(heap, i)) {
-    heap.sent_home[i] = kSentHomeMost;
-    allow_frees(heap, i);
-  }
-  if (heap.is_watched && pooled(heap, i) == 0) advance_front(heap, i);
-  else if (pooled(heap, i) == 0 && !fill(heap, i, source())) return nullptr;
-  return try_pop(&heap, i);
+  const HeapId home = home_for(heap);
+  if (home == kNoHeap) return nullptr;
+  if (void* const slot = refill_and_pop_at(heap, c, home)) return slot;
+  // A node's limit: the nearest place that has room, and there, too, a heap that its tenant is charged for.
+  while (refused_by != nullptr && refused_by->kind() == config::AccountKind::kNode && tenants::widen(heap.home))
+    if (void* const slot = refill_and_pop_at(heap, c, home)) return slot;
+  return nullptr;
 }
 
 void make_room_and_push(ThreadHeap& heap, SizeClass c, void* pointer, const char* call) {
   const unsigned i = index_of(c);
   LockGuard guard(heap.gate);
-  settle(heap);
+  if (!tenants::exist()) settle(heap, placement::small_here());
   answer_reclaim(heap);
   const bool is_away = pages::views.load(kRelaxed) != 0 &&
                        NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(pointer)), c) != heap.home;
@@ -552,6 +581,22 @@ void* allocate_direct(SizeClass c) {
   return slots[kRoom - 1];
 }
 
+void* allocate_from(ThreadHeap& heap, HeapId from, SizeClass c) {
+  constexpr unsigned kRoom = kCacheLine / kGranule;
+  const unsigned i = index_of(c);
+  void* slots[kRoom];
+  LockGuard guard(heap.gate);
+  answer_reclaim(heap);
+  const unsigned got = NodeHeap::at(from).refill(c, slots + kRoom, 1, kRoom, NodeHeap::Source::kSlabsOnly, NodeHeap::shard_for(heap.index));
+  if (got == 0) return nullptr;
+  if (got > 1) NodeHeap::flush(c, slots + kRoom - got, got - 1, NodeHeap::Source::kSlabsOnly, "malloc");
+  ++heap.refilled[i];
+  ++heap.refills;
+  // As a push and a pop in one: the top stays, an allocation is counted.
+  heap.word[i].store(heap.word[i].load(kRelaxed) + (std::uint64_t{1} << kCountOne), std::memory_order_release);
+  return slots[kRoom - 1];
+}
+
 void free_direct(SizeClass c, void* pointer, const char* call) {
   LockGuard guard(my_gate());
   NodeHeap::flush(c, &pointer, 1, NodeHeap::Source::kSlabsOnly, call);
@@ -587,6 +632,7 @@ void release_current() {
   ThreadHeap* const heap = current_heap;
   if (is_none(heap)) return;
   flush_all(*heap);
+  give_up_account(*heap);
   current_heap = no_heap_any_more;
   const bool keeps_room = idle_now() < kIdleHeapsKept;
   {
@@ -636,63 +682,6 @@ void ask_others_to_flush() {
     while (*link != 0) link = &heap_at(*link - 1).next_free;
     *link = heap->index + 1;
   }
-}
-
-void note_fork() {
-  if (!is_none(current_heap)) current_heap->thread_id.store(os::thread_id(), kRelaxed);
-}
-
-void adopt_after_fork() {
-  threads_now.store(is_none(current_heap) ? 0 : 1, kRelaxed);
-  for_each_heap([](ThreadHeap& heap) {
-    if (&heap == current_heap || !heap.in_use.load(kRelaxed)) return;
-    owners[heap.index].store(0, kRelaxed);
-    bump::adopt(heap.bump);
-    put_idle(heap);
-  });
-}
-
-void lock_all() NEBULA_UNCHECKED {
-  registry_lock.lock();
-  heapless_gate.lock();
-  for_each_heap([](ThreadHeap& heap) NEBULA_UNCHECKED { heap.gate.lock(); });
-}
-
-bool try_lock_all_for(unsigned milliseconds) NEBULA_UNCHECKED {
-  if (!registry_lock.try_lock_for(milliseconds)) return false;
-  bool all = heapless_gate.try_lock_for(milliseconds);
-  const bool has_heapless = all;
-  std::uint32_t locked = 0;
-  for_each_heap([&](ThreadHeap& heap) NEBULA_UNCHECKED {
-    if (!all) return;
-    if (heap.gate.try_lock_for(milliseconds)) locked = heap.index + 1;
-    else all = false;
-  });
-  if (all) return true;
-  for_each_heap([&](ThreadHeap& heap) NEBULA_UNCHECKED {
-    if (heap.index < locked) heap.gate.unlock();
-  });
-  if (has_heapless) heapless_gate.unlock();
-  registry_lock.unlock();
-  return false;
-}
-
-void unlock_all() NEBULA_UNCHECKED {
-  for_each_heap([](ThreadHeap& heap) NEBULA_UNCHECKED { heap.gate.unlock(); });
-  heapless_gate.unlock();
-  registry_lock.unlock();
-}
-
-void reset_in_child() {
-  for_each_heap([](ThreadHeap& heap) {
-    if (!heap.gate.is_mine()) heap.gate.reset_in_child();
-  });
-  // The heaps of threads that are not here may be in the middle of something: nobody inherits them.
-  const auto here = reinterpret_cast<Address>(&current_heap);
-  for (std::uint32_t i = 0; i < heaps_reserved.load(kRelaxed) && i < kHeapsMost; ++i)
-    if (owners[i].load(kRelaxed) != here) owners[i].store(0, kRelaxed);
-  if (!heapless_gate.is_mine()) heapless_gate.reset_in_child();
-  if (!registry_lock.is_mine()) registry_lock.reset_in_child();
 }
 
 }  // namespace thread_heap

@@ -25,7 +25,8 @@
 // While a profile is taken, the thread's view says of every slab that it is another heap's: so all frees go to the return pools,
 // and allocations come from the pools, here called the front, which get a few slots from there or from a refill at a time,
 // never more than there are allocations up to the next sample. So a sample is an allocation that meets an empty front,
-// each allocation is counted, and neither fast path has an instruction more.
+// each allocation is counted, and neither fast path has an instruction more. Where modules have limits, each allocation is
+// looked at: the front gets one slot at a time.
 //
 // Only the owner moves a word. Its slow paths run under the heap's gate; fork and the report take the gate to find the
 // counts at rest. `capacity[c]`, 0 until the pool is open, is the one field written from outside without it: a reclaim sets it to 0, and the
@@ -43,6 +44,7 @@
 #include "base/fast_load.hpp"
 #include "bump/bump.hpp"
 #include "node_heap/node_heap.hpp"
+#include "node_heap/tenants.hpp"
 #include "size_class/size_class.hpp"
 #include "sync/lock.hpp"
 
@@ -78,10 +80,14 @@ struct alignas(kCacheLine) ThreadHeap {
   std::uint64_t returns_open[(kUnitUses + 63) / 64];  // classes whose return pool is in use
   std::uint64_t settled_at;        // coarse milliseconds of the last move to another node heap
   HeapId home;                     // the node heap it takes from
+  std::uint16_t account;           // its thread's own, by budget/thread_limits; 0: none
+  std::uint8_t rule;               // that it has the account by
+  std::uint32_t names_seen;        // of the names that threads were given, when its own was last looked at
+  std::uint64_t named_at;          // coarse milliseconds, likewise
   bool has_return_room;            // that part is mapped
   std::uint8_t exit_rounds;        // of the thread-specific destructor
   bool has_swing_room;             // that part is mapped
-  bool is_watched;                 // by a profile
+  bool is_watched;                 // by a profile, or for the limits of modules
   bump::Mine bump;                 // where a class takes that route
   std::atomic<int> thread_id;      // the kernel's, of the thread that has it
   std::atomic<bool> in_use;        // a thread has it, or had it before a fork that the thread did not survive
@@ -137,7 +143,7 @@ inline void refresh(ThreadHeap& heap) { heap.mapped_units = heap_map.mapped_unit
 // Whether the next allocation of the class is a sample: then it comes from no pool, and the next one is drawn.
 [[nodiscard]] bool sample_is_due(const ThreadHeap& heap, SizeClass c);
 void draw_next_sample(ThreadHeap& heap, SizeClass c);
-// A profile has begun: this thread is watched from now on, others from their next slow path on.
+// A profile has begun, or limits of modules hold: this thread is watched from now on, others from their next slow path on.
 void begin_watch();
 
 // Refills a pool and pops; null when system and budget have no more.
@@ -149,6 +155,13 @@ void make_room_and_push(ThreadHeap& heap, SizeClass c, void* pointer, const char
 [[nodiscard]] Lock& my_gate();
 // One slot, through no pool.
 [[nodiscard]] void* allocate_direct(SizeClass c);
+// The same from a tenant's heap, for a thread that has a heap: counted with its own.
+[[nodiscard]] void* allocate_from(ThreadHeap& heap, HeapId from, SizeClass c);
+// Whether what this thread, its owner, allocates may be charged to an account of a thread or a module: then blocks, which have no
+// tenants, are not for it.
+[[nodiscard]] bool is_tenant(ThreadHeap& heap);
+// The account that what this thread allocates is charged to; 0: none.
+[[nodiscard]] thread_limits::Id account_here();
 void free_direct(SizeClass c, void* pointer, const char* call);
 
 // All pools to the slabs.

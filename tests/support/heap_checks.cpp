@@ -2,9 +2,11 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <sstream>
 
 #include "budget/account.hpp"
+#include "budget/heap_accounts.hpp"
 #include "bump/bump.hpp"
 #include "config/routes.hpp"
 #include "heap/heap.hpp"
@@ -43,6 +45,7 @@ struct Walk {
   std::uint64_t block_bytes = 0;
   std::uint64_t committed_bytes = 0;
   std::uint64_t dirty_bytes = 0;  // in units that no span holds
+  std::map<const Account*, std::uint64_t> charged = {};  // to accounts of heaps
 };
 
 // The head of a block: its count of live objects, however it is kept, and what the bitmaps say.
@@ -83,12 +86,16 @@ void check_units(RegionIndex region, Walk& walk, std::ostream& out) {
     const bool is_free = (record.free_units >> i & 1) != 0;
     const std::uint64_t committed = pages::committed_in({first_page_of(unit), {kPagesPerUnit}}).bytes();
     walk.committed_bytes += committed;
+    const heap_accounts::Accounts& accounts = heap_accounts::of(record.heap);
+    for (const Account* const account : {accounts.node, accounts.thread, accounts.module})
+      if (account != nullptr) walk.charged[account] += committed;
     if (is_free) dirty += committed;
     if (is_free && !is(use, UnitUse::kNothing)) out << "unit " << unit << " is free and used for " << use << "\n";
     if (!is_free && is(use, UnitUse::kNothing) && unit != 0) out << "unit " << unit << " is neither free nor used\n";
     for (unsigned heap = 0; heap < pages::views.load(); ++heap) {
       const bool is_own = record.heap == heap;
-      const unsigned expected = !is_size_class(use) ? 0 : is_own ? use : use + kAway;
+      const bool is_whole = heap < pages::whole_views.load();  // a tenant's has its own slabs alone
+      const unsigned expected = !is_size_class(use) ? 0 : is_own ? use : is_whole ? use + kAway : 0;
       if (view_of(static_cast<HeapId>(heap))[unit].load() != expected)
         out << "unit " << unit << " is used for " << use << " and seen by heap " << heap << " as "
             << unsigned{view_of(static_cast<HeapId>(heap))[unit].load()} << "\n";
@@ -207,6 +214,11 @@ std::string inconsistency() {
   compare(out, "dirty bytes by pages and by count", walk.dirty_bytes, dirty_bytes);
   compare(out, "committed bytes by pages with metadata and by account", walk.committed_bytes + pages::metadata_bytes(),
           process_account.committed());
+  for (unsigned heap = 0; heap < NodeHeap::count(); ++heap) {
+    const heap_accounts::Accounts& accounts = heap_accounts::of(static_cast<HeapId>(heap));
+    for (const Account* const account : {accounts.node, accounts.thread, accounts.module})
+      if (account != nullptr) compare(out, "committed bytes by a heap's pages and by its account", walk.charged[account], account->committed());
+  }
   const report::Totals totals = report::totals();
   compare(out, "committed bytes in the report's ladder and by account",
           totals.live_bytes + totals.pooled_bytes + totals.depot_bytes + totals.slab_free_bytes + totals.dirty_bytes +

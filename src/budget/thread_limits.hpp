@@ -1,0 +1,52 @@
+// Accounts of threads: each thread that a rule names has one of its own, kept until the thread has ended and nothing is left of
+// what it allocated, and then given to another.
+//
+// Which rule, says the thread's name at the time: on its slow paths, when a name was set or some milliseconds have gone by.
+#pragma once
+
+#include <atomic>
+#include <span>
+#include <string_view>
+
+#include "budget/account.hpp"
+
+namespace nebula::thread_limits {
+
+// Once, before there are threads. The first rule whose pattern fits holds.
+void set(std::span<const config::NamedLimit> rules, config::AtLimit at_limit);
+
+extern constinit std::atomic<bool> any;  // relaxed: set before there are threads
+[[nodiscard]] inline bool are_set() { return any.load(std::memory_order_relaxed); }
+
+// A rule's number and one; 0 for a thread that is under none. The calling thread's; one system call.
+using Rule = std::uint8_t;
+[[nodiscard]] Rule rule_of_this_thread();
+// Raised when a thread was given a name.
+extern constinit std::atomic<std::uint32_t> names_set;  // relaxed: a hint to look
+
+// An account's number and one; 0: none.
+using Id = std::uint16_t;
+inline constexpr unsigned kAccountsMost = 1000;
+[[nodiscard]] Account& account(Id id);
+
+struct Owner {
+  int thread_id = 0;      // the last one's
+  bool has_ended = false;
+  char name[16] = {};     // as it was when the account began
+};
+[[nodiscard]] const Owner& owner_of(Id id);
+[[nodiscard]] Id id_of(const Account& account);
+[[nodiscard]] unsigned count();  // ids 1 to that are or were in use
+
+// By one thread at a time (tenants.hpp). begin: a fresh account, or one that may begin anew; 0 when there is neither.
+[[nodiscard]] Id begin_fresh(Rule rule);
+void begin_again(Id id, Rule rule);
+void end(Id id);
+
+// Of accounts that began anew, what they had counted before.
+[[nodiscard]] Account::Counts past();
+// Threads that should have an account and could not.
+void count_without();
+[[nodiscard]] std::uint64_t without();
+
+}  // namespace nebula::thread_limits

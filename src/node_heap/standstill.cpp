@@ -1,0 +1,114 @@
+// All locks of all node heaps, for fork and the report; and the child of a fork that could not take them.
+#include "node_heap/node_heap.hpp"
+#include "node_heap/tenants.hpp"
+#include "spans/frontier.hpp"
+
+namespace nebula {
+
+template <class Visitor>
+unsigned NodeHeap::for_each_class_lock(Visitor visit) {
+  unsigned visited = 0;
+  for (unsigned heap = 0; heap < count(); ++heap) {
+    NodeHeap& of = at(static_cast<HeapId>(heap));
+    for (unsigned s = 0; s < of.shards(); ++s)
+      for (unsigned i = kClassFirst; i < kClassEnd; ++i, ++visited)
+        if (!visit(of.classes_[s][i].lock)) return visited;
+  }
+  return visited;
+}
+
+// Tenants' first: while it is held no heap is made.
+void NodeHeap::lock_all() NEBULA_UNCHECKED {
+  tenants::lock().lock();
+  for_each_class_lock([](Lock& lock) NEBULA_UNCHECKED {
+    lock.lock();
+    return true;
+  });
+  for (unsigned heap = 0; heap < count(); ++heap) at(static_cast<HeapId>(heap)).spans().lock_quiet();
+}
+
+bool NodeHeap::try_lock_all_for(unsigned milliseconds) NEBULA_UNCHECKED {
+  if (!tenants::lock().try_lock_for(milliseconds)) return false;
+  bool all = true;
+  unsigned classes = for_each_class_lock([&](Lock& lock) NEBULA_UNCHECKED { return all = lock.try_lock_for(milliseconds); });
+  unsigned spans = 0;
+  while (all && spans < count()) {
+    all = at(static_cast<HeapId>(spans)).spans().lock().try_lock_for(milliseconds);
+    spans += all ? 1 : 0;
+  }
+  if (all) return true;
+  while (spans > 0) at(static_cast<HeapId>(--spans)).spans().lock().unlock();
+  for_each_class_lock([&](Lock& lock) NEBULA_UNCHECKED {
+    if (classes == 0) return false;
+    --classes;
+    lock.unlock();
+    return true;
+  });
+  tenants::lock().unlock();
+  return false;
+}
+
+void NodeHeap::unlock_all() NEBULA_UNCHECKED {
+  for (unsigned heap = count(); heap-- > 0;) at(static_cast<HeapId>(heap)).spans().lock().unlock();
+  for_each_class_lock([](Lock& lock) NEBULA_UNCHECKED {
+    lock.unlock();
+    return true;
+  });
+  tenants::lock().unlock();
+}
+
+void NodeHeap::reset_in_child() {
+  if (!tenants::lock().is_mine()) tenants::lock().reset_in_child();
+  Depot::reset_in_child();
+  for (unsigned heap = 0; heap < count(); ++heap) at(static_cast<HeapId>(heap)).reset_own_in_child();
+  frontier.reset_in_child();
+}
+
+void NodeHeap::reset_own_in_child() NEBULA_UNCHECKED {
+  Halfway halfway = {};
+  for (unsigned s = 0; s < shards(); ++s) {
+    for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
+      Lock& lock = classes_[s][i].lock;
+      if (lock.is_mine()) continue;
+      halfway[s][i] = lock.is_held();
+      lock.reset_in_child();
+    }
+  }
+  rebuild(halfway);
+  spans().reset_in_child();
+}
+
+// What a thread that is gone was changing is made anew, from what no half-done change can have spoilt: the class map and the
+// bitmaps. A slot that it was taking or putting back may be lost.
+void NodeHeap::rebuild(const Halfway& halfway) NEBULA_UNCHECKED {
+  for (unsigned s = 0; s < shards(); ++s) {
+    for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
+      if (!halfway[s][i]) continue;
+      Class& of = classes_[s][i];
+      for (UnitIndex& list : of.lists) list = kNoUnit;
+      of.empty_slabs = 0;
+      of.facts.slabs = of.facts.slots_outside = 0;
+    }
+  }
+  const std::uint64_t end = heap_map.mapped_units.load(std::memory_order_relaxed);
+  for (UnitIndex unit = 0; unit < end; ++unit) {
+    const unsigned i = unit_use(unit).load(std::memory_order_relaxed);
+    if (!is_size_class(i) || !spans().is_own(region_of(unit))) continue;
+    const SizeClass c = size_class(i);
+    const UnitIndex first = slab::first_unit(unit, c);
+    if (first != unit) {  // the rest of a slab, which was on its way to the spans when its first unit is no more
+      if (unit_use(first).load(std::memory_order_relaxed) != index_of(c)) set_nothing(unit, 1);
+      continue;
+    }
+    slab::at(unit).tail_is_busy = false;
+    const auto s = static_cast<unsigned>(shard_of(home_of(unit, c)));
+    if (!halfway[s][i]) continue;
+    set_class(unit, units_per_slab(c), c);
+    slab::recount(unit);
+    ++classes_[s][i].facts.slabs;
+    classes_[s][i].facts.slots_outside += slab::at(unit).outside();
+    link(classes_[s][i], unit);
+  }
+}
+
+}  // namespace nebula
