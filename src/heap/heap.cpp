@@ -480,6 +480,7 @@ bool begin_profile(std::uint64_t period) {
     if (!has_view || !profiling::sites::begin(period)) return false;
   }
   thread_heap::begin_watch();
+  has_detours.store(true, kRelaxed);
   return true;
 }
 
@@ -494,7 +495,6 @@ bool begin_tenants() {
     if (!NodeHeap::add_view_of_none()) return false;
   }
   thread_heap::begin_watch();
-  has_detours.store(true, kRelaxed);
   return true;
 }
 

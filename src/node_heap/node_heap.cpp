@@ -493,6 +493,12 @@ std::uint64_t NodeHeap::dirty_bytes_of_all() {
   return sum;
 }
 
+void NodeHeap::Traffic::add(const Traffic& other) {
+  returned += other.returned;
+  fallbacks += other.fallbacks;
+  arrivals += other.arrivals;
+}
+
 void NodeHeap::ClassFacts::add(const ClassFacts& other) {
   slabs += other.slabs;
   slots_outside += other.slots_outside;

@@ -89,6 +89,8 @@ class NodeHeap {
     std::uint64_t returned = 0;    // slots that threads of other heaps freed
     std::uint64_t fallbacks = 0;   // requests that another heap had to meet
     std::uint64_t arrivals = 0;    // threads that came from another heap
+
+    void add(const Traffic& other);
   };
   [[nodiscard]] Traffic traffic() const;
   void count_returned(unsigned slots) { returned_.fetch_add(slots, std::memory_order_relaxed); }

@@ -29,15 +29,18 @@ void add_region(NodeRow& row, RegionIndex region) {
   }
 }
 
+// Tenants' heaps count where they are.
+HeapId place_of(RegionIndex region) { return NodeHeap::at(region_at(region).heap).place(); }
+
 // Of so many regions with committed pages as there are, some pages of each, evenly.
-void look_at_pages(NodeRow& row, HeapId heap, RegionIndex regions, std::uint64_t with_pages) {
+void look_at_pages(NodeRow& row, HeapId place, RegionIndex regions, std::uint64_t with_pages) {
   if (with_pages == 0) return;
   const std::uint64_t per_region = with_pages >= kSampleMost ? 1 : kSampleMost / with_pages;
   const std::uint64_t step = with_pages > kSampleMost ? with_pages / kSampleMost : 1;
   std::uint64_t seen = 0;
   unsigned count = 0;
   for (RegionIndex region = 0; region < regions; ++region) {
-    if (region_at(region).heap != heap) continue;
+    if (place_of(region) != place) continue;
     const std::uint64_t committed = committed_pages(region).count;
     if (committed == 0 || seen++ % step != 0) continue;
     const std::uint64_t page_step = committed / per_region + 1;
@@ -52,7 +55,7 @@ void look_at_pages(NodeRow& row, HeapId heap, RegionIndex regions, std::uint64_t
   }
   if (count == 0 || !os::nodes_of_pages({sample, count}, {sample_nodes, count})) return;
   row.looked_at_pages = count;
-  const unsigned node = placement::node_of(heap);
+  const unsigned node = placement::node_of(place);
   for (unsigned i = 0; i < count; ++i) {
     if (sample_nodes[i] < 0) continue;  // not touched yet, or swapped out
     ++row.resident_pages;
@@ -64,24 +67,24 @@ void look_at_pages(NodeRow& row, HeapId heap, RegionIndex regions, std::uint64_t
 
 void look_at_nodes(Nodes& nodes) {
   nodes.state = placement::facts().state;
-  nodes.count = NodeHeap::count();
+  nodes.count = NodeHeap::places();
   if (nodes.count == 1) return;
   const RegionIndex regions = frontier.regions();
-  std::uint64_t with_pages[kNodeHeapsMost] = {};
+  std::uint64_t with_pages[kPlacesMost] = {};
   for (RegionIndex region = 0; region < regions; ++region) {
-    const HeapId heap = region_at(region).heap;
     const std::uint64_t committed = committed_pages(region).bytes();
-    if (committed == 0 || heap >= nodes.count) continue;
-    ++with_pages[heap];
-    nodes.rows[heap].committed_bytes += committed;
-    add_region(nodes.rows[heap], region);
+    if (committed == 0) continue;
+    const HeapId place = place_of(region);
+    ++with_pages[place];
+    nodes.rows[place].committed_bytes += committed;
+    add_region(nodes.rows[place], region);
   }
-  for (unsigned i = 0; i < nodes.count; ++i) {
-    const auto heap = static_cast<HeapId>(i);
-    nodes.rows[i].traffic = NodeHeap::at(heap).traffic();
-    nodes.rows[i].placement_refusals = NodeHeap::at(heap).spans().facts().placement_refusals;
-    look_at_pages(nodes.rows[i], heap, regions, with_pages[i]);
+  for (unsigned i = 0; i < NodeHeap::count(); ++i) {
+    NodeHeap& heap = NodeHeap::at(static_cast<HeapId>(i));
+    nodes.rows[heap.place()].traffic.add(heap.traffic());
+    nodes.rows[heap.place()].placement_refusals += heap.spans().facts().placement_refusals;
   }
+  for (unsigned i = 0; i < nodes.count; ++i) look_at_pages(nodes.rows[i], static_cast<HeapId>(i), regions, with_pages[i]);
 }
 
 }  // namespace nebula::stats
