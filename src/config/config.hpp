@@ -59,6 +59,7 @@ struct Config {
   std::string_view profile_file = "nebula.%e.%p.pb.gz";
   bool profile_pprof = true;
   bool profile_collapsed = false;
+  bool leaks = false;
   bool abort_on_bad_limit = true;
   bool help = false;
   NumaRules numa;

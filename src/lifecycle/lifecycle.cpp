@@ -20,6 +20,7 @@
 #include "os/process.hpp"
 #include "report/budget_events.hpp"
 #include "report/crash.hpp"
+#include "report/leaks.hpp"
 #include "report/profile.hpp"
 #include "report/report.hpp"
 #include "report/reporter.hpp"
@@ -152,6 +153,7 @@ void in_child() {
   report::note_fork();
   tree::note_fork();
   report::note_fork_of_profile();
+  report::note_fork_of_leaks();
   heap::reset_in_child();
   thread_heap::note_fork();
   if (holds_every_lock) {
@@ -188,10 +190,13 @@ void begin_places() {
 }
 
 void begin_profile() {
-  const std::uint64_t period = configuration.profile_period;
-  if (period == 0) return;
-  if (!heap::begin_profile(period)) return say("there is no memory for a profile; running without");
-  report::expect_profile({configuration.profile_file, configuration.profile_pprof, configuration.profile_collapsed});
+  constexpr std::uint64_t kPeriodForLeaks = 512 * kKiB;  // they come with their call sites, profile or not
+  const bool is_wanted = configuration.profile_period != 0;
+  if (configuration.leaks) report::expect_leaks();
+  if (!is_wanted && !configuration.leaks) return;
+  if (!heap::begin_profile(is_wanted ? configuration.profile_period : kPeriodForLeaks))
+    return say("there is no memory for a profile; running without");
+  if (is_wanted) report::expect_profile({configuration.profile_file, configuration.profile_pprof, configuration.profile_collapsed});
 }
 
 }  // namespace
@@ -217,7 +222,7 @@ void start(const char* const* environment) {
   const bool in_between = configuration.stats_signal != 0 || configuration.stats_on_crash || configuration.stats_on_budget ||
                           configuration.stats_before != 0;
   const bool as_text = (configuration.stats & config::Form::kText) != 0 || (configuration.stats == 0 && in_between);
-  if (as_text && configuration.stats_file.empty()) keep_standard_error();
+  if ((as_text && configuration.stats_file.empty()) || configuration.leaks) keep_standard_error();
   if (configuration.stats != 0 || wishes.interval_milliseconds != 0 || in_between || may_abort) report::expect(wishes);
   if (configuration.stats_on_crash) report::report_on_crash();
   if (heap::start()) begin_places();
@@ -228,7 +233,7 @@ void start(const char* const* environment) {
   report::start_reporter({configuration.stats_signal, configuration.stats_interval_milliseconds});
   if (configuration.live) live::begin(environment);
   if (configuration.banner) print_banner();
-  if (configuration.stats != 0 || configuration.live || configuration.profile_period != 0) at_quick_exit(at_exit);
+  if (configuration.stats != 0 || configuration.live || configuration.profile_period != 0 || configuration.leaks) at_quick_exit(at_exit);
 }
 
 // Not in a child of vfork, which lives in its parent's memory.
@@ -246,6 +251,7 @@ void at_exit() {
   tree::find_dead();
   report::check_signal();
   report::write_at_exit();
+  report::write_leaks_at_exit();
   report::write_profile_at_exit();
   tree::leave();
   live::end();

@@ -125,8 +125,6 @@ void send_locations(Output& output) {
   }
 }
 
-std::uint64_t whole(std::uint64_t parts) { return (parts + (1u << (kFractionBits - 1))) >> kFractionBits; }
-
 void send_sample(Output& output, const Site& site) {
   const Sums live = site.live();
   const Sums all = site.allocated();
@@ -135,8 +133,7 @@ void send_sample(Output& output, const Site& site) {
   for (unsigned i = 0; i < site.depth; ++i)
     if (site.frames()[i] != 0) frames.varint(site.frames()[i]);
   Message values;
-  for (const std::uint64_t parts : {all.weight.objects, all.weight.bytes, live.weight.objects, live.weight.bytes})
-    values.varint(whole(parts));
+  for (const std::uint64_t value : {all.objects(), all.bytes(), live.objects(), live.bytes()}) values.varint(value);
   send(output, kSample, Message().bytes(1, frames.view()).bytes(2, values.view()));
 }
 

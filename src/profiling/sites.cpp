@@ -1,5 +1,6 @@
 #include "profiling/sites.hpp"
 
+#include <bit>
 #include <cstring>
 
 #include "os/process.hpp"
@@ -87,13 +88,32 @@ Sums Tally::sums() const {
   return {samples.load(kRelaxed), {objects.load(kRelaxed), bytes.load(kRelaxed), variance.load(kRelaxed)}};
 }
 
+void Sums::add(const Sums& other) {
+  samples += other.samples;
+  weight.objects += other.weight.objects;
+  weight.bytes += other.weight.bytes;
+  weight.variance += other.weight.variance;
+}
+
+void Sums::add(const Weight& sample) { add(Sums{1, sample}); }
+
+Sums Sums::less(const Sums& part) const {
+  return {at_least_zero(samples, part.samples),
+          {at_least_zero(weight.objects, part.weight.objects), at_least_zero(weight.bytes, part.weight.bytes),
+           at_least_zero(weight.variance, part.weight.variance)}};
+}
+
+std::uint64_t Sums::bytes_error() const {
+  const double variance = static_cast<double>(weight.variance) / (1 << kVarianceBits);
+  return static_cast<std::uint64_t>(__builtin_sqrt(variance) * static_cast<double>(period()) + 0.5);
+}
+
 Sums Site::live() const {
   const Sums dead = freed.sums();
-  const Sums all = allocated();
-  return {at_least_zero(all.samples, dead.samples),
-          {at_least_zero(all.weight.objects, dead.weight.objects), at_least_zero(all.weight.bytes, dead.weight.bytes),
-           at_least_zero(all.weight.variance, dead.weight.variance)}};
+  return allocated().less(dead);
 }
+
+Sums Site::left() const { return live().less(kept.sums()); }
 
 namespace sites {
 
@@ -124,6 +144,10 @@ void note_free(const Sample& sample) {
   lives[lifetime_of(os::nanoseconds() - sample.born)].add(weight);
 }
 
+void note_kept(const Sample& sample) {
+  if (sample.site != 0) site_at(sample.site)->kept.add(weight_of(sample.bytes, period()));
+}
+
 const Site* next(unsigned& position) {
   while (position < kSlots) {
     // acquire: pairs with the release in add_site.
@@ -134,12 +158,21 @@ const Site* next(unsigned& position) {
 }
 
 unsigned lifetime_of(std::uint64_t nanoseconds) {
-  unsigned index = 0;
-  for (std::uint64_t end = 1000; index + 1 < kLifetimes && nanoseconds >= end; end *= 10) ++index;
-  return index;
+  const auto index = static_cast<unsigned>(std::bit_width(nanoseconds / 1000));
+  return index < kLifetimes ? index : kLifetimes - 1;
 }
 
 Sums lifetimes(unsigned index) { return lives[index].sums(); }
+
+Totals totals() {
+  Totals totals;
+  unsigned position = 0;
+  while (const Site* const site = next(position)) {
+    totals.live.add(site->live());
+    totals.all.add(site->allocated());
+  }
+  return totals;
+}
 
 Fit fit(unsigned size_class) {
   const ClassFit& fit = fits[size_class];

@@ -28,6 +28,16 @@ struct Sample {
 struct Sums {
   std::uint64_t samples = 0;
   Weight weight;
+
+  void add(const Sums& other);
+  void add(const Weight& sample);  // one more
+  [[nodiscard]] Sums less(const Sums& part) const;  // never below zero
+  [[nodiscard]] std::uint64_t objects() const { return rounded(weight.objects); }
+  [[nodiscard]] std::uint64_t bytes() const { return rounded(weight.bytes); }
+  [[nodiscard]] std::uint64_t bytes_error() const;  // one standard error of the estimate of bytes
+
+ private:
+  static std::uint64_t rounded(std::uint64_t parts) { return (parts + (1u << (kFractionBits - 1))) >> kFractionBits; }
 };
 
 struct Tally {
@@ -42,12 +52,15 @@ struct Site {
   std::uint16_t depth;
   bool is_cut;
   Tally born, freed;
+  Tally kept;  // of those alive at the exit, what libraries keep; see note_kept
 
   [[nodiscard]] LocationIndex* frames() { return reinterpret_cast<LocationIndex*>(this + 1); }
   [[nodiscard]] const LocationIndex* frames() const { return reinterpret_cast<const LocationIndex*>(this + 1); }
   [[nodiscard]] Sums allocated() const { return born.sums(); }
   // What is freed is read first, so that a running program shows no less than nothing.
   [[nodiscard]] Sums live() const;
+  // Of that, what no library keeps.
+  [[nodiscard]] Sums left() const;
 };
 
 namespace sites {
@@ -58,14 +71,27 @@ namespace sites {
 // An object was allocated from this stack. Called with the caller's gate held. `requested`: what the program asked for.
 [[nodiscard]] Sample note_allocation(const Stack& stack, unsigned size_class, std::size_t bytes, std::size_t requested);
 void note_free(const Sample& sample);
+// At the exit: the C library or the loader keeps this one for itself, so it is none that the program left.
+void note_kept(const Sample& sample);
 
 // One after the other; null at the end. The last one has no frames: all that found no room.
 [[nodiscard]] const Site* next(unsigned& position);
 
-// Lives by their length: below 1 µs, 10 µs, … 100 s, and longer.
-inline constexpr unsigned kLifetimes = 10;
+// Lives by their length: below 1 µs, 2 µs, 4 µs, … 2^34 µs (nearly five hours), and longer.
+inline constexpr unsigned kLifetimes = 36;
 [[nodiscard]] unsigned lifetime_of(std::uint64_t nanoseconds);
+// The length that those of this index stay below; 0: no bound.
+[[nodiscard]] constexpr std::uint64_t lifetime_end_microseconds(unsigned index) {
+  return index + 1 < kLifetimes ? std::uint64_t{1} << index : 0;
+}
+// Of what was freed.
 [[nodiscard]] Sums lifetimes(unsigned index);
+
+// Of all sites together. What is alive is read first.
+struct Totals {
+  Sums live, all;
+};
+[[nodiscard]] Totals totals();
 
 // What the samples of a class asked for and were given; class 0: large objects. All that were ever allocated.
 struct Fit {

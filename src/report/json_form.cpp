@@ -305,6 +305,51 @@ void write_nodes(JsonWriter& json, const stats::Nodes& nodes) {
   json.close_array();
 }
 
+void write_estimate(JsonWriter& json, const profiling::Sums& sums) {
+  json.number("samples", sums.samples);
+  json.number("objects", sums.objects());
+  json.number("bytes", sums.bytes());
+}
+
+void write_estimate(JsonWriter& json, std::string_view name, const profiling::Sums& sums) {
+  json.open_object(name);
+  write_estimate(json, sums);
+  json.number("bytes_standard_error", sums.bytes_error());
+  json.close_object();
+}
+
+void write_lives(JsonWriter& json, std::string_view name, const profiling::Sums (&lives)[profiling::sites::kLifetimes]) {
+  json.open_array(name);
+  for (unsigned i = 0; i < profiling::sites::kLifetimes; ++i) {
+    if (lives[i].samples == 0) continue;
+    const std::uint64_t end = profiling::sites::lifetime_end_microseconds(i);
+    json.open_object();
+    write_limit(json, "below_microseconds", end != 0 ? end : stats::kUnknown);
+    write_estimate(json, lives[i]);
+    json.close_object();
+  }
+  json.close_array();
+}
+
+void write_profile(JsonWriter& json, const Snapshot& s) {
+  const stats::Profile& profile = s.profile;
+  if (profile.period_bytes == 0) return json.null("profile");
+  json.open_object("profile");
+  json.number("period_bytes", profile.period_bytes);
+  json.number("samples", profile.counts.samples);
+  json.number("freed_samples", profile.counts.freed);
+  json.number("lost_samples", profile.counts.lost);
+  json.number("samples_without_site", profile.counts.unplaced);
+  json.number("sites", profile.counts.sites);
+  json.number("table_bytes", profile.counts.table_bytes);
+  json.number("threads_not_seen", s.threads.not_watched);
+  write_estimate(json, "live", profile.totals.live);
+  write_estimate(json, "allocated", profile.totals.all);
+  write_lives(json, "freed_by_lifetime", profile.freed_by_life);
+  write_lives(json, "live_by_age", profile.live_by_age);
+  json.close_object();
+}
+
 void write_timeline(JsonWriter& json, const Snapshot& s, Layout layout) {
   json.open_array("timeline");
   if (layout == Layout::kLines)
@@ -340,6 +385,7 @@ void write_json(Text& text, const Occasion& occasion, const Snapshot& s, Layout 
   write_rest(json, s);
   write_bump(json, s);
   write_nodes(json, s.nodes);
+  write_profile(json, s);
   write_timeline(json, s, layout);
   write_advice(json, s);
   json.close_object();

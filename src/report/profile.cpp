@@ -43,17 +43,31 @@ void write_one(std::string_view path, std::string_view ending, Write write) {
   else to_file(path_room, write, "profile");
 }
 
-void write_all() {
-  Text path(pattern_room, kPathBytes);
-  config::expand_path(destination.file, {stats::process_id(), os::program_name(), ++profiles_written, os::unix_milliseconds() / 1000},
-                      path);
-  if (destination.pprof) write_one(path.view(), {}, write_as_pprof);
-  if (!destination.collapsed) return;
+// The name without the number of a profile would be that of the last one: one in between has its number before the ending.
+void write_all(std::uint64_t number_before_ending) {
   constexpr std::string_view kEnding = ".pb.gz";
-  std::string_view name = path.view();
-  if (name.ends_with(kEnding)) name.remove_suffix(kEnding.size());
-  write_one(name, ".live.collapsed", [](Text& text) { write_as_collapsed(text, profiling::Which::kLive); });
-  write_one(name, ".all.collapsed", [](Text& text) { write_as_collapsed(text, profiling::Which::kAll); });
+  Text path(pattern_room, kPathBytes);
+  std::string_view pattern = destination.file;
+  const bool has_ending = pattern.ends_with(kEnding);
+  if (has_ending) pattern.remove_suffix(kEnding.size());
+  config::expand_path(pattern, {stats::process_id(), os::program_name(), profiles_written, os::unix_milliseconds() / 1000}, path);
+  if (number_before_ending != 0) (path << '.').plain(number_before_ending);
+  if (destination.pprof) write_one(path.view(), has_ending ? kEnding : std::string_view(), write_as_pprof);
+  if (!destination.collapsed) return;
+  write_one(path.view(), ".live.collapsed", [](Text& text) { write_as_collapsed(text, profiling::Which::kLive); });
+  write_one(path.view(), ".all.collapsed", [](Text& text) { write_as_collapsed(text, profiling::Which::kAll); });
+}
+
+void write_last() {
+  ++profiles_written;
+  write_all(0);
+}
+
+// Asked again here: the last one may have been written while this one waited for its turn.
+void write_in_between() {
+  if (last_is_written.load(std::memory_order_relaxed)) return;
+  ++profiles_written;
+  write_all(destination.file.find("%n") == std::string_view::npos ? profiles_written : 0);
 }
 
 bool may_write() { return is_expected && (!is_child || destination.file.find("%p") != std::string_view::npos); }
@@ -67,11 +81,11 @@ void expect_profile(const ProfileDestination& wanted) {
 }
 
 void write_profile_at_exit() {
-  if (may_write() && !last_is_written.exchange(true, std::memory_order_relaxed)) between_reports(write_all);
+  if (may_write() && !last_is_written.exchange(true, std::memory_order_relaxed)) between_reports(write_last);
 }
 
 void write_profile() {
-  if (may_write() && !last_is_written.load(std::memory_order_relaxed)) between_reports(write_all);
+  if (may_write()) between_reports(write_in_between);
 }
 
 void note_fork_of_profile() {

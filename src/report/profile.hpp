@@ -15,7 +15,7 @@ struct ProfileDestination {
 void expect_profile(const ProfileDestination& destination);
 // At exit: once, whoever calls.
 void write_profile_at_exit();
-// At any time, by a signal or at an interval.
+// At any time, by a signal or at an interval: to a file with the number of the profile in its name.
 void write_profile();
 void note_fork_of_profile();
 

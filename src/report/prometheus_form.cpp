@@ -266,6 +266,31 @@ void write_nodes(Exposition& out, const Snapshot& s) {
   }
 }
 
+void write_profile(Exposition& out, const Snapshot& s) {
+  const stats::Profile& profile = s.profile;
+  if (profile.period_bytes == 0) return;
+  out.gauge("profile_period_bytes", "Mean bytes between the samples of the heap profile.");
+  out.sample(profile.period_bytes);
+  out.counter("profile_samples_total", "Allocations that were samples, and what became of them.");
+  out.sample("state", "followed", profile.counts.samples);
+  out.sample("state", "freed", profile.counts.freed);
+  out.sample("state", "lost", profile.counts.lost);
+  out.sample("state", "without_site", profile.counts.unplaced);
+  out.gauge("profile_sites", "Call sites that samples came from.");
+  out.sample(profile.counts.sites);
+  out.gauge("profile_table_bytes", "Bytes of the profile's tables.");
+  out.sample(profile.counts.table_bytes);
+  out.gauge("profile_bytes", "Bytes estimated from the samples.");
+  out.sample("of", "live", profile.totals.live.bytes());
+  out.sample("of", "allocated", profile.totals.all.bytes());
+  out.gauge("profile_standard_error_bytes", "One standard error of these estimates.");
+  out.sample("of", "live", profile.totals.live.bytes_error());
+  out.sample("of", "allocated", profile.totals.all.bytes_error());
+  out.gauge("profile_objects", "Objects estimated from the samples.");
+  out.sample("of", "live", profile.totals.live.objects());
+  out.sample("of", "allocated", profile.totals.all.objects());
+}
+
 void write_rest(Exposition& out, const Snapshot& s) {
   out.counter("purges_total", "Times that memory was given back to the system.");
   out.sample(s.purges.purges);
@@ -291,6 +316,7 @@ void write_prometheus(Text& text, const Occasion& occasion, const Snapshot& snap
   write_budget(out, snapshot);
   write_accounts(out, snapshot);
   write_nodes(out, snapshot);
+  write_profile(out, snapshot);
   write_rest(out, snapshot);
 }
 

@@ -8,6 +8,7 @@
 
 #include "diag/message.hpp"
 #include "os/process.hpp"
+#include "report/profile.hpp"
 #include "report/report.hpp"
 #include "report/signal_action.hpp"
 
@@ -32,6 +33,7 @@ void on_signal(int) {
     os::wake_all(signals_seen);
   } else {
     write_now(Reason::kSignal, stats::Caller::kOutsideSlowPath);
+    write_profile();
   }
   errno = kept;
 }
@@ -52,10 +54,12 @@ void* run(void*) {
     if (const std::uint32_t seen = signals_seen.load(std::memory_order_relaxed); seen != answered) {
       answered = seen;
       write_now(Reason::kSignal, stats::Caller::kOutsideSlowPath);
+      write_profile();
     }
     const std::uint64_t now = os::coarse_milliseconds();
     if (now >= next_line) {
       append_line();
+      write_profile();
       check_signal();
       while (next_line <= now) next_line += wishes.interval_milliseconds;
     }

@@ -233,11 +233,48 @@ void write_reclaim(Text& text, const Snapshot& s) {
          << s.reclaim.pressure_severe << " severe; " << s.reclaim.pressure_bytes << " bytes given back for it\n";
 }
 
+void write_estimate(Text& text, const profiling::Sums& sums) {
+  text << "about " << sums.bytes() << " bytes (standard error " << sums.bytes_error() << ") in " << sums.objects() << " objects";
+}
+
+// 16 us, 1.02 ms, 2,147.48 s
+void write_time(Text& text, std::uint64_t microseconds) {
+  if (microseconds < 1000) {
+    text << microseconds << " us";
+    return;
+  }
+  const bool is_short = microseconds < 1'000'000;
+  const std::uint64_t hundredths = microseconds / (is_short ? 10 : 10'000);
+  text << hundredths / 100 << '.' << static_cast<char>('0' + hundredths / 10 % 10) << static_cast<char>('0' + hundredths % 10)
+       << (is_short ? " ms" : " s");
+}
+
+void write_lives(Text& text, const stats::Profile& profile) {
+  text << "  lives                 objects freed      bytes freed       objects live       bytes live\n";
+  for (unsigned i = 0; i < profiling::sites::kLifetimes; ++i) {
+    const profiling::Sums& freed = profile.freed_by_life[i];
+    const profiling::Sums& live = profile.live_by_age[i];
+    if (freed.samples + live.samples == 0) continue;
+    TextOf<40> name;
+    const std::uint64_t end = profiling::sites::lifetime_end_microseconds(i);
+    name << (end != 0 ? "below " : "from ");
+    write_time(name, end != 0 ? end : profiling::sites::lifetime_end_microseconds(i - 1));
+    text << "  ";
+    text.left(name.view(), 18).right(freed.objects(), 17).right(freed.bytes(), 17).right(live.objects(), 19).right(live.bytes(), 17) << '\n';
+  }
+}
+
 void write_profile(Text& text, const Snapshot& s) {
   const profiling::sites::Counts& counts = s.profile.counts;
   text << "profile   one sample in " << s.profile.period_bytes << " bytes: " << counts.samples << " samples, " << counts.freed
        << " of them freed, at " << counts.sites << " sites in " << counts.table_bytes << " bytes; " << counts.lost << " lost, "
        << counts.unplaced << " without a site, " << s.threads.not_watched << " threads not seen\n";
+  text << "  live      ";
+  write_estimate(text, s.profile.totals.live);
+  text << "\n  allocated ";
+  write_estimate(text, s.profile.totals.all);
+  text << '\n';
+  if (counts.samples != 0) write_lives(text, s.profile);
 }
 
 void write_rest(Text& text, const Snapshot& s) {

@@ -23,10 +23,18 @@ std::uint64_t between(std::uint64_t least, std::uint64_t value, std::uint64_t mo
   return value < least ? least : value > most ? most : value;
 }
 
+// Without the locks a record may be of two owners.
+void note_age(Profile& profile, const profiling::Sample& sample, std::uint64_t now) {
+  if (sample.site == 0 || sample.bytes == 0 || profile.period_bytes == 0) return;
+  profile.live_by_age[profiling::sites::lifetime_of(at_least_zero(now, sample.born))].add(
+      profiling::weight_of(sample.bytes, profile.period_bytes));
+}
+
 // Every unit of the heap, by what it is used for. Without the locks, a unit's use and its record may be of different
 // owners, so what the record says is held within the heap, and each step goes on by a unit at least.
 void walk_units(Snapshot& s, RegionIndex regions) {
   const std::size_t end = first_unit_of(regions);
+  const std::uint64_t now = s.profile.period_bytes != 0 ? os::nanoseconds() : 0;
   for (RegionIndex region = 0; region < regions; ++region) {
     if (pages::committed_in({PageIndex{region} * kPagesPerRegion, {kPagesPerRegion}}).count == 0) continue;
     for (UnitIndex unit = first_unit_of(region); unit < first_unit_of(region + 1);) {
@@ -44,6 +52,7 @@ void walk_units(Snapshot& s, RegionIndex regions) {
         const std::size_t size = slot_size(sampled::class_at(unit));
         used = pages::committed_in({first_page_of(unit), pages_for(size)}).bytes();
         s.slab_free_bytes += at_least_zero(used, size);
+        note_age(s.profile, sampled::sample_at(unit), now);
       } else if (use == static_cast<unsigned>(UnitUse::kBump)) {
         const bump::Block block(unit);
         units = between(1, block.units().count, end - unit);
@@ -59,6 +68,7 @@ void walk_units(Snapshot& s, RegionIndex regions) {
         units = between(1, units_for(pages_for(used)).count, end - unit);
         s.large.live_bytes += used;
         ++s.large.live;
+        note_age(s.profile, large::sample_at(unit), now);
       }
       const std::uint64_t committed = pages::committed_in({first_page_of(unit), {units * kPagesPerUnit}}).bytes();
       s.dirty_bytes += at_least_zero(committed, used);
@@ -180,6 +190,14 @@ Misuse look_at_misuse() {
   return result;
 }
 
+void look_at_profile(Profile& profile) {
+  profile.period_bytes = profiling::period();
+  if (profile.period_bytes == 0) return;
+  for (unsigned i = 0; i < profiling::sites::kLifetimes; ++i) profile.freed_by_life[i] = profiling::sites::lifetimes(i);
+  profile.totals = profiling::sites::totals();
+  profile.counts = profiling::sites::counts();
+}
+
 void look_once(Snapshot& s, heap::AllLocks::Wish wish) {
   s = {};
   const heap::AllLocks locks(kLockPatienceMilliseconds, wish);
@@ -206,8 +224,7 @@ void look_once(Snapshot& s, heap::AllLocks::Wish wish) {
   s.mapped_bytes = pages::mapped_bytes();
   s.misuse = look_at_misuse();
   look_at_pools(s);
-  s.profile.period_bytes = profiling::period();
-  s.profile.counts = profiling::sites::counts();
+  look_at_profile(s.profile);
   look_at_classes(s);
   look_at_nodes(s.nodes);
   s.large_requests = heap::large_requests();

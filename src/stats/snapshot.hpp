@@ -144,6 +144,11 @@ struct Misuse {
 struct Profile {
   std::uint64_t period_bytes = 0;  // 0: none is taken
   profiling::sites::Counts counts;
+  profiling::sites::Totals totals;  // estimates
+  // By the length of their lives: of what was freed, and of what is alive so far. The second adds up to totals.live where
+  // all is at rest.
+  profiling::Sums freed_by_life[profiling::sites::kLifetimes];
+  profiling::Sums live_by_age[profiling::sites::kLifetimes];
 };
 
 struct Snapshot {

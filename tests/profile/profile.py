@@ -7,10 +7,12 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 import harness  # noqa: E402
+import json_report  # noqa: E402
 import pprof  # noqa: E402
 import report  # noqa: E402
 
@@ -223,8 +225,203 @@ def under_a_budget(test):
     outcome.said("^nebula: there is no memory for a profile; running without$")
 
 
+def on_signal_and_interval(test):
+    """Each has its own file: none is overwritten by the next, nor by the last one, unless its name says so."""
+    signals = 3
+    for form, endings in (("pprof", [".pb.gz"]), ("collapsed", [".live.collapsed", ".all.collapsed"])):
+        for pattern, name in (("%e.pb.gz", "sends_signal.{}"), ("%n", "{}")):
+            _, profiles = profiled(test, test.program("sends_signal"), signals, period=65536, variables={
+                "NEBULA_STATS_SIGNAL": "USR2", "NEBULA_PROFILE_FORM": form, "NEBULA_PROFILE_FILE": f"{test.scratch}/profiles/{pattern}"})
+            last = name.format(signals + 1) if pattern == "%n" else "sends_signal"
+            names = [*(name.format(number) for number in range(1, signals + 1)), last]
+            # Without an ending of its own, pprof's file has the name as it stands.
+            endings_here = [""] if (pattern, form) == ("%n", "pprof") else endings
+            found = sorted(path.name for path in (test.scratch / "profiles").iterdir())
+            test.expect(found == sorted(name + ending for name in names for ending in endings_here), f"{pattern}, {form}: {found}")
+            if form == "pprof":
+                # The program keeps 4 MiB more before each signal, and frees all of it at the end.
+                in_use = [pprof.read(test.scratch / "profiles" / (name + endings_here[0])).total("inuse_space") for name in names]
+                for number, estimate in enumerate(in_use):
+                    expect_near(test, names[number], "bytes in use", estimate, (number + 1) * 4 * MIB if number < signals else 0, 65536)
+    _, profiles = profiled(test, test.program("sends_signal"), 0, 1, period=65536, variables={
+        "NEBULA_STATS_INTERVAL": "100ms", "NEBULA_STATS_FILE": f"{test.scratch}/lines"})
+    numbers = sorted(int(path.name.split(".")[2]) for path in profiles if path.name.count(".") == 4)
+    test.expect(5 <= len(numbers) <= 11 and numbers == list(range(1, len(numbers) + 1)), f"{[str(path) for path in profiles]} in a second")
+    test.expect(len(profiles) == len(numbers) + 1, f"no last one: {list(profiles)}")
+    for path in test.scratch.glob("lines*"):
+        json_report.checked_file(path) if path.suffix == ".jsonl" else None
+        path.unlink()
+
+
+def lives(test):
+    """How long objects lived, by powers of two: the same in every form, and near what is known."""
+    variables = {"NEBULA_STATS": "text,json,prometheus", "NEBULA_STATS_FILE": f"{test.scratch}/out", "NEBULA_PROFILE": "64K",
+                 "NEBULA_PROFILE_FILE": f"{test.scratch}/p"}
+    test.run([test.program("sends_signal"), "0", "0", "lives"], variables).ended(0).quiet()
+    text = report.checked((test.scratch / "out.txt").read_text())
+    data = json_report.checked((test.scratch / "out.json").read_text())["profile"]
+    # 8 MiB lived for 150 ms or a little more, 16 MiB live for as long already, 8 MiB were freed at once.
+    freed = {row["below_microseconds"]: row["bytes"] for row in data["freed_by_lifetime"]}
+    live = {row["below_microseconds"]: row["bytes"] for row in data["live_by_age"]}
+    long, short = 1 << 18, 1 << 14
+    expect_near(test, "lives", "bytes freed after 150 ms", sum(size for end, size in freed.items() if end >= long), 8 * MIB, 65536)
+    expect_near(test, "lives", "bytes freed at once", sum(size for end, size in freed.items() if end <= short), 8 * MIB, 65536)
+    expect_near(test, "lives", "bytes alive after 150 ms", sum(size for end, size in live.items() if end >= long), 16 * MIB, 65536)
+    names = dict(zip(report.ENDS_OF_LIVES, report.NAMES_OF_LIVES))
+    for end, size in freed.items():
+        test.expect(text.profile["lives"][names[end]]["bytes_freed"] == size, f"{end} in {text.profile}")
+    for end, size in live.items():
+        test.expect(text.profile["lives"][names[end]]["bytes_live"] == size, f"{end} in {text.profile}")
+    prometheus = (test.scratch / "out.prom").read_text()
+    for which in ("live", "allocated"):
+        test.expect(text.profile[f"{which}_bytes"] == data[which]["bytes"], f"{which}: {text.profile}, {data}")
+        test.expect(text.profile[f"{which}_objects"] == data[which]["objects"], f"{which}: {text.profile}, {data}")
+        test.expect(text.profile[f"{which}_error"] == data[which]["bytes_standard_error"], f"{which}: {text.profile}, {data}")
+        for name, value in (("bytes", "bytes"), ("objects", "objects"), ("standard_error_bytes", "bytes_standard_error")):
+            found = re.search(rf'^nebula_profile_{name}{{.*of="{which}"}} (\d+)$', prometheus, re.MULTILINE)
+            test.expect(found and int(found[1]) == data[which][value], f"nebula_profile_{name} of {which}: {prometheus}")
+    profile = pprof.read(test.scratch / "p")
+    for which, kind in (("live", "inuse_space"), ("allocated", "alloc_space")):
+        test.expect(abs(profile.total(kind) - data[which]["bytes"]) <= len(profile.samples) + 1, f"{kind}: {profile.total(kind)}, {data}")
+
+
+@dataclass
+class Leaks:
+    objects: int
+    bytes: int
+    kept: int
+    sizes: dict  # {name: (objects, bytes)}
+    sites: list  # (bytes, error, objects, samples, frames)
+
+
+def read_leaks(test, errors):
+    """The report of leaks, every line of which is known, and that its sums are those of its parts."""
+    lines = errors.splitlines()
+    number = report.number
+    head = re.fullmatch(r"nebula leaks: \S+, pid \d+: ([\d,]+) objects?, ([\d,]+) bytes still allocated at the exit", lines[0])
+    kept = re.fullmatch(r"  \(and ([\d,]+) objects, [\d,]+ bytes that the C and C\+\+ libraries and the loader keep\)", lines[1])
+    test.expect(head and kept, errors)
+    leaks = Leaks(number(head[1]), number(head[2]), number(kept[1]), {}, [])
+    at = 2
+    if leaks.objects:
+        test.expect(lines[at:at + 2] == ["", "by size, exact               objects               bytes"], errors)
+        at += 2
+        while found := re.fullmatch(r"  (size [\d,]+|large|in blocks|in handlers|total) +([\d,]+) +([\d,]+)", lines[at]):
+            leaks.sizes[found[1]] = (number(found[2]), number(found[3]))
+            at += 1
+        test.expect(leaks.sizes.pop("total") == (leaks.objects, leaks.bytes), errors)
+        for column, whole in enumerate((leaks.objects, leaks.bytes)):
+            test.expect(sum(row[column] for row in leaks.sizes.values()) == whole, errors)
+        test.expect(lines[at] == "", errors)
+        head = re.fullmatch(r"by call site, estimated from ([\d,]+) samples?, one in [\d,]+ bytes", lines[at + 1])
+        test.expect(head, errors)
+        at += 2
+        while at < len(lines):
+            line = lines[at]
+            at += 1
+            if found := re.fullmatch(r"  about ([\d,]+) bytes \(standard error ([\d,]+)\) in ([\d,]+) objects, from ([\d,]+) samples?", line):
+                leaks.sites.append((*(number(text) for text in found.groups()), []))
+            elif found := re.fullmatch(r"      (\S+\+0x[0-9a-f]+|0x[0-9a-f]+|unknown|\(more\)|\(no room for its stack\))", line):
+                leaks.sites[-1][4].append(found[1])
+            elif re.fullmatch(r"  and [\d,]+ other sites", line):
+                test.expect(len(leaks.sites) == 20, errors)
+            else:
+                test.expect(number(head[1]) == 0 and line.startswith("  none of it was a sample: NEBULA_PROFILE"), f"{line!r} in {errors}")
+        if len(leaks.sites) < 20:
+            test.expect(sum(site[3] for site in leaks.sites) == number(head[1]), errors)
+    test.expect(at == len(lines), f"unknown: {lines[at:]}")
+    return leaks
+
+
+def leaks_of(test, command, period=None, output=None, **variables):
+    wish = {"NEBULA_LEAKS": "1", **variables, **({"NEBULA_PROFILE": str(period), "NEBULA_PROFILE_FILE": f"{test.scratch}/p"} if period else {})}
+    outcome = test.run(command, wish).ended(0)
+    if output is not None:
+        outcome.printed(output)
+    return read_leaks(test, outcome.errors)
+
+
+KNOWN_LEAKS = {"size 48": (100, 4800), "size 1,008": (7, 7056), "size 10,240": (3, 30720), "large": (1, 102400)}
+
+
+def leaks_of_c(test):
+    """Exact by size whatever the period; libc's buffers, the loader's tables of threads that are gone are none."""
+    for period in (None, 1, 1000, 512 * 1024):
+        none = leaks_of(test, [test.program("leaks"), "none"], period, "done\n")
+        test.expect(none.objects == 0 and none.bytes == 0, f"period {period}: {none}")
+        test.expect(none.kept >= 2, f"period {period}: libc keeps a buffer and its environment: {none}")
+        leaks = leaks_of(test, [test.program("leaks"), "leaks"], period, "done\n")
+        test.expect(leaks.sizes == KNOWN_LEAKS, f"period {period}: {leaks}")
+    # Bump blocks have no size classes: what is left in them is exact together, in steps of 16 bytes.
+    test.expect(leaks_of(test, [test.program("leaks"), "none"], NEBULA_ROUTE="bump").objects == 0, "something is left in blocks")
+    leaks = leaks_of(test, [test.program("leaks"), "leaks"], NEBULA_ROUTE="bump")
+    in_blocks = (110, 100 * 48 + 7 * 1008 + 3 * 10000)
+    test.expect(leaks.sizes == {"in blocks": in_blocks, "large": KNOWN_LEAKS["large"]}, f"{leaks}")
+
+
+def leaks_by_site(test):
+    """With every allocation a sample, a site is exact and without error; its frames are where addr2line finds the functions."""
+    leaks = leaks_of(test, [test.program("leaks"), "leaks"], 1)
+    found = {}
+    for size, error, objects, samples, frames in leaks.sites:
+        test.expect(error == 0 and samples == objects, f"{size} bytes in {objects} objects: error {error}, {samples} samples")
+        addresses = [frame.split("+")[1] for frame in frames if frame.startswith("leaks+")]
+        names = subprocess.run(["addr2line", "-f", "-s", "-e", test.program("leaks"), addresses[0]], check=True, capture_output=True,
+                               text=True).stdout.splitlines()
+        sums = found.setdefault(names[0], [0, 0])
+        sums[0] += objects
+        sums[1] += size
+    test.expect(found == {"leave_small": [107, 11856], "leave_large": [4, 133120]}, f"{found}")
+    # By lot, estimates: two in three are within one standard error, all within six.
+    leaks = leaks_of(test, [test.program("leaks"), "leaks"], 4096)
+    estimate, variance = sum(site[0] for site in leaks.sites), sum(site[1] ** 2 for site in leaks.sites)
+    test.expect(abs(estimate - leaks.bytes) <= SIGMAS * max(math.sqrt(variance), 4096), f"{estimate} of {leaks}")
+
+
+def leaks_of_static_objects(test):
+    """What destructors of static objects free is not left, nor what the C++ library keeps for exceptions."""
+    for period in (None, 1):
+        none = leaks_of(test, [test.program("static_objects")], period, "caught 6000\n")
+        test.expect(none.objects == 0, f"{none}")
+        leaks = leaks_of(test, [test.program("static_objects"), "25"], period, "caught 6000\n")
+        test.expect(leaks.sizes == {"size 32": (25, 25 * 32), "size 512": (25, 25 * 512)}, f"{leaks}")
+
+
+def leaks_of_python_and_bash(test):
+    """Programs that leave much, always the same: what a run leaves more is exact."""
+    script = "import ctypes\nmalloc = ctypes.CDLL(None).malloc\nmalloc.restype = ctypes.c_void_p\nfor _ in range({}): malloc(3000)\n"
+    counts = []
+    for wanted in (0, 1234):
+        leaks = leaks_of(test, ["python3", "-I", "-S", "-c", script.format(wanted)], PYTHONHASHSEED="0")
+        counts.append(leaks.sizes.get("size 3,072", (0, 0)))
+    test.expect((counts[1][0] - counts[0][0], counts[1][1] - counts[0][1]) == (1234, 1234 * 3072), f"{counts}")
+    counts = []
+    for wanted in (100, 600):
+        loop = f"printf -v word %03000d 1; for ((i = 0; i < {wanted}; ++i)); do declare v$i=$word; done"
+        leaks = leaks_of(test, ["bash", "--norc", "-c", loop])
+        counts.append(leaks.sizes.get("size 3,072", (0, 0)))
+    test.expect(counts[1][0] - counts[0][0] == 500, f"{counts}")
+
+
+def leaks_are_told_once(test):
+    """Not by children of a fork, not without a wish; beside a report and a profile, under a budget that leaves no room."""
+    outcome = test.run([test.program("forks")], {"NEBULA_LEAKS": "1"}, timeout=170).ended(0)
+    test.expect(outcome.errors.count("nebula leaks: ") == 1, outcome.errors)
+    test.run([test.program("leaks"), "leaks"]).ended(0).quiet()
+    variables = {"NEBULA_LEAKS": "1", "NEBULA_STATS": "json", "NEBULA_STATS_FILE": f"{test.scratch}/out"}
+    outcome = test.run([test.program("leaks"), "leaks"], variables).ended(0)
+    test.expect(read_leaks(test, outcome.errors).sizes == KNOWN_LEAKS, outcome.errors)
+    data = json_report.checked((test.scratch / "out").read_text())
+    test.expect(data["profile"]["period_bytes"] == 512 * 1024, f"{data['profile']}")
+    test.expect(not list(test.scratch.glob("*.pb.gz")), "a profile that nobody has asked for")
+    outcome = test.run([test.program("leaks"), "leaks"], {"NEBULA_LEAKS": "1", "NEBULA_BUDGET": "700K"})
+    outcome.said("^nebula: there is no memory for a profile; running without$").said("^nebula leaks: leaks, pid")
+    outcome.said(r"^  \(among them what the C and C\+\+ libraries").said("^by call site: unknown, there was no memory for samples$")
+
+
 if __name__ == "__main__":
     harness.main({function.__name__: function for function in (
         estimates_of_known_amounts, every_allocation_at_a_period_of_one, stacks_from_inside_out, through_handlers_and_made_code,
         plugins_that_are_gone, forks_among_threads, collapsed_stacks, go_reads_every_view, files_that_cannot_be_written,
-        values_that_are_none, under_a_budget)})
+        values_that_are_none, under_a_budget, on_signal_and_interval, lives, leaks_of_c, leaks_by_site, leaks_of_static_objects,
+        leaks_of_python_and_bash, leaks_are_told_once)})

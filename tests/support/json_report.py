@@ -95,6 +95,31 @@ def problems(report):
     if report['misuse']['foreign_to_libc'] > report['misuse']['foreign_pointers']:
         yield 'more foreign pointers went to libc than there were'
     yield from timeline_problems(report)
+    if report['profile'] is not None:
+        yield from profile_problems(report['profile'], report['at_rest'])
+
+
+def profile_problems(profile, at_rest):
+    live, allocated = profile['live'], profile['allocated']
+    for name in ('freed_samples', 'samples_without_site'):
+        if profile[name] > profile['samples']:
+            yield f'{name}: {profile[name]} of {profile["samples"]} samples'
+    rows = {name: profile[name] for name in ('freed_by_lifetime', 'live_by_age')}
+    for name, lives in rows.items():
+        ends = [row['below_microseconds'] or 1 << 35 for row in lives]
+        if ends != sorted(set(ends)) or any(end.bit_count() != 1 for end in ends):
+            yield f'{name} does not rise by powers of two: {ends}'
+    for column in ('samples', 'objects', 'bytes'):
+        if live[column] > allocated[column]:
+            yield f'{live[column]} {column} live, {allocated[column]} allocated'
+        sums = {name: total(lives, column) for name, lives in rows.items()}
+        rounded = 0 if column == 'samples' else len(rows['live_by_age']) + len(rows['freed_by_lifetime']) + 1
+        if at_rest and abs(sums['live_by_age'] - live[column]) > rounded:
+            yield f'{column} live: {live[column]}, by their age {sums["live_by_age"]}'
+        if at_rest and abs(sums['freed_by_lifetime'] + live[column] - allocated[column]) > rounded:
+            yield f'{column} freed: {sums["freed_by_lifetime"]}, with {live[column]} live of {allocated[column]} allocated'
+    if at_rest and (allocated['samples'], live['samples']) != (profile['samples'], profile['samples'] - profile['freed_samples']):
+        yield f'samples: {profile["samples"]}, {profile["freed_samples"]} freed; by site {allocated["samples"]}, {live["samples"]} live'
 
 
 def bump_problems(report):

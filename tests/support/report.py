@@ -209,6 +209,37 @@ def read_accounts(lines):
                                             for name, text in size.groupdict().items()}})
 
 
+def shown_time(microseconds):
+    if microseconds < 1000:
+        return f'{microseconds} us'
+    divisor, unit = (10, 'ms') if microseconds < 1_000_000 else (10_000, 's')
+    hundredths = microseconds // divisor
+    return f'{hundredths // 100:,}.{hundredths % 100:02} {unit}'
+
+
+ENDS_OF_LIVES = [2 ** power for power in range(35)]  # microseconds; beyond the last there is no end
+NAMES_OF_LIVES = [*(f'below {shown_time(end)}' for end in ENDS_OF_LIVES), f'from {shown_time(ENDS_OF_LIVES[-1])}']
+
+
+def read_profile(lines):
+    """Its numbers, those of the estimates with live_ and allocated_ before their names, and 'lives' by their names."""
+    profile = lines.numbers('profile   one sample in {period} bytes: {samples} samples, {freed} of them freed, at {sites} sites '
+                            'in {table} bytes; {lost} lost, {unplaced} without a site, {threads_not_seen} threads not seen',
+                            optional=True)
+    if not profile:
+        return {}
+    for which in ('live', 'allocated'):
+        profile.update(lines.numbers(f'  {which:<10}about {{{which}_bytes}} bytes (standard error {{{which}_error}}) in '
+                                     f'{{{which}_objects}} objects'))
+    profile['lives'] = {}
+    if profile['samples']:
+        lines.take('  lives                 objects freed      bytes freed       objects live       bytes live')
+        while found := lines.take(r'  (?P<name>(?:below|from) [\d,.]+ (?:us|ms|s)) +(?P<objects_freed>[\d,]+) +(?P<bytes_freed>[\d,]+) +'
+                                  r'(?P<objects_live>[\d,]+) +(?P<bytes_live>[\d,]+)', optional=True):
+            profile['lives'][found['name']] = {name: number(text) for name, text in found.groupdict().items() if name != 'name'}
+    return profile
+
+
 def read(text):
     lines = Lines(text)
     heading = lines.take(r'nebula [\w.+-]+ report: (?P<program>.*), pid (?P<pid>\d+)'
@@ -244,9 +275,7 @@ def read(text):
                                '{huge_regions} regions (system: ') + r'[\w ]+\)')
     waste = lines.numbers('waste     about {internal} bytes of live slots not asked for (from {requests} requests); '
                           '{external} bytes committed and neither live nor metadata')
-    profile = lines.numbers('profile   one sample in {period} bytes: {samples} samples, {freed} of them freed, at {sites} sites '
-                            'in {table} bytes; {lost} lost, {unplaced} without a site, {threads_not_seen} threads not seen',
-                            optional=True)
+    profile = read_profile(lines)
     misuse = lines.numbers('misuse    {double_frees} double frees, {invalid_frees} invalid frees, {foreign} foreign '
                            'pointers, {foreign_to_libc} of them libc\'s')
     handlers = lines.numbers('handlers  {allocations} allocations inside an interrupted allocation, {deferred} frees put '
@@ -388,12 +417,33 @@ def account_problems(report):
     if waste['internal'] > report.row('all small').live_bytes:
         yield f'of live slots {waste["internal"]} bytes were not asked for, and {report.row("all small").live_bytes} are live'
     profile = report.profile
-    if bool(profile) != (report.options.get('NEBULA_PROFILE', '0') != '0'):
+    is_wanted = report.options.get('NEBULA_PROFILE', '0') != '0' or report.options.get('NEBULA_LEAKS') == '1'
+    if bool(profile) != is_wanted:
         yield f'profile {profile}, options {report.options}'
-    if profile and (profile['freed'] > profile['samples'] or profile['unplaced'] > profile['samples']):
-        yield f'more samples freed or unplaced than there were: {profile}'
+    if profile:
+        yield from profile_problems(report)
     if report.misuse['foreign_to_libc'] > report.misuse['foreign']:
         yield f'{report.misuse["foreign_to_libc"]} of {report.misuse["foreign"]} foreign pointers are libc\'s'
+
+
+def profile_problems(report):
+    profile = report.profile
+    if profile['freed'] > profile['samples'] or profile['unplaced'] > profile['samples']:
+        yield f'more samples freed or unplaced than there were: {profile}'
+    lives = profile['lives']
+    if [name for name in NAMES_OF_LIVES if name in lives] != list(lives):
+        yield f'lives in another order, or of another length: {list(lives)}'
+    for column in ('objects', 'bytes'):
+        live, allocated = profile[f'live_{column}'], profile[f'allocated_{column}']
+        if live > allocated:
+            yield f'{live} {column} live, {allocated} allocated'
+        # Each row is rounded for itself.
+        by_age = sum(row[f'{column}_live'] for row in lives.values())
+        if report.at_rest and abs(by_age - live) > len(lives):
+            yield f'{by_age} {column} live by their age, {live} in all'
+        by_life = sum(row[f'{column}_freed'] for row in lives.values())
+        if report.at_rest and abs(by_life + live - allocated) > len(lives) + 1:
+            yield f'{by_life} {column} freed by their lives, {allocated} allocated and {live} live'
 
 
 def is_still(report):

@@ -207,11 +207,18 @@ TEST_F(Profiling, LivesAreSortedByLength) {
   EXPECT_EQ(sites::lifetime_of(0), 0u);
   EXPECT_EQ(sites::lifetime_of(999), 0u);
   EXPECT_EQ(sites::lifetime_of(1000), 1u);
-  EXPECT_EQ(sites::lifetime_of(99'999'999), 5u);
+  EXPECT_EQ(sites::lifetime_of(1'999), 1u);
+  EXPECT_EQ(sites::lifetime_of(2'000), 2u);
+  EXPECT_EQ(sites::lifetime_of(1'023'999), 10u);
+  EXPECT_EQ(sites::lifetime_of(1'024'000), 11u);
+  for (unsigned i = 0; i + 1 < sites::kLifetimes; ++i) {
+    EXPECT_EQ(sites::lifetime_of(sites::lifetime_end_microseconds(i) * 1000 - 1), i);
+    EXPECT_EQ(sites::lifetime_of(sites::lifetime_end_microseconds(i) * 1000), i + 1);
+  }
   EXPECT_EQ(sites::lifetime_of(~std::uint64_t{0}), sites::kLifetimes - 1);
   const auto long_lives = [] {
     std::uint64_t sum = 0;
-    for (unsigned i = 5; i < sites::kLifetimes; ++i) sum += sites::lifetimes(i).samples;
+    for (unsigned i = 14; i < sites::kLifetimes; ++i) sum += sites::lifetimes(i).samples;
     return sum;
   };
   const std::uint64_t before = long_lives();
