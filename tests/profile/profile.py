@@ -392,7 +392,7 @@ def leaks_of_python_and_bash(test):
     script = "import ctypes\nmalloc = ctypes.CDLL(None).malloc\nmalloc.restype = ctypes.c_void_p\nfor _ in range({}): malloc(3000)\n"
     counts = []
     for wanted in (0, 1234):
-        leaks = leaks_of(test, ["python3", "-I", "-S", "-c", script.format(wanted)], PYTHONHASHSEED="0")
+        leaks = leaks_of(test, ["/usr/bin/python3", "-I", "-S", "-c", script.format(wanted)], PYTHONHASHSEED="0")
         counts.append(leaks.sizes.get("size 3,072", (0, 0)))
     test.expect((counts[1][0] - counts[0][0], counts[1][1] - counts[0][1]) == (1234, 1234 * 3072), f"{counts}")
     counts = []
