@@ -13,7 +13,7 @@ namespace report = nebula::report;
 
 extern "C" {
 
-NEBULA_EXPORT int malloc_trim(std::size_t) noexcept { return nebula::heap::trim() ? 1 : 0; }
+NEBULA_EXPORT int malloc_trim(std::size_t) noexcept { return nebula::heap::trim() != 0 ? 1 : 0; }
 
 // Nothing that glibc's parameters tune exists here; asking is no error.
 NEBULA_EXPORT int mallopt(int, int) noexcept { return 1; }

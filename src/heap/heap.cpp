@@ -618,11 +618,11 @@ void flush_this_thread() {
   if (slow.entered() && !thread_heap::is_none(current_heap)) thread_heap::flush_all(*current_heap);
 }
 
-bool trim() {
+std::size_t trim() {
   attend_thread();
   const SlowPath slow;
-  if (!slow.entered() || !is_started()) return false;
-  return reclaim_everything() != 0;
+  if (!slow.entered() || !is_started()) return 0;
+  return reclaim_everything();
 }
 
 Facts facts() {

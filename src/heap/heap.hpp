@@ -117,8 +117,8 @@ class CalledFrom {
 // The slots in this thread's pools go back to their slabs. Nothing inside a slow path.
 void flush_this_thread();
 
-// Gives back what can be given back; true when memory was.
-bool trim();
+// Gives back what can be given back: the bytes that were. 0 too where a handler interrupted a slow path of this thread.
+std::size_t trim();
 
 // Called once before other threads exist; later calls find it done. False: no address space to be had, every
 // allocation will fail.
