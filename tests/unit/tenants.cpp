@@ -94,7 +94,7 @@ TEST_F(Tenants, WhoeverFreesCreditsTheOneWhoAllocated) {
   thread_limits::Id id = 0;
   run_as("worker-1", [&] {
     id = thread_heap::account_here();
-    for (const std::size_t size : {16, 100, 1000, 5000, 40'000, 300'000})
+    for (const std::size_t size : {16u, 100u, 1000u, 5000u, 40'000u, 300'000u})
       for (int i = 0; i < 3; ++i) objects.push_back(heap::allocate(size));
     id = thread_heap::account_here();
     for (void* const object : objects) EXPECT_EQ(heap_accounts::of(static_cast<HeapId>(heap_of(object))).thread, &account_here());
@@ -113,7 +113,7 @@ TEST_F(Tenants, AnAccountGoesToAnotherWhenNothingIsLeft) {
   for (int i = 0; i < 50; ++i) {
     run_as("worker-again", [] {
       std::vector<void*> objects;
-      for (const std::size_t size : {100, 3000, 50'000}) objects.push_back(heap::allocate(size));
+      for (const std::size_t size : {100u, 3000u, 50'000u}) objects.push_back(heap::allocate(size));
       EXPECT_STREQ(thread_limits::owner_of(thread_heap::account_here()).name, "worker-again");
       free_all(objects);
     });
