@@ -4,6 +4,7 @@
 #include <CLI/Option.hpp>
 #include <curses.h>
 #include <fmt/core.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -63,6 +64,8 @@ void print_once(const Wishes& wishes) {
   print(exact_view(process));
 }
 
+constexpr int kQuit = 'q';
+
 class Screen {
  public:
   Screen() {
@@ -97,15 +100,23 @@ class Screen {
     refresh();
   }
 
-  // A key, or ERR when none came for so long.
+  // A key, or ERR when none came for so long. That the terminal is gone counts as the key that ends.
   [[nodiscard]] int wait(double seconds) const {
     wtimeout(stdscr, static_cast<int>(seconds * 1000));
-    return wgetch(stdscr);
+    const int key = wgetch(stdscr);
+    return key == ERR && is_gone() ? kQuit : key;
+  }
+
+ private:
+  // Where a hangup is ignored (nohup), a read fails at once from then on, and nobody would ever wait again.
+  static bool is_gone() {
+    pollfd terminal = {STDIN_FILENO, POLLIN, 0};
+    return poll(&terminal, 1, 0) > 0 && (terminal.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
   }
 };
 
 constexpr int kEscape = 27;
-bool is_quit(int key) { return key == 'q' || key == 'Q'; }
+bool is_quit(int key) { return key == kQuit || key == 'Q'; }
 bool is_enter(int key) { return key == '\n' || key == '\r' || key == KEY_ENTER; }
 
 enum class Next { kBack, kQuit };

@@ -440,7 +440,7 @@ def garbage_in_the_folder_does_no_harm(test):
 class Terminal:
     """`nebula top` in a pseudo-terminal, with what its screen shows."""
 
-    def __init__(self, test, *words, rows=40, columns=110):
+    def __init__(self, test, *words, rows=40, columns=110, hangup_is_ignored=False):
         self.test = test
         self.screen = pyte.Screen(columns, rows)
         self.stream = pyte.ByteStream(self.screen)
@@ -448,6 +448,8 @@ class Terminal:
         if self.pid == 0:
             os.environ.update({"TERM": "linux", "XDG_RUNTIME_DIR": str(test.scratch), "LC_ALL": "C.UTF-8"})
             os.environ.pop("LD_PRELOAD", None)
+            if hangup_is_ignored:
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
             os.execv(tool_of(test), ["nebula", *map(str, words)])
         self.resize(rows, columns)
 
@@ -481,6 +483,11 @@ class Terminal:
 
     def press(self, keys):
         os.write(self.file, keys)
+
+    def vanish(self):
+        """As when the window is closed, with a program that the shell protects from that (nohup)."""
+        os.close(self.file)
+        eventually(self.test, lambda: os.waitpid(self.pid, os.WNOHANG)[0] == self.pid, "it ends with its terminal")
 
     def ended(self):
         status = eventually(self.test, lambda: os.waitpid(self.pid, os.WNOHANG), "it ends")[1]
@@ -525,6 +532,15 @@ def top_sees_the_end_in_a_terminal(test):
         screen.wait_for(r"^no program shows a page")
         screen.press(b"q")
         test.expect(screen.ended() == 0, "top failed")
+
+
+@test
+def top_ends_with_its_terminal(test):
+    with running(test, test.program("steady")) as program:
+        for words in (("top",), ("top", program.pid)):
+            screen = Terminal(test, *words, "--interval", "0.2", hangup_is_ignored=True)
+            screen.wait_for(rf"{program.pid}.*sleeping")
+            screen.vanish()
 
 
 @test
