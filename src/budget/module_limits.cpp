@@ -76,6 +76,11 @@ Id of_code(const void* code) {
   return id;
 }
 
+void forget() {
+  if (!are_set()) return;
+  for (std::atomic<std::uint64_t>& place : known) place.store(0, kRelaxed);
+}
+
 std::span<Account> accounts() { return all.accounts(); }
 
 std::string_view name_of(const Account& account) { return all.limit_of(account).name; }

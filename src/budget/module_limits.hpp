@@ -20,6 +20,8 @@ extern constinit std::atomic<bool> any;  // relaxed: set before there are thread
 using Id = std::uint8_t;
 inline constexpr Id kNone = 0;
 [[nodiscard]] Id of_code(const void* code);
+// A module has gone: what was known of places in memory holds no more.
+void forget();
 
 [[nodiscard]] std::span<Account> accounts();
 [[nodiscard]] std::string_view name_of(const Account& account);

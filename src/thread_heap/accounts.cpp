@@ -50,7 +50,11 @@ bool is_tenant(ThreadHeap& heap) {
   return heap.account != 0 || module_limits::are_set();
 }
 
-thread_limits::Id account_here() { return is_none(current_heap) ? thread_limits::Id{0} : current_heap->account; }
+thread_limits::Id account_here() {
+  if (is_none(current_heap)) return 0;
+  if (attend_account(*current_heap)) current_heap->settled_at = 0;
+  return current_heap->account;
+}
 
 }  // namespace thread_heap
 }  // namespace nebula

@@ -160,7 +160,7 @@ void make_room_and_push(ThreadHeap& heap, SizeClass c, void* pointer, const char
 // Whether what this thread, its owner, allocates may be charged to an account of a thread or a module: then blocks, which have no
 // tenants, are not for it.
 [[nodiscard]] bool is_tenant(ThreadHeap& heap);
-// The account that what this thread allocates is charged to; 0: none.
+// The account that what this thread allocates is charged to; 0: none. Holds no lock.
 [[nodiscard]] thread_limits::Id account_here();
 void free_direct(SizeClass c, void* pointer, const char* call);
 

@@ -197,6 +197,82 @@ print(len(other), len(kept))
 
 
 @case
+def budget_modules(workplace):
+    """What one library allocates has a limit, by every way; what another and the program allocate has none."""
+    folder = workplace.inputs / 'modules'
+    folder.mkdir(exist_ok=True)
+    source = WORKLOADS / 'modules.c'
+    for name in ('liblimited.so.1', 'libfree.so'):
+        subprocess.run([program('cc'), '-O2', '-DLIBRARY', '-fno-builtin', '-shared', '-fPIC', '-o', folder / name, source], check=True)
+    subprocess.run([program('cc'), '-O2', '-fno-builtin', '-o', folder / 'modules', source, '-ldl'], check=True)
+    limit = 8 * MIB
+    libraries = [str(folder / name) for name in ('libfree.so', 'liblimited.so.1', 'libfree.so')]
+    outcome = workplace.preloaded([str(folder / 'modules'), *libraries], reports=['modules'],
+                                  variables={'NEBULA_BUDGET_MODULE': f'liblimited.so:{limit}'})
+    require(not any(outcome.statuses), 'fails', outcome)
+    lines = re.findall(r'^(\S+) (\d) (\d+) (\d+)$', outcome.stdout.read_text(), re.MULTILINE)
+    require(len(lines) == 3 * 2 * 32 + 4, f'{len(lines)} lines', outcome)
+    for name, way, size, got in lines:
+        if name == 'liblimited.so.1':
+            require(limit * 9 // 10 <= int(got) <= limit, f'way {way}, size {size}: got {got} of {limit}', outcome)
+        else:
+            require(int(got) >= 16 * MIB, f'{name} got {got} by way {way} in size {size}', outcome)
+    (account,) = outcome.reports[0].accounts
+    require(account['name'] == 'liblimited.so' and account['limit'] == limit, f'{account}', outcome)
+    require(account['refusals'] >= 2 * 32 and account['peak'] <= limit, f'{account}', outcome)
+
+
+THREADS = '''
+import ctypes, threading
+name = ctypes.CDLL(None).pthread_setname_np
+name.argtypes = [ctypes.c_ulong, ctypes.c_char_p]
+got = {}
+def take(who):
+    name(threading.get_ident(), who.encode())
+    kept = []
+    try:
+        while len(kept) < 40:
+            kept.append(bytearray(1 << 20))
+    except MemoryError:
+        pass
+    got[who] = len(kept)
+threads = [threading.Thread(target=take, args=(who,)) for who in ('worker-1', 'worker-2', 'other')]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(*(f'{who}={got[who]}' for who in sorted(got)))
+'''
+
+
+@case
+def budget_threads(workplace):
+    """Threads of a python program, each with a limit by its name, or with none."""
+    script = workplace.inputs / 'threads.py'
+    script.write_text(THREADS)
+    outcome = workplace.preloaded(['/usr/bin/python3', script], reports=['python3'],
+                                  variables={'NEBULA_BUDGET_THREAD': 'worker-*:16M,main:1G'})
+    require(outcome.stdout.read_text() == 'other=40 worker-1=15 worker-2=15\n', 'other output than expected', outcome)
+    accounts = outcome.reports[0].accounts
+    workers = [one for one in accounts if one['kind'] == 'thread' and one['name'].startswith('worker-')]
+    require(len(workers) == 2 and all(one['limit'] == 16 * MIB and one['refusals'] >= 1 for one in workers), f'{accounts}', outcome)
+    require(accounts[-1]['kind'] == 'threads' and accounts[-1]['count'] == 3, f'{accounts}', outcome)
+
+
+@case
+def budget_numa_node(workplace):
+    """On one node its limit is the program's, but for metadata; a node that there is not is refused."""
+    script = workplace.inputs / 'node.py'
+    script.write_text(PYTHON_GREEDY.replace('SIZE', '1000000'))
+    outcome = workplace.preloaded(['/usr/bin/python3', script], reports=['python3'], variables={'NEBULA_BUDGET_NODE': '0:64M'})
+    require(not any(outcome.statuses) and 'MemoryError' in outcome.stdout.read_text(), 'is not refused', outcome)
+    (account,) = outcome.reports[0].accounts
+    require(account['kind'] == 'node' and account['node'] == 0, f'{account}', outcome)
+    require(60 * MIB <= account['peak'] <= 64 * MIB, f'{account}', outcome)
+    outcome = workplace.preloaded(['/usr/bin/true'], reports=[], variables={'NEBULA_BUDGET_NODE': '0:64M,7:1G'})
+    require(outcome.statuses == [78], 'runs with a limit on a node that there is not', outcome)
+    require('NEBULA_BUDGET_NODE: the limit of node 7 cannot hold' in outcome.stderr.read_text(), 'does not say why', outcome)
+
+
+@case
 def budget_compiler(workplace):
     """A compiler that does not get its memory says so and fails; one that does compiles the same."""
     source = WORKLOADS / 'work.cpp'

@@ -195,18 +195,20 @@ def read_budget(lines):
 
 
 def read_accounts(lines):
-    """Those beside the process's: the tree's, then one of each range of sizes."""
+    """Those beside the process's, in the report's order; the last, where threads have accounts, is of kind 'threads': all of them."""
     end = '; peak {peak}; hit {hits} times; refused {refusals} requests, largest {largest_refused} bytes'
     tree = lines.numbers('  tree      limit {limit}; {charged} charged to {processes} processes, {share} to this one; '
                          '{found_dead} found dead' + end, optional=True)
     accounts = [{'kind': 'tree', **tree}] if tree else []
-    while True:
-        size = lines.take(pattern('  size      {first} to ') + r'(?P<last>any|[\d,]+)' +
-                          pattern(': limit {limit}; {charged} charged' + end), optional=True)
-        if not size:
-            return accounts
-        accounts.append({'kind': 'size', **{name: None if text == 'any' else number(text)
-                                            for name, text in size.groupdict().items()}})
+    whose = {'node': pattern('{node}'), 'thread': r'(?P<name>.*) \((?P<thread_id>\d+)(?P<ended>, ended)?\)', 'size': pattern('{first} to ') + r'(?P<last>any|[\d,]+)', 'module': '(?P<name>.+)'}
+    for kind, form in whose.items():
+        while found := lines.take(f'  {kind:<9} ' + form + pattern(': limit {limit}; {charged} charged' + end), optional=True):
+            words = found.groupdict()
+            named = {name: words.pop(name) for name in ('name', 'ended') if name in words}
+            accounts.append({'kind': kind, **named, **{name: None if text == 'any' else number(text) for name, text in words.items()}})
+    threads = lines.numbers('  threads   {count} accounts, {shown} of them shown; {charged} charged; {without} times there was none to be had; '
+                            'hit {hits} times; refused {refusals} requests, largest {largest_refused} bytes', optional=True)
+    return [*accounts, {'kind': 'threads', **threads}] if threads else accounts
 
 
 def shown_time(microseconds):
@@ -390,6 +392,13 @@ def account_problems(report):
             yield f'{option} is {report.options.get(option)} and the {limit.replace("_", " ")} {budget[limit]}'
     for account in report.accounts:
         name = f'the account of {account["kind"]}'
+        if account['kind'] == 'threads':
+            shown = [one for one in report.accounts if one['kind'] == 'thread']
+            if len(shown) != account['shown'] or sum(one['charged'] for one in shown) > account['charged']:
+                yield f'{name} does not fit those shown: {account}'
+            if account['shown'] == account['count'] and sum(one['charged'] for one in shown) != account['charged']:
+                yield f'{name} is not their sum: {account}'
+            continue
         over = report.actions.get('over_limit', 0)
         if max(account['charged'], account['peak']) > account['limit'] and over == 0:
             yield f'{name} is above its limit: {account}'
