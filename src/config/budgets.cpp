@@ -71,6 +71,27 @@ bool parse_range(std::string_view text, SizeLimit& result) {
   return true;
 }
 
+// A list of WHOSE:SIZE. `parse_whose` reads the first part, and `clash` says that two of the list cannot be together.
+template <class Limit, std::size_t kMost, class ParseWhose, class Clash>
+bool parse_limits(std::string_view text, Limit* result, std::size_t& count, ParseWhose parse_whose, Clash clash) {
+  Limit limits[kMost];
+  std::size_t found = 0;
+  bool is_over = false;
+  for (std::string_view element; take(text, element, is_over);) {
+    std::string_view whose;
+    std::string_view bytes;
+    Limit limit;
+    if (found == kMost || !split(element, ':', whose, bytes) || !parse_whose(whose, limit)) return false;
+    if (!parse_size(bytes, limit.bytes) || limit.bytes == 0) return false;
+    for (std::size_t i = 0; i < found; ++i)
+      if (clash(limit, limits[i])) return false;
+    limits[found++] = limit;
+  }
+  for (std::size_t i = 0; i < found; ++i) result[i] = limits[i];
+  count = found;
+  return true;
+}
+
 enum class Default : std::uint8_t { kMayBe, kNone };
 
 bool parse_named_limits(std::string_view text, Default others, NamedLimit* result, std::size_t& count) {
@@ -173,42 +194,16 @@ bool parse_actions(std::string_view text, AtLimit* result) {
 }
 
 bool parse_size_limits(std::string_view text, SizeLimit* result, std::size_t& count) {
-  SizeLimit limits[kSizeLimitsMost];
-  std::size_t found = 0;
-  bool is_over = false;
-  for (std::string_view element; take(text, element, is_over);) {
-    std::string_view range;
-    std::string_view bytes;
-    SizeLimit limit;
-    if (found == kSizeLimitsMost || !split(element, ':', range, bytes) || !parse_range(range, limit)) return false;
-    if (!parse_size(bytes, limit.bytes) || limit.bytes == 0) return false;
-    for (std::size_t i = 0; i < found; ++i)
-      if (limit.first <= limits[i].last && limits[i].first <= limit.last) return false;
-    limits[found++] = limit;
-  }
-  for (std::size_t i = 0; i < found; ++i) result[i] = limits[i];
-  count = found;
-  return true;
+  return parse_limits<SizeLimit, kSizeLimitsMost>(
+      text, result, count, parse_range,
+      [](const SizeLimit& a, const SizeLimit& b) { return a.first <= b.last && b.first <= a.last; });
 }
 
 bool parse_node_limits(std::string_view text, NodeLimit* result, std::size_t& count) {
   constexpr std::uint32_t kLastNode = 1023;
-  NodeLimit limits[kNodeLimitsMost];
-  std::size_t found = 0;
-  bool is_over = false;
-  for (std::string_view element; take(text, element, is_over);) {
-    std::string_view node;
-    std::string_view bytes;
-    NodeLimit limit;
-    if (found == kNodeLimitsMost || !split(element, ':', node, bytes) || !parse_whole(node, kLastNode, limit.node)) return false;
-    if (!parse_size(bytes, limit.bytes) || limit.bytes == 0) return false;
-    for (std::size_t i = 0; i < found; ++i)
-      if (limits[i].node == limit.node) return false;
-    limits[found++] = limit;
-  }
-  for (std::size_t i = 0; i < found; ++i) result[i] = limits[i];
-  count = found;
-  return true;
+  return parse_limits<NodeLimit, kNodeLimitsMost>(
+      text, result, count, [](std::string_view whose, NodeLimit& limit) { return parse_whole(whose, kLastNode, limit.node); },
+      [](const NodeLimit& a, const NodeLimit& b) { return a.node == b.node; });
 }
 
 bool parse_thread_limits(std::string_view text, NamedLimit* result, std::size_t& count) {

@@ -157,7 +157,7 @@ Address allocate_span_here(std::size_t bytes, std::size_t alignment, large::Cont
       const HoldGate hold;
       if (const Address object = allocate_from_spans(heap, bytes, alignment, contents)) return object;
     }
-    if (refused_by == nullptr || refused_by->kind() != config::AccountKind::kNode || !tenants::widen(heap)) return 0;
+    if (!tenants::widen(heap)) return 0;
   }
 }
 

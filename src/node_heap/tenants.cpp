@@ -123,7 +123,7 @@ HeapId heap_for(Tenant tenant, HeapId place) {
 bool widen(HeapId heap) {
   NodeHeap& from = NodeHeap::at(heap);
   const NodeHeap& place = NodeHeap::at(from.place());
-  if (!from.is_tenants()) return false;
+  if (!from.is_tenants() || refused_by == nullptr || refused_by->kind() != config::AccountKind::kNode) return false;
   for (unsigned i = 0; i < place.helpers(); ++i) {
     const HeapId helping = place.helper(i).id();
     if (find(tenant_of[heap], helping) == kNoHeap)

@@ -29,8 +29,8 @@ extern constinit std::atomic<bool> any;  // relaxed: set before there are thread
 // The tenant's heap at a place, made where he has none; the place itself for nobody, and where there are as many heaps as there can
 // be, which is said once and counted. kNoHeap: system or budget refuses.
 [[nodiscard]] HeapId heap_for(Tenant tenant, HeapId place);
-// A place's heap has refused for its node's limit: one more heap of its tenant, at the nearest place that helps it and where he has
-// none. False: there is none to be made.
+// Where this heap has refused for its node's limit: one more heap of its tenant, at the nearest place that helps it and where he
+// has none. False: it was another refusal, or there is none to be made.
 [[nodiscard]] bool widen(HeapId heap);
 
 // The calling thread has an account by this rule from now on, 0 where it cannot.

@@ -443,6 +443,17 @@ void settle(ThreadHeap& heap, HeapId here) {
   NodeHeap::at(here).count_arrival();
 }
 
+// Under a gate: one slot, through no pool; null when system and budget have none.
+void* take_one(NodeHeap& from, SizeClass c, std::uint32_t thread_heap) {
+  // A refill may end on a cache line and so give more than one; the rest goes straight back.
+  constexpr unsigned kRoom = kCacheLine / kGranule;
+  void* slots[kRoom];
+  const unsigned got = from.refill(c, slots + kRoom, 1, kRoom, NodeHeap::Source::kSlabsOnly, NodeHeap::shard_for(thread_heap));
+  if (got == 0) return nullptr;
+  if (got > 1) NodeHeap::flush(c, slots + kRoom - got, got - 1, NodeHeap::Source::kSlabsOnly, "malloc");
+  return slots[kRoom - 1];
+}
+
 void* refill_and_pop_at(ThreadHeap& heap, SizeClass c, HeapId home) {
   const unsigned i = index_of(c);
   LockGuard guard(heap.gate);
@@ -531,7 +542,7 @@ void* refill_and_pop(ThreadHeap& heap, SizeClass c) {
   if (home == kNoHeap) return nullptr;
   if (void* const slot = refill_and_pop_at(heap, c, home)) return slot;
   // A node's limit: the nearest place that has room, and there, too, a heap that its tenant is charged for.
-  while (refused_by != nullptr && refused_by->kind() == config::AccountKind::kNode && tenants::widen(heap.home))
+  while (tenants::widen(heap.home))
     if (void* const slot = refill_and_pop_at(heap, c, home)) return slot;
   return nullptr;
 }
@@ -569,32 +580,23 @@ bool was_freed_last(ThreadHeap& heap, SizeClass c, const void* pointer) {
 }
 
 void* allocate_direct(SizeClass c) {
-  // A refill may end on a cache line and so give more than one; the rest goes straight back.
-  constexpr unsigned kRoom = kCacheLine / kGranule;
-  void* slots[kRoom];
   LockGuard guard(heapless_gate);
-  NodeHeap& from = NodeHeap::at(placement::small_here());
-  const unsigned got = from.refill(c, slots + kRoom, 1, kRoom, NodeHeap::Source::kSlabsOnly, NodeHeap::shard_for(0));
-  if (got == 0) return nullptr;
-  if (got > 1) NodeHeap::flush(c, slots + kRoom - got, got - 1, NodeHeap::Source::kSlabsOnly, "malloc");
-  node_heap.count_direct_allocation(c);
-  return slots[kRoom - 1];
+  void* const slot = take_one(NodeHeap::at(placement::small_here()), c, 0);
+  if (slot != nullptr) node_heap.count_direct_allocation(c);
+  return slot;
 }
 
 void* allocate_from(ThreadHeap& heap, HeapId from, SizeClass c) {
-  constexpr unsigned kRoom = kCacheLine / kGranule;
   const unsigned i = index_of(c);
-  void* slots[kRoom];
   LockGuard guard(heap.gate);
   answer_reclaim(heap);
-  const unsigned got = NodeHeap::at(from).refill(c, slots + kRoom, 1, kRoom, NodeHeap::Source::kSlabsOnly, NodeHeap::shard_for(heap.index));
-  if (got == 0) return nullptr;
-  if (got > 1) NodeHeap::flush(c, slots + kRoom - got, got - 1, NodeHeap::Source::kSlabsOnly, "malloc");
+  void* const slot = take_one(NodeHeap::at(from), c, heap.index);
+  if (slot == nullptr) return nullptr;
   ++heap.refilled[i];
   ++heap.refills;
   // As a push and a pop in one: the top stays, an allocation is counted.
   heap.word[i].store(heap.word[i].load(kRelaxed) + (std::uint64_t{1} << kCountOne), std::memory_order_release);
-  return slots[kRoom - 1];
+  return slot;
 }
 
 void free_direct(SizeClass c, void* pointer, const char* call) {
