@@ -298,5 +298,28 @@ TEST(Config, RoutesThatAreNone) {
   EXPECT_TRUE(has(reading.said, "NEBULA_ROUTE=16-40000:bump is not understood; accepted: pool, bump, or up to 8 of FIRST-LAST:ROUTE"));
 }
 
+TEST(Config, LimitsOfNodesThreadsAndModules) {
+  NodeLimit nodes[kNodeLimitsMost];
+  NamedLimit named[kNamedLimitsMost];
+  std::size_t count = 0;
+  ASSERT_TRUE(parse_node_limits("0:1G,12:512M", nodes, count));
+  ASSERT_EQ(count, 2u);
+  EXPECT_EQ(nodes[1].node, 12u);
+  EXPECT_EQ(nodes[1].bytes, std::uint64_t{512} << 20);
+  for (const char* const wrong : {"", "0", "0:", ":1G", "0:0", "x:1G", "1024:1G", "0:1G,0:2G", "0:1G,"})
+    EXPECT_FALSE(parse_node_limits(wrong, nodes, count)) << wrong;
+  ASSERT_TRUE(parse_thread_limits("16M,worker-*:64M,main:1G", named, count));
+  ASSERT_EQ(count, 3u);
+  EXPECT_EQ(named[0].name, "worker-*");
+  EXPECT_EQ(named[2].name, "*") << "the size for all others comes last";
+  EXPECT_EQ(named[2].bytes, std::uint64_t{16} << 20);
+  for (const char* const wrong : {"", "16M,32M", "main:1G,main:2G", ":1G", "main:", "a/b:1M", "main:0"})
+    EXPECT_FALSE(parse_thread_limits(wrong, named, count)) << wrong;
+  ASSERT_TRUE(parse_module_limits("libfoo.so:128M", named, count));
+  EXPECT_EQ(count, 1u);
+  for (const char* const wrong : {"", "128M", "/lib/libfoo.so:128M", "libfoo.so", "a:1,b:1,c:1,d:1,e:1,f:1,g:1,h:1,i:1"})
+    EXPECT_FALSE(parse_module_limits(wrong, named, count)) << wrong;
+}
+
 }  // namespace
 }  // namespace nebula::config
