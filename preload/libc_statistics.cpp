@@ -8,6 +8,7 @@
 #include "heap/heap.hpp"
 #include "preload/interpose.hpp"
 #include "report/report.hpp"
+#include "report/totals.hpp"
 
 namespace report = nebula::report;
 
@@ -50,11 +51,11 @@ NEBULA_EXPORT int malloc_info(int options, FILE* stream) noexcept {
   const report::Totals t = report::totals();
   const int written = fprintf(stream,
                               "<malloc version=\"nebula-1\">\n"
-                              "<live objects=\"%llu\" bytes=\"%llu\"/>\n"
-                              "<large objects=\"%llu\" bytes=\"%llu\"/>\n"
-                              "<pools bytes=\"%llu\"/>\n<depots bytes=\"%llu\"/>\n<slabs free=\"%llu\"/>\n"
-                              "<spans dirty=\"%llu\" clean=\"%llu\"/>\n<metadata bytes=\"%llu\"/>\n"
-                              "<system type=\"current\" size=\"%llu\"/>\n<system type=\"mapped\" size=\"%llu\"/>\n"
+                              "<live objects=\"%lu\" bytes=\"%lu\"/>\n"
+                              "<large objects=\"%lu\" bytes=\"%lu\"/>\n"
+                              "<pools bytes=\"%lu\"/>\n<depots bytes=\"%lu\"/>\n<slabs free=\"%lu\"/>\n"
+                              "<spans dirty=\"%lu\" clean=\"%lu\"/>\n<metadata bytes=\"%lu\"/>\n"
+                              "<system type=\"current\" size=\"%lu\"/>\n<system type=\"mapped\" size=\"%lu\"/>\n"
                               "</malloc>\n",
                               t.live_objects, t.live_bytes, t.large_live_objects, t.large_live_bytes, t.pooled_bytes,
                               t.depot_bytes, t.slab_free_bytes, t.dirty_bytes, t.clean_bytes, t.metadata_bytes,

@@ -13,6 +13,7 @@ constinit std::atomic<bool> any_news{false};
 void Account::set_limits(std::uint64_t hard, std::uint64_t soft) {
   hard_limit_.store(hard, std::memory_order_relaxed);
   soft_limit_.store(soft, std::memory_order_relaxed);
+  note_fall(committed());  // a limit that was crossed may lie above now, and can be crossed anew
 }
 
 void Account::begin(config::AccountKind kind, std::uint64_t hard, config::AtLimit at_limit) {
@@ -40,7 +41,7 @@ void Account::forget_counts() {
 bool Account::try_charge(std::size_t bytes, Reserve reserve) {
   if (bytes == 0) return true;
   std::uint64_t limit = hard_limit();
-  if (reserve == Reserve::kMustLeave) limit -= this->reserve();
+  if (reserve == Reserve::kMustLeave) limit -= reserve_of(limit);
   std::uint64_t before = committed();
   bool is_over = false;
   do {
@@ -64,17 +65,22 @@ void Account::credit(std::size_t bytes) {
   if (above_.load(std::memory_order_relaxed) != 0) [[unlikely]] note_fall(before - bytes);
 }
 
-std::uint64_t Account::reserve() const {
-  const std::uint64_t limit = hard_limit();
+// The limit is read once by whoever asks: it may change meanwhile.
+std::uint64_t Account::reserve_of(std::uint64_t limit) const {
   if (limit == kNoLimit) return 0;
-  return limit / 8 < reserve_most_ ? limit / 8 : reserve_most_;
+  const std::uint64_t most = reserve_most_.load(std::memory_order_relaxed);
+  return limit / 8 < most ? limit / 8 : most;
 }
 
+std::uint64_t Account::reserve() const { return reserve_of(hard_limit()); }
+
 std::uint64_t Account::reserve_used_at(std::uint64_t committed_bytes) const {
-  if (hard_limit() == kNoLimit) return 0;
-  const std::uint64_t start = hard_limit() - reserve();
+  const std::uint64_t limit = hard_limit();
+  if (limit == kNoLimit) return 0;
+  const std::uint64_t reserve = reserve_of(limit);
+  const std::uint64_t start = limit - reserve;
   if (committed_bytes <= start) return 0;
-  return committed_bytes < hard_limit() ? committed_bytes - start : reserve();
+  return committed_bytes < limit ? committed_bytes - start : reserve;
 }
 
 void Account::raise_peak(std::uint64_t value) {

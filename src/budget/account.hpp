@@ -27,9 +27,11 @@ class Account {
   // Before others use it.
   void begin(config::AccountKind kind, std::uint64_t hard, config::AtLimit at_limit);
 
+  // Of threads that charge meanwhile each goes by the old limits or the new ones. What is charged already stays.
   void set_limits(std::uint64_t hard, std::uint64_t soft);
   void set_at_limit(config::AtLimit at_limit) { at_limit_ = at_limit; }  // before there are threads
-  void set_reserve(std::uint64_t bytes) { reserve_most_ = bytes; }       // the same
+  // The same as of limits. relaxed: how much is left for small requests; the hard limit holds without it.
+  void set_reserve(std::uint64_t bytes) { reserve_most_.store(bytes, std::memory_order_relaxed); }
 
   // The last part of a budget is for small requests, so that a program whose large one was refused can unwind and say so.
   enum class Reserve { kMayUse, kMustLeave };
@@ -89,13 +91,14 @@ class Account {
 
  private:
   enum Level : std::uint8_t { kSoft = 1, kHard = 2 };
+  [[nodiscard]] std::uint64_t reserve_of(std::uint64_t limit) const;
   void raise_peak(std::uint64_t value);
   void note_crossing(Level level);
   void note_fall(std::uint64_t value);
 
   config::AccountKind kind_ = config::AccountKind::kEnd;
   config::AtLimit at_limit_ = {};
-  std::uint64_t reserve_most_ = 64 * 1024;
+  std::atomic<std::uint64_t> reserve_most_{64 * 1024};
   std::atomic<std::uint64_t> committed_{0};
   std::atomic<std::uint64_t> hard_limit_{kNoLimit};
   std::atomic<std::uint64_t> soft_limit_{kNoLimit};

@@ -7,6 +7,7 @@
 
 #include "budget/account.hpp"
 #include "budget/node_limits.hpp"
+#include "budget/process_limits.hpp"
 #include "budget/size_limits.hpp"
 #include "bump/bump.hpp"
 #include "diag/message.hpp"
@@ -507,6 +508,7 @@ void set_routes(const config::Routes& wanted, std::uint64_t bump_limit) {
 
 void reset_in_child() {
   reset_reclaim_in_child();
+  process_limits::reset_in_child();
   bump::reset_in_child();
 }
 
@@ -616,6 +618,18 @@ std::size_t usable_size_slow(const void* pointer) {
 void flush_this_thread() {
   const SlowPath slow;
   if (slow.entered() && !thread_heap::is_none(current_heap)) thread_heap::flush_all(*current_heap);
+}
+
+bool set_budget(std::uint64_t hard, std::uint64_t soft) {
+  attend_thread();
+  {
+    const SlowPath slow;
+    if (!slow.entered()) return false;
+    process_limits::set(hard, soft);
+    if (is_started() && process_account.committed() > (hard < soft ? hard : soft)) reclaim_everything();
+  }
+  tell_news();
+  return true;
 }
 
 std::size_t trim() {

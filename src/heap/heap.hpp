@@ -120,6 +120,10 @@ void flush_this_thread();
 // Gives back what can be given back: the bytes that were. 0 too where a handler interrupted a slow path of this thread.
 std::size_t trim();
 
+// The limits of the process from now on, whatever the environment said. What is free goes back when more is committed.
+// False in a signal handler that interrupted a slow path: nothing has changed.
+bool set_budget(std::uint64_t hard, std::uint64_t soft);
+
 // Called once before other threads exist; later calls find it done. False: no address space to be had, every
 // allocation will fail.
 bool start();

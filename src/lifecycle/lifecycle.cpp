@@ -6,6 +6,7 @@
 #include "budget/account.hpp"
 #include "budget/module_limits.hpp"
 #include "budget/node_limits.hpp"
+#include "budget/process_limits.hpp"
 #include "budget/size_limits.hpp"
 #include "budget/thread_limits.hpp"
 #include "budget/tree.hpp"
@@ -24,6 +25,7 @@
 #include "report/profile.hpp"
 #include "report/report.hpp"
 #include "report/reporter.hpp"
+#include "report/totals.hpp"
 #include "stats/snapshot.hpp"
 
 #ifndef NEBULA_VERSION
@@ -56,7 +58,7 @@ void read_limits_again() {
   const machine::MemoryLimit allowed = machine::memory_limit();
   const std::uint64_t hard = bytes_of(configuration.budget, allowed);
   const std::uint64_t soft = bytes_of(configuration.budget_soft, allowed);
-  process_account.set_limits(hard != 0 ? hard : process_account.hard_limit(), soft != 0 ? soft : process_account.soft_limit());
+  process_limits::set_by_environment(hard != 0 ? hard : process_account.hard_limit(), soft != 0 ? soft : process_account.soft_limit());
 }
 
 // False when the limit leaves nothing.
@@ -151,6 +153,7 @@ void in_parent() {
 void in_child() {
   stats::note_fork();
   report::note_fork();
+  report::reset_totals_in_child();
   tree::note_fork();
   report::note_fork_of_profile();
   report::note_fork_of_leaks();

@@ -228,17 +228,4 @@ void write_to_standard_error() {
             [] { to_standard_error(kForms[0].write); });
 }
 
-Totals totals() {
-  if (!begin_writing(stats::kLockPatienceMilliseconds)) return {};
-  const stats::Snapshot& s = snapshot;
-  stats::take(snapshot);
-  // Whoever subtracts one of these from the other must not get below zero.
-  const std::uint64_t committed = s.at_rest ? s.committed_bytes : s.sum_of_lines();
-  const Totals result = {s.total.live_bytes, s.pooled_bytes, s.depot_bytes, s.slab_free_bytes + s.bump.dead_bytes, s.dirty_bytes,
-                         s.metadata_bytes, committed, s.mapped_bytes > committed ? s.mapped_bytes - committed : 0,
-                         s.mapped_bytes, s.all_small.live + s.large.live + s.bump.live, s.large.live_bytes, s.large.live};
-  end_writing();
-  return result;
-}
-
 }  // namespace nebula::report

@@ -39,12 +39,4 @@ void between_reports(void (*write)());
 void write_to_standard_error();
 void note_fork();
 
-// The numbers behind it, for mallinfo and malloc_info. All of one moment when the locks could be had in time.
-struct Totals {
-  unsigned long long live_bytes, pooled_bytes, depot_bytes, slab_free_bytes, dirty_bytes, metadata_bytes;
-  unsigned long long committed_bytes, clean_bytes, mapped_bytes;
-  unsigned long long live_objects, large_live_bytes, large_live_objects;
-};
-[[nodiscard]] Totals totals();
-
 }  // namespace nebula::report

@@ -5,17 +5,9 @@
 
 #include <errno.h>
 #include <malloc.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define CHECK(condition)                                                    \
-  do {                                                                      \
-    if (!(condition)) {                                                     \
-      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);       \
-      exit(1);                                                              \
-    }                                                                       \
-  } while (0)
+#include "check.h"
 
 enum { kSmall = 1000, kSmallBytes = 512, kLarge = 32, kLargeBytes = 1 << 20 };
 
@@ -64,6 +56,8 @@ int main(int count, char **arguments) {
   CHECK(count == 2);
   if (strcmp(arguments[1], "absent") == 0) {
     CHECK(!nebula_version && !nebula_purge && !nebula_thread_flush);
+    CHECK(!nebula_statistics_take && !nebula_statistics_diff);
+    CHECK(!nebula_budget_set && !nebula_budget_get && !nebula_budget_reserve);
     return 0;
   }
   CHECK(nebula_version && nebula_purge && nebula_thread_flush);

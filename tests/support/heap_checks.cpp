@@ -14,7 +14,7 @@
 #include "node_heap/placement.hpp"
 #include "pages/region.hpp"
 #include "profiling/sampler.hpp"
-#include "report/report.hpp"
+#include "report/totals.hpp"
 #include "spans/frontier.hpp"
 #include "spans/large.hpp"
 #include "thread_heap/thread_heap.hpp"

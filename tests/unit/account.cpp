@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "budget/gauge.hpp"
+#include "budget/process_limits.hpp"
 #include "support/heap_checks.hpp"
 
 namespace nebula {
@@ -97,6 +98,52 @@ TEST(Account, ACrossingIsToldOnceUntilItIsComfortablyLeft) {
   account.note_hard_limit();
   EXPECT_TRUE(account.take_news().hard);
   EXPECT_FALSE(account.take_news().hard);
+}
+
+TEST(Account, ARaisedLimitCanBeCrossedAnew) {
+  Account account{config::AccountKind::kProcess};
+  account.set_limits(kNoLimit, 1000);
+  EXPECT_TRUE(account.try_charge(1001));
+  EXPECT_TRUE(account.take_news().soft);
+  account.set_limits(kNoLimit, 2000);
+  EXPECT_TRUE(account.try_charge(999));
+  EXPECT_FALSE(account.take_news().soft);
+  EXPECT_TRUE(account.try_charge(1));
+  EXPECT_TRUE(account.take_news().soft);
+}
+
+// A limit and its last part are of one reading: of two, the part of the larger limit could be more than all of the smaller one.
+TEST(Account, LimitsThatChangeMeanwhileHoldAllTheSame) {
+  constexpr std::uint64_t kLarge = 1 << 20;
+  constexpr std::uint64_t kSmall = 1000;
+  Account account{config::AccountKind::kProcess};
+  account.set_limits(kLarge, kNoLimit);
+  std::atomic<bool> stop{false};
+  std::thread changing([&] {
+    while (!stop.load()) {
+      account.set_limits(kSmall, kNoLimit);
+      account.set_reserve(0);
+      account.set_limits(kLarge, kNoLimit);
+      account.set_reserve(kLarge);
+    }
+  });
+  for (int i = 0; i < 200'000; ++i) {
+    if (!account.try_charge(kLarge / 4, Account::Reserve::kMustLeave)) account.credit(account.committed());
+    if (account.committed() > kLarge) break;
+  }
+  stop = true;
+  changing.join();
+  EXPECT_LE(account.peak(), kLarge);
+}
+
+TEST(Account, WhatTheProgramSaysOutlivesTheEnvironment) {
+  process_limits::set_by_environment(std::uint64_t{1} << 50, kNoLimit);
+  EXPECT_EQ(process_account.hard_limit(), std::uint64_t{1} << 50);
+  process_limits::set(std::uint64_t{1} << 40, std::uint64_t{1} << 39);
+  process_limits::set_by_environment(std::uint64_t{1} << 50, kNoLimit);
+  EXPECT_EQ(process_account.hard_limit(), std::uint64_t{1} << 40);
+  EXPECT_EQ(process_account.soft_limit(), std::uint64_t{1} << 39);
+  process_limits::set(kNoLimit, kNoLimit);
 }
 
 TEST(Account, NeverAboveTheLimitFromEightThreads) {

@@ -1,4 +1,4 @@
-#include "report/report.hpp"
+#include "report/totals.hpp"
 
 #include <gtest/gtest.h>
 
