@@ -1,4 +1,4 @@
-// What changes the names that limits go by: pthread_setname_np, so that a new name counts at once, and dlclose, because another
+// What changes the names that limits and profiles go by: pthread_setname_np, so that a new name counts at once, and dlclose, because another
 // library may come to the very place of one that is gone. Whoever is next does what was asked.
 #include <dlfcn.h>
 #include <pthread.h>
@@ -7,6 +7,7 @@
 #include "budget/thread_limits.hpp"
 #include "preload/interpose.hpp"
 #include "preload/next.hpp"
+#include "profiling/code_map.hpp"
 
 extern "C" {
 
@@ -22,6 +23,7 @@ NEBULA_EXPORT int dlclose(void* handle) noexcept {
   static constinit nebula::Next<int (*)(void*)> next{"dlclose"};
   const int result = next.get()(handle);
   nebula::module_limits::forget();
+  nebula::profiling::code_map::note_dlclose();
   return result;
 }
 

@@ -4,7 +4,8 @@
 # go to stderr and the status is 1.
 set -euo pipefail
 
-run_packages=(meson ninja-build g++ pkg-config libcli11-dev nlohmann-json3-dev libfmt-dev libncurses-dev libelf-dev)
+run_packages=(meson ninja-build g++ pkg-config libcli11-dev nlohmann-json3-dev libfmt-dev libncurses-dev libelf-dev
+  libdw-dev libprotobuf-dev protobuf-compiler zlib1g-dev)
 # What benchmarks and tests are built with, and the programs that both run.
 common_packages=("${run_packages[@]}"
   libbenchmark-dev libnuma-dev libjemalloc-dev libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 python3

@@ -6,6 +6,7 @@
 
 #include <cstring>
 
+#include "diag/text.hpp"
 #include "os/memory.hpp"
 #include "os/process.hpp"
 #include "profiling/room.hpp"
@@ -35,6 +36,7 @@ constinit std::atomic<std::uint16_t> module_slots[kModuleSlots] = {};
 constinit std::atomic<std::uint32_t> modules_used{0};
 constinit std::atomic<std::uint64_t> locations_used{0};
 constinit std::atomic<std::uint64_t> not_noted{0};
+constinit std::atomic<std::uint32_t> libraries_closed{0};
 constinit char program_path[sizeof(Module::name)] = {};
 constinit std::size_t program_path_bytes = 0;
 
@@ -97,15 +99,7 @@ bool is_same(const Module& module, const dl_find_object& object) {
          module.end == reinterpret_cast<Address>(object.dlfo_map_end) && module.unwind_table == reinterpret_cast<Address>(object.dlfo_eh_frame);
 }
 
-// 0 when there are too many.
-ModuleIndex add_module(const dl_find_object& object, Address code) {
-  const std::uint32_t before = modules_used.fetch_add(1, kRelaxed);
-  if (before >= kModulesMost) {
-    modules_used.fetch_sub(1, kRelaxed);
-    return 0;
-  }
-  const auto index = static_cast<ModuleIndex>(before + 1);
-  Module& module = module_room[index];
+void describe(Module& module, const dl_find_object& object, Address code) {
   module.start = reinterpret_cast<Address>(object.dlfo_map_start);
   module.end = reinterpret_cast<Address>(object.dlfo_map_end);
   module.link_map = object.dlfo_link_map;
@@ -115,6 +109,31 @@ ModuleIndex add_module(const dl_find_object& object, Address code) {
   module.code_end = module.end;
   note_name(module, object.dlfo_link_map->l_name);
   note_segments(module, code);
+}
+
+// Since a dlclose another library of the same layout may lie at the very place, with the loader's record of it where the other's was.
+bool is_still(Module& module, const dl_find_object& object, Address code) {
+  // relaxed: a closing thread that maps another library there tells whoever runs its code in its own way, after it counted.
+  const std::uint32_t closed = libraries_closed.load(kRelaxed);
+  if (module.verified_at.load(kRelaxed) == closed) return true;
+  Module now;
+  describe(now, object, code);
+  if (now.path() != module.path() || std::memcmp(now.build_id, module.build_id, sizeof now.build_id) != 0) return false;
+  module.verified_at.store(closed, kRelaxed);
+  return true;
+}
+
+// 0 when there are too many.
+ModuleIndex add_module(const dl_find_object& object, Address code) {
+  const std::uint32_t before = modules_used.fetch_add(1, kRelaxed);
+  if (before >= kModulesMost) {
+    modules_used.fetch_sub(1, kRelaxed);
+    return 0;
+  }
+  const auto index = static_cast<ModuleIndex>(before + 1);
+  Module& module = module_room[index];
+  module.verified_at.store(libraries_closed.load(kRelaxed), kRelaxed);
+  describe(module, object, code);
   return index;
 }
 
@@ -133,7 +152,7 @@ ModuleIndex find_module(Address code, Address& unwind_table) {
       // Two threads that meet a module at once note it twice, if both get a slot; it does no harm.
       if (slot.compare_exchange_strong(index, added, std::memory_order_release, std::memory_order_acquire)) return added;
     }
-    if (is_same(module_room[index], object)) return index;
+    if (is_same(module_room[index], object) && is_still(module_room[index], object, code)) return index;
   }
   return 0;
 }
@@ -163,6 +182,10 @@ std::string_view Module::file_name() const {
   return {name + file, name_bytes - file};
 }
 
+void Module::write_build_id(Text& text) const {
+  for (unsigned at = 0; at < 2u * build_id_bytes; ++at) text << "0123456789abcdef"[build_id[at / 2] >> (at % 2 == 0 ? 4 : 0) & 15];
+}
+
 namespace code_map {
 
 bool begin() {
@@ -187,6 +210,8 @@ Place find(Address code) {
   if (known == 0) slot->rule.store(place.rule.packed(), kRelaxed);
   return place;
 }
+
+void note_dlclose() { libraries_closed.fetch_add(1, kRelaxed); }
 
 unsigned modules() {
   const std::uint32_t used = modules_used.load(kRelaxed);

@@ -12,6 +12,10 @@
 
 #include "profiling/unwind_rule.hpp"
 
+namespace nebula {
+class Text;
+}
+
 namespace nebula::profiling {
 
 using ModuleIndex = std::uint16_t;    // 0: code of no module
@@ -31,10 +35,12 @@ struct Module {
   std::uint8_t name_bytes = 0;
   std::uint8_t build_id[32] = {};
   bool is_program = false;
+  std::atomic<std::uint32_t> verified_at{0};  // how many libraries had been closed when it was last looked at
   char name[205] = {};
 
   [[nodiscard]] std::string_view path() const { return {name, name_bytes}; }
   [[nodiscard]] std::string_view file_name() const;  // the last part of it
+  void write_build_id(Text& text) const;             // in hexadecimal digits
 };
 
 namespace code_map {
@@ -49,6 +55,9 @@ struct Place {
 };
 // Notes the location of this code.
 [[nodiscard]] Place find(Address code);
+
+// After a library was closed: what was met is looked at again.
+void note_dlclose();
 
 [[nodiscard]] unsigned modules();  // indices 1 to that
 [[nodiscard]] const Module& module_at(ModuleIndex index);

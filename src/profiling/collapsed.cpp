@@ -3,13 +3,38 @@
 
 namespace nebula::profiling {
 
+namespace {
+
+void write_name(Text& text, const Module& module) {
+  for (const char letter : module.file_name()) text << (letter == ' ' || letter == ';' || letter == '\n' ? '_' : letter);
+}
+
+// Which file frames of that name are of: a comment to what makes pictures of stacks, for `nebula symbolize` the build id to look for.
+void write_modules(Output& output) {
+  for (unsigned i = 1; i <= code_map::modules(); ++i) {
+    const Module& module = code_map::module_at(static_cast<ModuleIndex>(i));
+    TextOf<700> line;
+    line << "# module ";
+    write_name(line, module);
+    line << ' ';
+    if (module.build_id_bytes == 0) line << '-';
+    module.write_build_id(line);
+    line << ' ';
+    for (const char letter : module.path()) line << (letter == '\n' ? '?' : letter);
+    line << '\n';
+    output.write(line.view());
+  }
+}
+
+}  // namespace
+
 void write_frame(Text& text, const code_map::Location& location) {
   if (location.module == 0) {
     text.address(reinterpret_cast<const void*>(location.code));
     return;
   }
   const Module& module = code_map::module_at(location.module);
-  for (const char letter : module.file_name()) text << (letter == ' ' || letter == ';' ? '_' : letter);
+  write_name(text, module);
   text << '+';
   text.address(reinterpret_cast<const void*>(location.code - module.load_bias));
 }
@@ -34,6 +59,7 @@ void write_collapsed(Output& output, Which which) {
     number.plain(bytes) << '\n';
     output.write(number.view());
   }
+  write_modules(output);
 }
 
 }  // namespace nebula::profiling

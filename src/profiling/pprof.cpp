@@ -81,10 +81,9 @@ void send_strings(Output& output, unsigned modules) {
   for (unsigned i = 1; i <= modules; ++i) {
     const Module& module = code_map::module_at(static_cast<ModuleIndex>(i));
     send_string(output, module.path());
-    char id[2 * sizeof module.build_id];
-    for (unsigned at = 0; at < 2u * module.build_id_bytes; ++at)
-      id[at] = "0123456789abcdef"[module.build_id[at / 2] >> (at % 2 == 0 ? 4 : 0) & 15];
-    send_string(output, {id, 2u * module.build_id_bytes});
+    TextOf<2 * sizeof module.build_id + 1> id;
+    module.write_build_id(id);
+    send_string(output, id.view());
   }
   TextOf<200> comment;
   comment << "Nebula: one sample in ";

@@ -36,6 +36,7 @@ void add_run(CommandLine& line);
 void add_check(CommandLine& line);
 void add_top(CommandLine& line);
 void add_report(CommandLine& line);
+void add_symbolize(CommandLine& line);
 void add_diff(CommandLine& line);
 void add_help(CommandLine& line);
 void add_completion(CommandLine& line);

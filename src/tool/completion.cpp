@@ -81,7 +81,7 @@ _nebula() {{
     fi
   fi
   case $before in
-    --library|-o|--output) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+    --library|-o|--output|--debug-dir) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
     {values}) return ;;
   esac
   if [[ $word == -* ]]; then
@@ -91,7 +91,7 @@ _nebula() {{
   case $command in
     help) mapfile -t COMPREPLY < <(compgen -W '{variables}' -- "$word") ;;
     top) mapfile -t COMPREPLY < <(compgen -W "$(nebula top --once 2>/dev/null | awk 'NR > 1 {{ print $1 }}')" -- "$word") ;;
-    report|diff) mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
+    report|diff|symbolize) mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
     completion) mapfile -t COMPREPLY < <(compgen -W 'bash zsh' -- "$word") ;;
   esac
 }}
@@ -118,7 +118,7 @@ std::string arguments_of(const CLI::App& command) {
   for (const CLI::Option* const option : command.get_options()) {
     const bool has_value = option->get_items_expected_max() > 0;
     for (const std::string& name : option->get_lnames()) {
-      const bool is_file = name == "library" || name == "output";
+      const bool is_file = name == "library" || name == "output" || name == "debug-dir";
       text += fmt::format(" \\\n        '--{}[{}]{}'", name, quoted(option->get_description()),
                           !has_value ? "" : is_file ? ":file:_files" : ":value:");
     }

@@ -32,6 +32,7 @@ int run(const std::vector<std::string>& arguments) {
   nebula::tool::add_check(line);
   nebula::tool::add_top(line);
   nebula::tool::add_report(line);
+  nebula::tool::add_symbolize(line);
   nebula::tool::add_diff(line);
   nebula::tool::add_help(line);
   nebula::tool::add_completion(line);

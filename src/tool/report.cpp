@@ -1,4 +1,5 @@
-// nebula report: a report in its JSON form as text, or as the page for a browser that NEBULA_STATS=html would have written.
+// nebula report: a report in its JSON form as text, or as the page for a browser that NEBULA_STATS=html would have written; a
+// heap profile as a table of its largest sites.
 #include <CLI/Option.hpp>
 #include <fmt/core.h>
 
@@ -7,6 +8,7 @@
 #include "report/page.hpp"
 #include "tool/command.hpp"
 #include "tool/numbers.hpp"
+#include "tool/profile_report.hpp"
 #include "tool/report_file.hpp"
 
 namespace nebula::tool {
@@ -17,6 +19,7 @@ using nlohmann::json;
 struct Wishes {
   std::string input;
   std::string output;
+  ProfileWishes profile;
 };
 
 void print_row(const std::string& name, const json& row) {
@@ -64,11 +67,18 @@ void write_page(const json& report, const std::string& path) {
 }  // namespace
 
 void add_report(CommandLine& line) {
-  CLI::App* const report = line.app.add_subcommand("report", "Show a report that was written with NEBULA_STATS=json.");
+  CLI::App* const report = line.app.add_subcommand("report", "Show a report that was written with NEBULA_STATS=json, or a heap profile.");
   const auto wishes = std::make_shared<Wishes>();
-  report->add_option("FILE", wishes->input, "The report")->type_name("")->required();
+  report->add_option("FILE", wishes->input, "The report or profile")->type_name("")->required();
   report->add_option("-o,--output", wishes->output, "Write a page for a browser instead: one file with charts and tables")->type_name("FILE");
+  add_profile_options(*report, wishes->profile);
   report->callback([wishes] {
+    if (std::optional<ProfileFile> profile = find_profile(wishes->input); profile) {
+      if (!wishes->output.empty())
+        throw Failure(fmt::format("{} is a heap profile, which is shown as text; `nebula symbolize` writes one for other programs", wishes->input));
+      print_profile(std::move(*profile), wishes->profile);
+      return;
+    }
     const json read = read_report(wishes->input);
     wishes->output.empty() ? print_text(read) : write_page(read, wishes->output);
   });

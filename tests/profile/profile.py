@@ -171,7 +171,11 @@ def collapsed_stacks(test):
     _, profile = only(profiles)
     for which, total in (("live", profile.total("inuse_space")), ("all", profile.total("alloc_space"))):
         lines = next(folder.glob(f"*.{which}.collapsed")).read_text().splitlines()
-        test.expect(lines, f"no line in {which}")
+        modules = [line for line in lines if line.startswith("# ")]
+        lines = lines[:-len(modules)]
+        test.expect(lines and modules, f"no line in {which}")
+        expected = {f"# module {Path(each.path).name} {each.build_id or '-'} {each.path}" for each in profile.mappings.values()}
+        test.expect(set(modules) == expected, f"{modules} at the end, and the profile has {expected}")
         sizes = 0
         for line in lines:
             stack, _, size = line.rpartition(" ")

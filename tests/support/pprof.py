@@ -35,6 +35,17 @@ class Sample:
     inuse_space: int
 
 
+@dataclass(frozen=True)
+class Line:
+    """A function at a location, and where in its file."""
+
+    name: str
+    system_name: str
+    file: str
+    line: int
+    start_line: int
+
+
 @dataclass
 class Profile:
     period: int
@@ -44,6 +55,12 @@ class Profile:
     mappings: dict  # by id, in the order of the file
     locations: dict  # id: (mapping id, address)
     samples: list = field(default_factory=list)
+    lines: dict = field(default_factory=dict)  # of locations that a tool has given names: [Line], the innermost first
+
+    def stack(self, sample):
+        """The names of a sample's functions, the innermost first; an address where there is none."""
+        return [line.name if line else hex(self.locations[location][1]) for location in sample.locations
+                for line in self.lines.get(location) or [None]]
 
     def total(self, name):
         return sum(getattr(sample, name) for sample in self.samples)
@@ -84,14 +101,35 @@ def numbers(data):
     return result
 
 
-def read(path):
+def lines_of(groups, words):
+    functions = {}
+    for message in groups.get(5, []):
+        parts = dict(fields(message))
+        if parts[1] in functions or not words[parts[2]]:
+            raise Wrong(f"function {parts}")
+        functions[parts[1]] = (words[parts[2]], words[parts.get(3, 0)], words[parts.get(4, 0)], parts.get(5, 0))
+    lines, met = {}, set()
+    for message in groups.get(4, []):
+        for number, value in fields(message):
+            if number == 4:
+                parts = dict(fields(value))
+                name, system_name, file, start_line = functions[parts[1]]
+                lines.setdefault(dict(fields(message))[1], []).append(Line(name, system_name, file, parts.get(2, 0), start_line))
+                met.add(parts[1])
+    if met != set(functions):
+        raise Wrong(f"functions at no location: {set(functions) - met}")
+    return lines
+
+
+def read(path, has_names=False):
+    """A profile as the library writes it, or as `nebula symbolize` does."""
     data = Path(path).read_bytes()
     if data[:2] == b"\x1f\x8b":
         data = gzip.decompress(data)  # checks length and checksum
     groups = {}
     for number, value in fields(data):
         groups.setdefault(number, []).append(value)
-    unknown = set(groups) - {1, 2, 3, 4, 6, 9, 10, 11, 12, 13, 14}
+    unknown = set(groups) - {1, 2, 3, 4, 6, 9, 10, 11, 12, 13, 14} - ({5} if has_names else set())
     if unknown:
         raise Wrong(f"unknown fields {sorted(unknown)}")
     words = [word.decode() for word in groups[6]]
@@ -119,7 +157,9 @@ def read(path):
         if parts[1] in locations or (mapping and not mappings[mapping].start <= parts[3] < mappings[mapping].end):
             raise Wrong(f"location {parts}")
         locations[parts[1]] = (mapping, parts[3])
-    profile = Profile(groups[12][0], words[groups[13][0]], groups[10][0], groups[9][0], mappings, locations)
+    comment = groups[13][0] if isinstance(groups[13][0], int) else numbers(groups[13][0])[0]
+    profile = Profile(groups[12][0], words[comment], groups[10][0], groups[9][0], mappings, locations)
+    profile.lines = lines_of(groups, words)
     for message in groups.get(2, []):
         parts = dict(fields(message))
         values = numbers(parts[2])

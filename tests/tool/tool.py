@@ -156,7 +156,7 @@ def help_explains_every_variable(test):
         flag = "--" + name[7:].lower().replace("_", "-")
         for other in (name[7:].lower(), flag if flag != "--help" else name):
             test.expect(nebula(test, "help", other).ended(0).output == words, f"help {other} differs")
-    for command in ("run", "check", "top", "report", "diff", "help", "completion"):
+    for command in ("run", "check", "top", "report", "symbolize", "diff", "help", "completion"):
         test.expect(re.search(rf"^  {command} ", listed, re.MULTILINE), f"{command} is not in `nebula help`")
         nebula(test, command, "--help").ended(0).quiet().said("Usage: nebula", nebula(test, command, "--help").output)
 
@@ -689,7 +689,9 @@ def completion_in_bash(test):
 
     for line, expected in (("nebula r", {"run", "report"}), ("nebula run --budget-so", {"--budget-soft"}), ("nebula help NEBULA_LI", {"NEBULA_LIVE"}),
                            ("nebula completion z", {"zsh"}), ("nebula run --budget 64M printen", {"printenv"}), ("nebula check -- printen", {"printenv"}),
-                           ("nebula report /etc/passw", {"/etc/passwd"}), ("nebula run cat /etc/passw", {"/etc/passwd"})):
+                           ("nebula report /etc/passw", {"/etc/passwd"}), ("nebula run cat /etc/passw", {"/etc/passwd"}),
+                           ("nebula symbolize /etc/passw", {"/etc/passwd"}), ("nebula symbolize --deb", {"--debug-dir"}),
+                           ("nebula symbolize --debug-dir /etc/passw", {"/etc/passwd"})):
         found = set(completed(line))
         test.expect(expected <= found and all(word.startswith(line.split()[-1]) for word in found), f"{line!r} becomes {found}")
     with running(test, test.program("steady")) as program:
@@ -730,7 +732,7 @@ def completion_in_zsh(test):
         os.write(terminal, f"fpath=({functions} $fpath); autoload -Uz compinit; compinit -u -D; PS1='> '; echo set''up\n".encode())
         wait_for("\nsetup|\rsetup|setup\r")
         for typed, becomes in (("nebula compl", "completion"), ("nebula run --budget-so", "--budget-soft"), ("nebula help NEBULA_BANN", "NEBULA_BANNER"),
-                               ("nebula check printen", "printenv")):
+                               ("nebula check printen", "printenv"), ("nebula symbolize --deb", "--debug-dir")):
             os.write(terminal, typed.encode() + b"\t")
             wait_for(re.escape(becomes))
             os.write(terminal, b"\x15")
