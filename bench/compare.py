@@ -19,6 +19,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT / "bench" / "compare"))
 
 import allocators as known  # noqa: E402
+import budgets  # noqa: E402
 import charts  # noqa: E402
 import machine  # noqa: E402
 import programs  # noqa: E402
@@ -76,6 +77,8 @@ def parse(words):
                         "(only, the default), or after it (also)")
     parser.add_argument("--startup", action="store_true",
                         help="instead, measure what each allocator adds to the start of a trivial program")
+    parser.add_argument("--budgets", action="store_true",
+                        help="instead, measure what each kind of budget costs against none: medians in budgets.md")
     parser.add_argument("--from", type=Path, dest="source", metavar="RESULTS.JSON",
                         help="run nothing, make the tables and charts of these results again")
     parser.add_argument("--build", type=Path, default=PROJECT / "build" / "bench", metavar="FOLDER",
@@ -156,6 +159,15 @@ def compare_all(arguments, cases, allocators, schedule):
     return results
 
 
+def measure_budgets(arguments, cases, library, schedule):
+    folder = arguments.markdown.parent
+    results = budgets.measure(cases, library, schedule, lambda so_far: save(so_far, folder / "budgets.json"))
+    text = budgets.text({"facts": {**machine.facts(), "rounds": schedule.rounds}, **results})
+    (folder / "budgets.md").write_text(text, encoding="utf-8")
+    note(f"written: {folder / 'budgets.md'}")
+    print(text)
+
+
 def main(words):
     parser, arguments = parse(words)
     if arguments.source:
@@ -184,6 +196,9 @@ def main(words):
         if not cases:
             parser.error(f"--filter {arguments.filter.pattern}: no workload's name contains a match; --list shows them")
         schedule = runs.Schedule(arguments.rounds, arguments.tries, arguments.most_others, scratch)
+        if arguments.budgets:
+            measure_budgets(arguments, cases, library, schedule)
+            return 0
         results = {"facts": machine.facts(), "allocators": {}, "cases": {}}
         if arguments.self_check != "only":
             results = compare_all(arguments, cases, allocators, schedule)

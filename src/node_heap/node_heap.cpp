@@ -83,20 +83,35 @@ void NodeHeap::set_in_views(std::size_t unit, std::uint8_t in_own, std::uint8_t 
   if (pages::has_view_of_none.load(std::memory_order_relaxed)) view_of(kHeapOfNone)[unit].store(in_others, std::memory_order_relaxed);
 }
 
+// Both so that a thread whose fork leaves them halfway leaves no view with what the class map has not.
 void NodeHeap::set_class(UnitIndex first, std::size_t units, SizeClass c) const {
   const auto own = static_cast<std::uint8_t>(index_of(c));
   for (std::size_t unit = first; unit < first + units; ++unit) {
-    set_in_views(unit, own, static_cast<std::uint8_t>(kAway + own));
     unit_use(unit).store(own, std::memory_order_relaxed);
+    set_in_views(unit, own, static_cast<std::uint8_t>(kAway + own));
   }
 }
 
-void NodeHeap::set_nothing(UnitIndex first, std::size_t units) const {
+void NodeHeap::set_nothing(UnitIndex first, std::size_t units, std::uint64_t seen_by) const {
   constexpr auto kNothing = static_cast<std::uint8_t>(UnitUse::kNothing);
   for (std::size_t unit = first; unit < first + units; ++unit) {
-    unit_use(unit).store(kNothing, std::memory_order_relaxed);
     set_in_views(unit, kNothing, kNothing);
+    for (std::uint64_t bits = seen_by; bits != 0; bits &= bits - 1)
+      for (auto heap = static_cast<unsigned>(std::countr_zero(bits)); heap < count(); heap += 64)
+        if (heap >= places()) view_of(static_cast<HeapId>(heap))[unit].store(kNothing, std::memory_order_relaxed);
+    unit_use(unit).store(kNothing, std::memory_order_relaxed);
   }
+}
+
+// Under the lock of the slab, so that it is one, and whoever ends it knows who sees it.
+void NodeHeap::show_slab(UnitIndex unit, SizeClass c) const {
+  const Home home = home_of(unit, c);
+  LockGuard guard(class_at(home, c).lock);
+  if (!is_guarded(unit, c, home)) return;
+  const UnitIndex first = slab::first_unit(unit, c);
+  slab::at(first).seen_by |= std::uint64_t{1} << (id_ % 64);
+  for (UnitIndex seen = first; seen < first + units_per_slab(c); ++seen)
+    view_of(id_)[seen].store(static_cast<std::uint8_t>(kAway + index_of(c)), std::memory_order_relaxed);
 }
 
 void NodeHeap::set_helpers(const HeapId* helpers, unsigned count) {
@@ -300,7 +315,7 @@ void NodeHeap::relink(Class& of, UnitIndex unit) {
 
 void NodeHeap::release(Class& of, UnitIndex unit) {
   const Units units = {units_per_slab(slab::at(unit).size_class)};
-  set_nothing(unit, units.count);
+  set_nothing(unit, units.count, slab::at(unit).seen_by);
   --of.facts.slabs;
   spans().give_back(unit, units);
 }

@@ -82,6 +82,8 @@ class NodeHeap {
   [[nodiscard]] SpanHeap& spans();
   // Whose the slab is that this unit of class c lies in.
   [[nodiscard]] static HeapId heap_of_slab(UnitIndex unit, SizeClass c);
+  // For a tenant's heap, where a thread that takes from it frees a slot of a slab that its view does not have: from now on it has it.
+  void show_slab(UnitIndex unit, SizeClass c) const;
   // In this order others help out when this heap has no more to give. Set before other threads use it.
   void set_helpers(const HeapId* helpers, unsigned count);
 
@@ -209,7 +211,7 @@ class NodeHeap {
 
   // What a unit is used for, in the class map and in every view.
   void set_class(UnitIndex first, std::size_t units, SizeClass c) const;
-  void set_nothing(UnitIndex first, std::size_t units) const;
+  void set_nothing(UnitIndex first, std::size_t units, std::uint64_t seen_by) const;
   void set_in_views(std::size_t unit, std::uint8_t in_own, std::uint8_t in_others) const;
   [[nodiscard]] unsigned refill_from_own(SizeClass c, void** end, unsigned wanted, unsigned room, Source source, Shard shard);
 

@@ -97,7 +97,7 @@ void NodeHeap::rebuild(const Halfway& halfway) NEBULA_UNCHECKED {
     const SizeClass c = size_class(i);
     const UnitIndex first = slab::first_unit(unit, c);
     if (first != unit) {  // the rest of a slab, which was on its way to the spans when its first unit is no more
-      if (unit_use(first).load(std::memory_order_relaxed) != index_of(c)) set_nothing(unit, 1);
+      if (unit_use(first).load(std::memory_order_relaxed) != index_of(c)) set_nothing(unit, 1, slab::at(first).seen_by);
       continue;
     }
     slab::at(unit).tail_is_busy = false;

@@ -85,7 +85,7 @@ bool is_empty(thread_limits::Id id) {
 
 // An account whose thread has ended and left nothing; 0 when there is none among the next few. Under the lock.
 thread_limits::Id find_empty() {
-  constexpr unsigned kLooks = 4;
+  constexpr unsigned kLooks = 16;
   static constinit unsigned at = 0;
   const unsigned count = thread_limits::count();
   unsigned looks = 0;

@@ -11,8 +11,8 @@
 //
 // Where there are several node heaps, their own data and a view for each lie between the signal arena and the class map. A
 // view is a class map that tells the slots of its heap's slabs from those of other heaps; only slabs are in it: what it
-// calls nothing, the class map knows. A tenant's has its own slabs alone, so that a slab costs no more for there being a
-// thousand tenants.
+// calls nothing, the class map knows. A tenant's has its own slabs and those that its thread has freed a slot of, so that a slab
+// costs no more for there being a thousand tenants.
 #pragma once
 
 #include <atomic>

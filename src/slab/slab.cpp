@@ -65,6 +65,7 @@ void begin(UnitIndex unit, SizeClass c) {
   slab.size_class = c;
   slab.list = 0;
   slab.tail_is_busy = false;
+  slab.seen_by = 0;
   // To the word of the last byte's slot, which may lie beyond the capacity.
   const unsigned last = slot_at(c, units_per_slab(c) * kUnitSize - 1);
   std::memset(slab.bitmap, 0xff, (last / 64 + 1) * sizeof slab.bitmap[0]);

@@ -38,7 +38,8 @@ struct alignas(kCacheLine) Slab {
   // Never handed out counts as in the slab, and so does the end of the memory that is no slot: whatever is freed there
   // finds its bit set.
   std::uint64_t bitmap[kBitmapWords];
-  std::uint64_t padding[11];
+  std::uint64_t seen_by;  // whose views have it though it is not theirs: bit i for the tenants' heaps with i modulo 64
+  std::uint64_t padding[10];
 
   [[nodiscard]] unsigned available() const { return free + static_cast<unsigned>(capacity - bump); }
   [[nodiscard]] bool is_empty() const { return free == bump; }

@@ -280,8 +280,10 @@ void flush_returns(ThreadHeap& heap, unsigned c) {
   void** const first = heap.slots() + kLayout.returns[c] + 1;
   const HeapId of_first = NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(first[0])), size);
   unsigned of_others = 0;
+  HeapId of = of_first;
   for (unsigned i = 1; i < count; ++i) {
-    const HeapId of = NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(first[i])), size);
+    // Neighbours in the pool are often neighbours in memory.
+    if (unit_of(first[i]) != unit_of(first[i - 1])) of = NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(first[i])), size);
     if (of == of_first) continue;
     ++of_others;
     if (of != heap.home) NodeHeap::at(of).count_returned(1);
@@ -305,6 +307,13 @@ void live_at(ThreadHeap& heap, HeapId home) {
   heap.view = heap.is_watched                      ? view_of(kHeapOfNone)
               : pages::views.load(kRelaxed) == 0 ? class_map()
                                                   : view_of(home);
+}
+
+// Under the gate, of the unit of another heap's slab: the next free there takes the fast path.
+void see(const ThreadHeap& heap, SizeClass c, UnitIndex unit) {
+  constexpr auto kNothing = static_cast<std::uint8_t>(UnitUse::kNothing);
+  if (heap.is_watched || heap.view[unit].load(kRelaxed) != kNothing) return;
+  if (const NodeHeap& home = NodeHeap::at(heap.home); home.is_tenants()) home.show_slab(unit, c);
 }
 
 bool is_watching() { return profiling::is_on() || module_limits::are_set(); }
@@ -555,6 +564,7 @@ void make_room_and_push(ThreadHeap& heap, SizeClass c, void* pointer, const char
   const bool is_away = pages::views.load(kRelaxed) != 0 &&
                        NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(pointer)), c) != heap.home;
   if ((is_away || (heap.is_watched && is_open(heap, i))) && open_returns(heap, i)) {
+    if (is_away) see(heap, c, static_cast<UnitIndex>(unit_of(pointer)));
     if (returns_pooled(heap, i) == kSizeClasses.batch[i]) flush_returns(heap, i);
     push(heap, kAway + i, pointer);
     return;

@@ -94,11 +94,13 @@ void check_units(RegionIndex region, Walk& walk, std::ostream& out) {
     if (!is_free && is(use, UnitUse::kNothing) && unit != 0) out << "unit " << unit << " is neither free nor used\n";
     for (unsigned heap = 0; heap < pages::views.load(); ++heap) {
       const bool is_own = record.heap == heap;
-      const bool is_whole = heap < pages::whole_views.load();  // a tenant's has its own slabs alone
-      const unsigned expected = !is_size_class(use) ? 0 : is_own ? use : is_whole ? use + kAway : 0;
-      if (view_of(static_cast<HeapId>(heap))[unit].load() != expected)
-        out << "unit " << unit << " is used for " << use << " and seen by heap " << heap << " as "
-            << unsigned{view_of(static_cast<HeapId>(heap))[unit].load()} << "\n";
+      const bool is_whole = heap < pages::whole_views.load();  // a tenant's has its own slabs, and those that were shown to it
+      const unsigned seen = view_of(static_cast<HeapId>(heap))[unit].load();
+      const bool is_shown = seen != 0 && is_size_class(use) &&
+                            (slab::at(slab::first_unit(unit, size_class(use))).seen_by >> heap % 64 & 1) != 0;
+      const unsigned expected = !is_size_class(use) ? 0 : is_own ? use : is_whole || is_shown ? use + kAway : 0;
+      if (seen != expected)
+        out << "unit " << unit << " is used for " << use << " and seen by heap " << heap << " as " << seen << "\n";
     }
     if (is_size_class(use)) {
       const SizeClass c = size_class(use);
