@@ -35,6 +35,12 @@ void give_up_account(ThreadHeap& heap) {
   heap.named_at = 0;
 }
 
+void see_slab(const ThreadHeap& heap, SizeClass c, UnitIndex unit) {
+  constexpr auto kNothing = static_cast<std::uint8_t>(UnitUse::kNothing);
+  if (heap.is_watched || heap.view[unit].load(kRelaxed) != kNothing) return;
+  if (const NodeHeap& home = NodeHeap::at(heap.home); home.is_tenants()) home.show_slab(unit, c);
+}
+
 HeapId home_for(ThreadHeap& heap) {
   const HeapId place = placement::small_here();
   if (!tenants::exist()) [[likely]] return place;

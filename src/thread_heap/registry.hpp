@@ -28,6 +28,8 @@ void put_idle(ThreadHeap& heap);
 // lock.
 HeapId home_for(ThreadHeap& heap);
 void give_up_account(ThreadHeap& heap);
+// Under the gate, of a unit of another heap's slab: a tenant's next free there takes the fast path.
+void see_slab(const ThreadHeap& heap, SizeClass c, UnitIndex unit);
 
 // Of a heap that a profile watches: the lots that are drawn. Behind its return pools.
 struct Lots {

@@ -309,13 +309,6 @@ void live_at(ThreadHeap& heap, HeapId home) {
                                                   : view_of(home);
 }
 
-// Under the gate, of the unit of another heap's slab: the next free there takes the fast path.
-void see(const ThreadHeap& heap, SizeClass c, UnitIndex unit) {
-  constexpr auto kNothing = static_cast<std::uint8_t>(UnitUse::kNothing);
-  if (heap.is_watched || heap.view[unit].load(kRelaxed) != kNothing) return;
-  if (const NodeHeap& home = NodeHeap::at(heap.home); home.is_tenants()) home.show_slab(unit, c);
-}
-
 bool is_watching() { return profiling::is_on() || module_limits::are_set(); }
 
 bool map_return_room(ThreadHeap& heap) {
@@ -564,7 +557,7 @@ void make_room_and_push(ThreadHeap& heap, SizeClass c, void* pointer, const char
   const bool is_away = pages::views.load(kRelaxed) != 0 &&
                        NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(pointer)), c) != heap.home;
   if ((is_away || (heap.is_watched && is_open(heap, i))) && open_returns(heap, i)) {
-    if (is_away) see(heap, c, static_cast<UnitIndex>(unit_of(pointer)));
+    if (is_away) see_slab(heap, c, static_cast<UnitIndex>(unit_of(pointer)));
     if (returns_pooled(heap, i) == kSizeClasses.batch[i]) flush_returns(heap, i);
     push(heap, kAway + i, pointer);
     return;

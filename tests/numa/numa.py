@@ -16,6 +16,7 @@ import report as report_of  # noqa: E402
 from guest import Command, Machine  # noqa: E402
 from harness import Failure  # noqa: E402
 
+PAGE = 4096
 JEMALLOC = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2"
 
 
@@ -55,12 +56,18 @@ class Guest:
             raise Failure(f"{name} wrote:\n{self.endings[name].output}")
         return int(found[2]) / int(found[1])
 
-    def shares(self, name, what):
-        """Of "what pages N nodes A B C D", each as a part of N."""
+    def pages(self, name, what):
+        """The counts of "what pages N nodes A B C D", which are N."""
         found = re.search(rf"^{what} pages (\d+) nodes((?: \d+)+)$", self.ended(name), re.MULTILINE)
-        if not found or int(found[1]) < 500:
+        counts = list(map(int, found[2].split())) if found else []
+        if sum(counts) < 500 or sum(counts) != int(found[1]):
             raise Failure(f"{name} wrote:\n{self.endings[name].output}")
-        return [int(count) / int(found[1]) for count in found[2].split()]
+        return counts
+
+    def shares(self, name, what):
+        """Of them all, on each node."""
+        counts = self.pages(name, what)
+        return [count / sum(counts) for count in counts]
 
     def expect_shares(self, name, what, least, most):
         """On each node at least and at most so much."""
@@ -93,6 +100,10 @@ def four_nodes(test):
     vm.places("policy-and-rule", "policy", variables={"NEBULA_NUMA": "bind:3"})
     vm.places("fill", "fill", "400", variables={"NEBULA_STATS": "1"})
     vm.places("fill-limit", "fill", "60", variables={"NEBULA_STATS": "1", "NEBULA_BUDGET": "80M"})
+    vm.places("fill-node-limit", "fill", "100", variables={"NEBULA_STATS": "1", "NEBULA_BUDGET_NODE": "1:40M"})
+    vm.places("fill-node-limits", "fill", "60", variables={"NEBULA_STATS": "1", "NEBULA_BUDGET_NODE": "0:20M,1:20M,2:20M,3:20M"})
+    vm.places("fill-thread-limit", "fill", "60", variables={"NEBULA_STATS": "1", "NEBULA_BUDGET_NODE": "1:40M", "NEBULA_BUDGET_THREAD": "80M"})
+    vm.places("fill-node-bound", "fill", "60", variables={"NEBULA_STATS": "1", "NEBULA_BUDGET_NODE": "1:40M", "NEBULA_NUMA": "bind:1"})
     vm.commands.append(Command("groups", ["sh", "-c", "mount -t cgroup2 none /groups && echo +cpuset > "
                                           "/groups/cgroup.subtree_control && mkdir /groups/two && echo 1-2 > /groups/two/cpuset.mems"]))
     in_group = ("sh", "-c", 'echo $$ > /groups/two/cgroup.procs && exec "$@"', "sh")
@@ -145,6 +156,37 @@ def four_nodes(test):
                 f"400 MiB from the second node of 256 lie {shares}")
     shares = vm.shares("fill-limit", "fill")
     test.expect(shares[1] >= 0.98, f"60 MiB under a budget lie {shares}")
+    node_limits(test, vm)
+
+
+def charged_to(report, kind):
+    """{number: account} of the accounts of this kind."""
+    return {account[kind]: account for account in report.accounts if account["kind"] == kind}
+
+
+def node_limits(test, vm):
+    """Limits of nodes: what is above goes to the nearest node that has room, page by page, and to none where the rule says so."""
+    limit = 40 << 20
+    for name in ("fill-node-limit", "fill-thread-limit"):  # there the thread's account is charged for what lies on other nodes too
+        first, here, third, last, *_ = vm.pages(name, "fill")
+        test.expect(limit - (2 << 20) <= here * PAGE <= limit and first + third > 2000 and last == 0,
+                    f"{name}: pages on the nodes: {vm.pages(name, 'fill')}")
+        report = vm.report(name)
+        account = charged_to(report, "node")[1]
+        test.expect(limit - (2 << 20) <= account["peak"] <= limit and account["hits"] >= 1 and account["refusals"] == 0,
+                    f"{name}: {account}")
+        fallbacks = sum(row["fallbacks"] for heap, row in report.nodes.items() if heap != "rule")
+        test.expect(fallbacks >= 50, f"{name}: {report.nodes}")
+    threads = [account for account in vm.report("fill-thread-limit").accounts if account["kind"] == "thread"]
+    test.expect(len(threads) == 1 and 50 << 20 < threads[0]["peak"] <= 80 << 20, f"fill-thread-limit: {threads}")
+    pages = vm.pages("fill-node-limits", "fill")
+    test.expect(all(on_node * PAGE <= 20 << 20 for on_node in pages) and sum(on_node * PAGE >= 18 << 20 for on_node in pages) >= 2,
+                f"on four nodes of 20 MiB lie {pages} pages")
+    for account in charged_to(vm.report("fill-node-limits"), "node").values():
+        test.expect(account["peak"] <= 20 << 20 and account["refusals"] == 0, f"fill-node-limits: {account}")
+    words = vm.ended("fill-node-bound", 1)
+    test.expect("nebula: NEBULA_BUDGET_NODE 1 leaves no room for " in words and "object.address != NULL" in words,
+                f"fill-node-bound wrote:\n{words}")
 
 
 def memory_less_node(test):

@@ -228,6 +228,59 @@ TEST_F(Tenants, AChildsOtherThreadsHaveEnded) {
   other.join();
 }
 
+std::size_t unit_index(const void* object) { return static_cast<std::size_t>(unit_of(object)); }
+
+// More heaps than Slab::seen_by has bits, so that several share one.
+TEST_F(Tenants, ASlabIsShownToWhoeverFreesInItAndTakenFromAllWhenItEnds) {
+  constexpr unsigned kWorkers = 70;
+  constexpr SizeClass kClass = size_class(class_index_for(1000));
+  std::vector<void*> shared(4 * kWorkers);
+  run_as("somebody", [&] {
+    for (void*& object : shared) object = heap::allocate(1000);
+  });
+  std::vector<void*> kept;
+  std::vector<HeapId> homes;
+  for (unsigned i = 0; i < kWorkers; ++i) {
+    run_as("worker-1", [&] {
+      kept.push_back(heap::allocate(1000));
+      const HeapId home = current_heap->home;
+      homes.push_back(home);
+      void* const first = shared[4 * i];
+      if (view_of(home)[unit_index(first)] == 0) {
+        heap::deallocate_slow(first, "free");
+        shared[4 * i] = nullptr;
+      }
+      EXPECT_EQ(view_of(home)[unit_index(first)], kAway + index_of(kClass));
+      EXPECT_EQ(current_heap->view, view_of(home));
+      for (unsigned k = 0; k < 4; ++k) {
+        void* const object = shared[4 * i + k];
+        if (object == nullptr) continue;
+        if (view_of(home)[unit_index(object)] == 0) {
+          heap::deallocate_slow(object, "free");
+        } else {
+          EXPECT_TRUE(try_push(current_heap, object)) << "no slow path for a slab that was shown";
+        }
+      }
+    });
+  }
+  EXPECT_GE(NodeHeap::count(), kWorkers);
+  EXPECT_EQ(testing::inconsistency(), "");
+  heap::trim();
+  run_as("somebody", [&] {
+    for (void* const object : shared) {
+      if (object == nullptr) continue;
+      EXPECT_NE(unit_use(unit_index(object)), index_of(kClass)) << "all of its slabs have ended";
+    }
+  });
+  for (const HeapId home : homes) {
+    for (const void* const object : shared) {
+      if (object == nullptr) continue;
+      EXPECT_EQ(view_of(home)[unit_index(object)], 0u);
+    }
+  }
+  free_all(kept);
+}
+
 // Last: it uses up all accounts there are.
 TEST_F(Tenants, MoreThreadsThanAccountsAreServedWithoutAndCounted) {
   std::vector<void*> left;
