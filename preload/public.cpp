@@ -8,24 +8,13 @@
 #include "heap/heap.hpp"
 #include "nebula/nebula.h"
 #include "preload/interpose.hpp"
+#include "preload/versioned.hpp"
 #include "report/totals.hpp"
 
+using nebula::give;
+using nebula::has_room;
+
 namespace {
-
-// Whether a struct that begins with its size has room for something behind it.
-template <class Versioned>
-bool has_room(const Versioned* given) {
-  return given != nullptr && given->size >= sizeof(given->size) + sizeof(std::uint64_t);
-}
-
-// As much as there is room for; zeros behind it, in fields that only a newer library knows. The size stays.
-template <class Versioned>
-void give(Versioned* to, Versioned known) {
-  const std::size_t size = to->size;
-  known.size = size;
-  std::memcpy(to, &known, size < sizeof known ? size : sizeof known);
-  if (size > sizeof known) std::memset(reinterpret_cast<char*>(to) + sizeof known, 0, size - sizeof known);
-}
 
 // The same fields in the same order, each of eight bytes.
 static_assert(sizeof(nebula_statistics) == sizeof(nebula_statistics_difference));

@@ -139,6 +139,187 @@ int nebula_budget_get(struct nebula_budget *budget) __attribute__((weak));
  * asked for. Never fails and always returns 0. To make sure of memory for a piece of work, see nebula_arena_reserve. */
 int nebula_budget_reserve(uint64_t bytes) __attribute__((weak));
 
+/* ---- Arenas, heaps, pools and stacks ---- */
+
+/* Memory of the program's own that is freed as a whole: an arena goes back to checkpoints, a heap also frees single objects of any
+ * size, a pool objects of one size, a stack frame by frame. All of them are made of large objects of the ordinary allocator: what
+ * they hold counts in budgets and statistics, and is refused like any other request.
+ *
+ * Each is for one thread at a time: calls for the same one must not overlap, calls for different ones may. None is for signal
+ * handlers. An object is aligned to 16 bytes at least; one of 0 bytes has an address of its own. Objects are not for free() and
+ * realloc(), which find an interior pointer and end the process (NEBULA_ON_MISUSE); nor is a pointer of malloc() for the functions
+ * here, which find that it is no object of theirs. A handle that was destroyed is found likewise, unless its memory is in use again
+ * by another of its kind. A NULL handle is none: it makes functions return NULL or EINVAL, and destroying it does nothing.
+ *
+ * "Refused" below: the budget or the system left no room, or the limit of the handle itself; errno stays. */
+
+/* What the program has of a handle, and what that took. */
+struct nebula_usage {
+  size_t size;
+  uint64_t objects;         /* handed out and not freed */
+  uint64_t used_bytes;      /* theirs, at the size of their places; of a stack, up to its top */
+  uint64_t used_peak_bytes; /* the most that ever was */
+  uint64_t held_bytes;      /* taken from the allocator for it */
+};
+
+/* ---- Arenas ---- */
+
+typedef struct nebula_arena nebula_arena;
+
+struct nebula_arena_options {
+  size_t size;
+  size_t block_bytes; /* taken at a time; 0: 64 KiB, which is the least */
+  size_t limit_bytes; /* the most to hold; 0: no limit */
+};
+
+/* A point in the life of an arena; to be kept, compared and passed on by value. */
+struct nebula_checkpoint {
+  uint64_t arena;
+  uint64_t number;
+};
+
+/* Makes an arena: objects are handed out one behind the other, and freed together. `options` may be NULL. NULL: refused, or the
+ * options are of a size or have a wish that is not known. Cost: that of a large object; a block is held from the start. */
+nebula_arena *nebula_arena_create(const struct nebula_arena_options *options) __attribute__((weak));
+
+/* Frees the arena and all that came from it. Cost: that of freeing each of its blocks. */
+void nebula_arena_destroy(nebula_arena *arena) __attribute__((weak));
+
+/* Hands out `bytes` bytes, whatever they contain. NULL: refused. Cost: a few instructions; a block now and then. What does not fit
+ * a block has one of its own. */
+void *nebula_arena_allocate(nebula_arena *arena, size_t bytes) __attribute__((weak));
+
+/* The same at a multiple of `alignment`. NULL, too, when that is no power of two. */
+void *nebula_arena_allocate_aligned(nebula_arena *arena, size_t alignment, size_t bytes) __attribute__((weak));
+
+/* Hands out `count` times `bytes` bytes that are zero. NULL, too, when the product is too large for size_t. */
+void *nebula_arena_allocate_zeroed(nebula_arena *arena, size_t count, size_t bytes) __attribute__((weak));
+
+/* Makes sure of memory: the next objects are not refused until they add up to `bytes`, each rounded up to 16, without a larger
+ * alignment, and as long as no earlier checkpoint is restored. ENOMEM: refused; EINVAL: no arena. */
+int nebula_arena_reserve(nebula_arena *arena, size_t bytes) __attribute__((weak));
+
+/* Marks where the arena is now. Never fails, but for a NULL arena, whose checkpoint cannot be restored. Takes 48 bytes of the arena
+ * unless nothing was handed out since the last one. */
+struct nebula_checkpoint nebula_arena_checkpoint(nebula_arena *arena) __attribute__((weak));
+
+/* Frees what was handed out since the checkpoint was taken. The checkpoint stays good and may be restored again; later ones are
+ * stale. EINVAL: no arena, or the checkpoint is of another (also: one that was destroyed); ESTALE: the arena was reset or an earlier
+ * checkpoint restored since; ERANGE: a number that this arena has not got to (of a copy in another process, after fork).
+ * Nothing has changed then. Blocks go back to the allocator but for one. Cost: grows with the checkpoints and blocks that go. */
+int nebula_arena_restore(nebula_arena *arena, struct nebula_checkpoint checkpoint) __attribute__((weak));
+
+/* Frees all that was handed out; the arena stays. All checkpoints but those of the empty arena are stale. */
+void nebula_arena_reset(nebula_arena *arena) __attribute__((weak));
+
+/* Fills in what the arena has handed out and holds. EINVAL: no arena, NULL, or a size with no room for a field. */
+int nebula_arena_usage(const nebula_arena *arena, struct nebula_usage *usage) __attribute__((weak));
+
+/* ---- Heaps ---- */
+
+typedef struct nebula_heap nebula_heap;
+
+struct nebula_heap_options {
+  size_t size;
+  size_t limit_bytes; /* the most to hold; 0: no limit */
+};
+
+/* Makes a heap: objects of any size, freed one by one or together. `options` may be NULL. NULL: refused, or the options are of a
+ * size or have a wish that is not known. Cost: that of a large object; 64 KiB are held from the start. */
+nebula_heap *nebula_heap_create(const struct nebula_heap_options *options) __attribute__((weak));
+
+/* Frees the heap and all that came from it. Cost: that of freeing each of its blocks, of which there is one for each 60 KiB of
+ * small objects and one for each object above 8 KiB. */
+void nebula_heap_destroy(nebula_heap *heap) __attribute__((weak));
+
+/* Hands out `bytes` bytes, whatever they contain. NULL: refused. Cost: some ten nanoseconds; above 8 KiB that of a large object, and
+ * 64 KiB are held at least. */
+void *nebula_heap_allocate(nebula_heap *heap, size_t bytes) __attribute__((weak));
+
+/* The same at a multiple of `alignment`. NULL, too, when that is no power of two. */
+void *nebula_heap_allocate_aligned(nebula_heap *heap, size_t alignment, size_t bytes) __attribute__((weak));
+
+/* Hands out `count` times `bytes` bytes that are zero. NULL, too, when the product is too large for size_t. */
+void *nebula_heap_allocate_zeroed(nebula_heap *heap, size_t count, size_t bytes) __attribute__((weak));
+
+/* Gives the object another size, in place or elsewhere; what fits both is kept, the alignment is 16. NULL as object: allocates. 0
+ * bytes: frees, and returns NULL. NULL otherwise: refused, and the object is as it was. */
+void *nebula_heap_reallocate(nebula_heap *heap, void *object, size_t bytes) __attribute__((weak));
+
+/* Frees an object of the heap; NULL does nothing. Of what is none of its objects, or is free already, the process is told and
+ * ended (NEBULA_ON_MISUSE). */
+void nebula_heap_free(nebula_heap *heap, void *object) __attribute__((weak));
+
+/* Tells how many bytes of an object may be used, at least as many as were asked for. 0 for NULL. */
+size_t nebula_heap_usable_size(const nebula_heap *heap, const void *object) __attribute__((weak));
+
+/* Fills in what the heap has handed out and holds. EINVAL: no heap, NULL, or a size with no room for a field. */
+int nebula_heap_usage(const nebula_heap *heap, struct nebula_usage *usage) __attribute__((weak));
+
+/* ---- Pools ---- */
+
+typedef struct nebula_pool nebula_pool;
+
+struct nebula_pool_options {
+  size_t size;
+  size_t alignment;   /* of each object, a power of two; 0: 16 */
+  size_t limit_bytes; /* the most to hold; 0: no limit */
+};
+
+/* Makes a pool of objects of `object_bytes` bytes, rounded up to the alignment. `options` may be NULL. NULL: refused, the size or the
+ * alignment is above 1 GiB, the alignment no power of two, or the options are of a size or have a wish that is not known. Cost:
+ * that of a large object; 64 KiB are held from the start, eight objects where they are above 4 KiB. */
+nebula_pool *nebula_pool_create(size_t object_bytes, const struct nebula_pool_options *options) __attribute__((weak));
+
+/* Frees the pool and all that came from it. Cost: that of freeing each of its blocks. */
+void nebula_pool_destroy(nebula_pool *pool) __attribute__((weak));
+
+/* Hands out an object, whatever it contains. NULL: refused. Cost: some nanoseconds; a block now and then. */
+void *nebula_pool_allocate(nebula_pool *pool) __attribute__((weak));
+
+/* Frees an object of the pool; NULL does nothing. Of what is none of its objects, or is free already, the process is told and
+ * ended (NEBULA_ON_MISUSE). */
+void nebula_pool_free(nebula_pool *pool, void *object) __attribute__((weak));
+
+/* Fills in what the pool has handed out and holds. EINVAL: no pool, NULL, or a size with no room for a field. */
+int nebula_pool_usage(const nebula_pool *pool, struct nebula_usage *usage) __attribute__((weak));
+
+/* ---- Stacks ---- */
+
+typedef struct nebula_stack nebula_stack;
+
+/* What a stack frees together; to be kept and passed on by value. */
+struct nebula_frame {
+  uint64_t stack;
+  uint64_t number;
+};
+
+/* Makes a stack of `capacity_bytes` bytes: objects are freed by frames, the last one first, and after this call nobody is asked for
+ * memory, so that a stack that is large enough is never refused any. Each object takes its size rounded up to 16, each frame 32
+ * bytes. NULL: refused. Cost: that of a large object of that size; all of it is held from the start. */
+nebula_stack *nebula_stack_create(size_t capacity_bytes) __attribute__((weak));
+
+/* Frees the stack and all that came from it. */
+void nebula_stack_destroy(nebula_stack *stack) __attribute__((weak));
+
+/* Hands out `bytes` bytes, whatever they contain. NULL: the stack is full. Cost: a few instructions. */
+void *nebula_stack_allocate(nebula_stack *stack, size_t bytes) __attribute__((weak));
+
+/* The same at a multiple of `alignment`. NULL, too, when that is no power of two. */
+void *nebula_stack_allocate_aligned(nebula_stack *stack, size_t alignment, size_t bytes) __attribute__((weak));
+
+/* Begins a frame: what is handed out from here on is freed by its end. ENOMEM: the stack is full; EINVAL: no stack, or `frame` is
+ * NULL. Cost: a few instructions. */
+int nebula_stack_begin_frame(nebula_stack *stack, struct nebula_frame *frame) __attribute__((weak));
+
+/* Frees what was handed out since the frame began, and the frame. EINVAL: no stack, or the frame is of another; EBUSY: a frame that
+ * began later has not ended; ESTALE: it has ended already; ERANGE: a number that this stack has not got to. Nothing has
+ * changed then. Cost: a few instructions. */
+int nebula_stack_end_frame(nebula_stack *stack, struct nebula_frame frame) __attribute__((weak));
+
+/* Fills in what the stack has handed out and holds. EINVAL: no stack, NULL, or a size with no room for a field. */
+int nebula_stack_usage(const nebula_stack *stack, struct nebula_usage *usage) __attribute__((weak));
+
 #ifdef __cplusplus
 }
 #endif

@@ -69,27 +69,42 @@ void interior_of_large(const void* pointer, std::size_t object_size, std::size_t
   conclude(counts.invalid_frees, line);
 }
 
-void double_free_in_block(const void* pointer, std::size_t object_size, const char* call) {
+void double_free_in(const char* place, const void* pointer, std::size_t object_size, const char* call) {
   TextOf<256> line;
   line << "double free of ";
-  line.address(pointer) << ": " << std::uint64_t{object_size} << " bytes of a bump block, free already";
+  line.address(pointer) << ": " << std::uint64_t{object_size} << " bytes of " << place << ", free already";
   name_call(line, call);
   conclude(counts.double_frees, line);
 }
 
-void interior_in_block(const void* pointer, std::size_t object_size, std::size_t offset, const char* call) {
+void interior_in(const char* place, const void* pointer, std::size_t object_size, std::size_t offset, const char* call) {
   TextOf<256> line;
   line << "free of ";
   line.address(pointer) << ", an interior pointer: " << std::uint64_t{offset} << " bytes into an object of "
-                        << std::uint64_t{object_size} << " bytes in a bump block";
+                        << std::uint64_t{object_size} << " bytes in " << place;
   name_call(line, call);
   conclude(counts.invalid_frees, line);
 }
 
-void no_object_in_block(const void* pointer, const char* call) {
+void no_object_in(const char* place, const void* pointer, const char* call) {
   TextOf<256> line;
   line << "free of ";
-  line.address(pointer) << ", which is no object: free memory of a bump block";
+  line.address(pointer) << ", which is no object: free memory of " << place;
+  name_call(line, call);
+  conclude(counts.invalid_frees, line);
+}
+
+void no_object_of(const char* place, const void* pointer, const char* call) {
+  TextOf<256> line;
+  line << "free of ";
+  line.address(pointer) << ", which is no object of " << place;
+  name_call(line, call);
+  conclude(counts.invalid_frees, line);
+}
+
+void no_handle(const void* handle, const char* kind, const char* call) {
+  TextOf<256> line;
+  line.address(handle) << " is no " << kind << ", or one that was destroyed";
   name_call(line, call);
   conclude(counts.invalid_frees, line);
 }

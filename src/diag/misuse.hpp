@@ -27,9 +27,14 @@ void interior_of_slot(const void* pointer, std::size_t slot, std::size_t slot_si
                       const char* call);
 void never_allocated_slot(const void* pointer, std::size_t slot, std::size_t slot_size, const char* call);
 void interior_of_large(const void* pointer, std::size_t object_size, std::size_t offset, const char* call);
-void double_free_in_block(const void* pointer, std::size_t object_size, const char* call);
-void interior_in_block(const void* pointer, std::size_t object_size, std::size_t offset, const char* call);
-void no_object_in_block(const void* pointer, const char* call);
+// place: where such objects lie, "a bump block".
+void double_free_in(const char* place, const void* pointer, std::size_t object_size, const char* call);
+void interior_in(const char* place, const void* pointer, std::size_t object_size, std::size_t offset, const char* call);
+void no_object_in(const char* place, const void* pointer, const char* call);
 void no_object(const void* pointer, const char* call);
+// place: "this pool", which the call was for.
+void no_object_of(const char* place, const void* pointer, const char* call);
+// A call for an arena, a heap, … with what is none.
+void no_handle(const void* handle, const char* kind, const char* call);
 
 }  // namespace nebula::misuse

@@ -173,10 +173,11 @@ unsigned use_of(const void* pointer) { return unit_use(unit_of(pointer)).load(kR
 constexpr bool is(unsigned use, UnitUse what) { return use == static_cast<unsigned>(what); }
 
 void refuse_in_block(const void* pointer, const bump::Found& found, const char* call) {
+  constexpr const char* kBlock = "a bump block";
   switch (found.verdict) {
-    case bump::Verdict::kDoubleFree: return misuse::double_free_in_block(pointer, found.size, call);
-    case bump::Verdict::kInterior: return misuse::interior_in_block(pointer, found.size, found.offset, call);
-    default: return misuse::no_object_in_block(pointer, call);
+    case bump::Verdict::kDoubleFree: return misuse::double_free_in(kBlock, pointer, found.size, call);
+    case bump::Verdict::kInterior: return misuse::interior_in(kBlock, pointer, found.size, found.offset, call);
+    default: return misuse::no_object_in(kBlock, pointer, call);
   }
 }
 

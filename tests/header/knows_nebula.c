@@ -58,6 +58,14 @@ int main(int count, char **arguments) {
     CHECK(!nebula_version && !nebula_purge && !nebula_thread_flush);
     CHECK(!nebula_statistics_take && !nebula_statistics_diff);
     CHECK(!nebula_budget_set && !nebula_budget_get && !nebula_budget_reserve);
+    CHECK(!nebula_arena_create && !nebula_arena_destroy && !nebula_arena_allocate && !nebula_arena_allocate_aligned);
+    CHECK(!nebula_arena_allocate_zeroed && !nebula_arena_reserve && !nebula_arena_checkpoint && !nebula_arena_restore);
+    CHECK(!nebula_arena_reset && !nebula_arena_usage && !nebula_heap_create && !nebula_heap_destroy && !nebula_heap_allocate);
+    CHECK(!nebula_heap_allocate_aligned && !nebula_heap_allocate_zeroed && !nebula_heap_reallocate && !nebula_heap_free);
+    CHECK(!nebula_heap_usable_size && !nebula_heap_usage && !nebula_pool_create && !nebula_pool_destroy);
+    CHECK(!nebula_pool_allocate && !nebula_pool_free && !nebula_pool_usage && !nebula_stack_create && !nebula_stack_destroy);
+    CHECK(!nebula_stack_allocate && !nebula_stack_allocate_aligned && !nebula_stack_begin_frame && !nebula_stack_end_frame);
+    CHECK(!nebula_stack_usage);
     return 0;
   }
   CHECK(nebula_version && nebula_purge && nebula_thread_flush);

@@ -17,6 +17,8 @@ import harness  # noqa: E402
 ADDRESS = r"0x[0-9a-f]+"
 DOUBLE_FREE = rf"^nebula: double free of {ADDRESS}: {{at}}, free already, in {{call}}\(\)$"
 INTERIOR = rf"^nebula: free of {ADDRESS}, an interior pointer: {{at}}, in {{call}}\(\)$"
+NO_OBJECT_OF = rf"^nebula: free of {ADDRESS}, which is no object of {{at}}, in {{call}}\(\)$"
+NO_HANDLE = rf"^nebula: {ADDRESS} is no {{at}}, or one that was destroyed, in {{call}}\(\)$"
 NO_OBJECT = rf"^nebula: free of {ADDRESS}, which is no object: {{at}}, in {{call}}\(\)$"
 
 # The line of the report that counts, after a program with one bug or some foreign pointers.
@@ -100,6 +102,15 @@ def in_block(program, pattern, at, double, argument=""):
     return run
 
 
+def own(which, pattern, at, call):
+    """Bugs with what nebula.h offers."""
+    return {f"own_{which}": OurPage("own_memory", pattern, at, call=call, argument=which)}
+
+
+def freed(which, bytes_in):
+    return own(which, INTERIOR, rf"{bytes_in} bytes into a large object of {{block}} bytes".format(block="[0-9,]+"), "free")
+
+
 MEBIBYTE = "a large object of 1,048,576 bytes"
 
 TESTS = {
@@ -138,6 +149,31 @@ TESTS = {
     "foreign_realloc": Foreign("foreign_realloc", 1),
     "foreign_usable_size": Foreign("foreign_usable_size", 1),
 }
+
+IN_HEAP, IN_POOL = "an object of {} bytes in this heap", "an object of 112 bytes in this pool"
+for bug in (
+    freed("free_in_arena", "[0-9]+"), freed("free_in_heap", "[0-9,]+"), freed("free_large_in_heap", "[0-9]+"),
+    freed("free_in_pool", "[0-9,]+"), freed("free_in_stack", "[0-9]+"), freed("free_handle", "[0-9]+"),
+    own("heap_double", DOUBLE_FREE, "1,008 bytes of this heap", "nebula_heap_free"),
+    own("heap_large_double", NO_OBJECT_OF, "this heap", "nebula_heap_free"),
+    own("heap_interior", INTERIOR, "8 bytes into " + IN_HEAP.format("1,008"), "nebula_heap_free"),
+    own("heap_large_interior", INTERIOR, "70,000 bytes into " + IN_HEAP.format("[0-9,]+"), "nebula_heap_free"),
+    own("heap_of_malloc", NO_OBJECT_OF, "this heap", "nebula_heap_free"),
+    own("heap_of_other", NO_OBJECT_OF, "this heap", "nebula_heap_free"),
+    own("heap_of_stack", NO_OBJECT_OF, "this heap", "nebula_heap_free"),
+    own("heap_resize", INTERIOR, "16 bytes into " + IN_HEAP.format("1,008"), "nebula_heap_reallocate"),
+    own("heap_usable", INTERIOR, "16 bytes into " + IN_HEAP.format("1,008"), "nebula_heap_usable_size"),
+    own("pool_double", DOUBLE_FREE, "112 bytes of this pool", "nebula_pool_free"),
+    own("pool_interior", INTERIOR, "16 bytes into " + IN_POOL, "nebula_pool_free"),
+    own("pool_of_other", NO_OBJECT_OF, "this pool", "nebula_pool_free"),
+    own("pool_of_malloc", NO_OBJECT_OF, "this pool", "nebula_pool_free"),
+    own("arena_destroyed", NO_HANDLE, "arena", "nebula_arena_allocate"),
+    own("arena_is_heap", NO_HANDLE, "arena", "nebula_arena_allocate"),
+    own("heap_destroyed", NO_HANDLE, "heap", "nebula_heap_destroy"),
+    own("pool_destroyed", NO_HANDLE, "pool", "nebula_pool_allocate"),
+    own("stack_destroyed", NO_HANDLE, "stack", "nebula_stack_allocate"),
+):
+    TESTS.update(bug)
 
 if __name__ == "__main__":
     harness.main(TESTS)
