@@ -9,6 +9,7 @@
 #include "nebula/nebula.h"
 #include "preload/interpose.hpp"
 #include "preload/versioned.hpp"
+#include "report/monitor.hpp"
 #include "report/totals.hpp"
 
 using nebula::give;
@@ -106,6 +107,20 @@ NEBULA_EXPORT int nebula_budget_get(nebula_budget* budget) {
                 .refusals = counts.refusals,
                 .largest_refused_bytes = counts.largest_refused_bytes});
   return 0;
+}
+
+NEBULA_EXPORT int nebula_monitor_add(const nebula_monitor* table) {
+  nebula_monitor known;
+  if (table == nullptr || table->size < offsetof(nebula_monitor, hard_limit) || !nebula::read(table, known)) return EINVAL;
+  switch (nebula::monitor::add(table)) {
+    case nebula::monitor::Added::kDone: return 0;
+    case nebula::monitor::Added::kThereAlready: return EEXIST;
+    default: return ENOSPC;
+  }
+}
+
+NEBULA_EXPORT int nebula_monitor_remove(const nebula_monitor* table) {
+  return table != nullptr && nebula::monitor::remove(table) ? 0 : ENOENT;
 }
 
 NEBULA_EXPORT int nebula_budget_reserve(std::uint64_t bytes) {

@@ -139,6 +139,65 @@ int nebula_budget_get(struct nebula_budget *budget) __attribute__((weak));
  * asked for. Never fails and always returns 0. To make sure of memory for a piece of work, see nebula_arena_reserve. */
 int nebula_budget_reserve(uint64_t bytes) __attribute__((weak));
 
+/* ---- Events ---- */
+
+/* Whose limit it is. */
+enum nebula_account {
+  NEBULA_ACCOUNT_PROCESS = 0,
+  NEBULA_ACCOUNT_TREE = 1,
+  NEBULA_ACCOUNT_NODE = 2,
+  NEBULA_ACCOUNT_THREAD = 3,
+  NEBULA_ACCOUNT_SIZE = 4,
+  NEBULA_ACCOUNT_MODULE = 5,
+  NEBULA_ACCOUNT_SYSTEM = 100 /* no account: the system refused */
+};
+
+/* Why memory was given back. */
+enum nebula_reason {
+  NEBULA_REASON_NONE = 0,
+  NEBULA_REASON_CALL = 1,       /* nebula_purge, malloc_trim, nebula_budget_set */
+  NEBULA_REASON_IDLE = 2,       /* nobody had used it for a while */
+  NEBULA_REASON_SOFT_LIMIT = 3, /* more was committed */
+  NEBULA_REASON_HARD_LIMIT = 4, /* a request found no room */
+  NEBULA_REASON_SYSTEM = 5,     /* the system refused a request */
+  NEBULA_REASON_PRESSURE = 6    /* the machine or the control group is short of memory (NEBULA_PRESSURE) */
+};
+
+/* What has happened. What does not belong to the event is 0. */
+struct nebula_event {
+  size_t size;              /* of the struct that this library fills; a field behind it is not there */
+  uint32_t account;         /* enum nebula_account */
+  uint32_t reason;          /* enum nebula_reason, of a purge */
+  const char *account_name; /* in words, constants: "process", "tree", "node", "thread", "size", "module", "system" */
+  const char *reason_name;  /* "call", "idle", "soft limit", "hard limit", "system", "pressure"; "none" */
+  uint64_t charged_bytes;   /* to the account, about now */
+  uint64_t limit_bytes;     /* that was crossed, or left no room */
+  uint64_t requested_bytes; /* of a refusal: what the program asked for */
+  uint64_t purged_bytes;    /* of a purge: since the last one with this reason that was told */
+};
+
+/* Who wants to be told, and of what: a NULL callback is not called. A callback is called by the thread that comes upon the event,
+ * with no lock of Nebula held, before the call returns that it was made in: it may allocate, free and call any function of this
+ * header. It must not throw nor leave by longjmp. Refusals and purges within a callback
+ * are not told, limits that are crossed in it after it; errno is as before. Several threads may be in a callback at the same time. */
+struct nebula_monitor {
+  size_t size;
+  void *context; /* the callbacks' first argument */
+  void (*soft_limit)(void *context, const struct nebula_event *event); /* crossed; again after it fell to 95 % */
+  void (*hard_limit)(void *context, const struct nebula_event *event); /* met; the same */
+  void (*refusal)(void *context, const struct nebula_event *event);    /* a request is refused, after all reclaim was in vain */
+  void (*purge)(void *context, const struct nebula_event *event);      /* memory was given back; told by the next slow allocation */
+};
+
+/* Tells events to this monitor from now on. The struct is not copied: it has to stay as it is until it is removed. In the child of
+ * a fork it is there too. EINVAL: NULL, a size with no room for a callback, or a callback that this library does not know;
+ * EEXIST: it is there already; ENOSPC: eight are. Cost: an event calls each monitor; nothing while nothing happens. */
+int nebula_monitor_add(const struct nebula_monitor *monitor) __attribute__((weak));
+
+/* Tells no more events to it, and waits until no other thread is in one of its callbacks: then it may go. Called in a callback, of
+ * whichever monitor, it does not wait. ENOENT: it is not there. */
+int nebula_monitor_remove(const struct nebula_monitor *monitor) __attribute__((weak));
+
 /* ---- Arenas, heaps, pools and stacks ---- */
 
 /* Memory of the program's own that is freed as a whole: an arena goes back to checkpoints, a heap also frees single objects of any

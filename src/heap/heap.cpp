@@ -37,6 +37,7 @@ constinit Lock start_lock{LockRank::kRegistry};
 enum class State : std::uint8_t { kNotStarted, kStarted, kImpossible };
 constinit std::atomic<State> state{State::kNotStarted};
 constinit std::atomic<BudgetListener> budget_listener{nullptr};
+constinit std::atomic<PurgeListener> purge_listener{nullptr};
 constinit std::atomic<Observer> observer{nullptr};
 
 constinit pthread_key_t exit_key = 0;
@@ -94,7 +95,8 @@ void tell_news_of(Account& account) {
 
 // Outside the slow path: whoever listens takes locks and writes files.
 void tell_news() {
-  if (!any_news.load(kRelaxed) || in_slow_path || holds_every_lock) return;
+  if (!any_news.load(kRelaxed) || in_slow_path || holds_every_lock || purge_news::Telling::is_telling) return;
+  const purge_news::Telling telling;
   any_news.store(false, kRelaxed);
   tell_news_of(process_account);
   tell_news_of(tree_account);
@@ -102,13 +104,17 @@ void tell_news() {
   for (unsigned i = 1; i <= thread_limits::count(); ++i) tell_news_of(thread_limits::account(static_cast<thread_limits::Id>(i)));
   for (Account& account : size_limits::accounts()) tell_news_of(account);
   for (Account& account : module_limits::accounts()) tell_news_of(account);
+  const PurgeListener listener = purge_listener.load(kRelaxed);
+  if (listener == nullptr) return;
+  for (unsigned i = 0; i < kPurgeReasons; ++i)
+    if (const std::uint64_t bytes = purge_news::take(static_cast<PurgeReason>(i))) listener(static_cast<PurgeReason>(i), bytes);
 }
 
 // The same.
 void note_refusal(const Request& request) {
   if (request.refusal == Request::Refusal::kBySystem) {
     system_refusals.fetch_add(1, kRelaxed);
-    return;
+    return tell({process_account, BudgetEvent::What::kSystemRefusal, request.size});
   }
   const bool is_first = request.by->count_refusal(request.size);
   tell({*request.by, is_first ? BudgetEvent::What::kFirstRefusal : BudgetEvent::What::kRefusal, request.size});
@@ -521,6 +527,11 @@ void watch_thread_exits() {
 
 void set_budget_listener(BudgetListener listener) { budget_listener.store(listener, kRelaxed); }
 
+void set_purge_listener(PurgeListener listener) {
+  purge_listener.store(listener, kRelaxed);
+  purge_news::watch();
+}
+
 void set_observer(Observer wanted) {
   observer.store(wanted, kRelaxed);
   slow_calls_between_ticks.store(0, kRelaxed);
@@ -627,7 +638,7 @@ bool set_budget(std::uint64_t hard, std::uint64_t soft) {
     const SlowPath slow;
     if (!slow.entered()) return false;
     process_limits::set(hard, soft);
-    if (is_started() && process_account.committed() > (hard < soft ? hard : soft)) reclaim_everything();
+    if (is_started() && process_account.committed() > (hard < soft ? hard : soft)) reclaim_everything(PurgeReason::kCall);
   }
   tell_news();
   return true;
@@ -635,9 +646,14 @@ bool set_budget(std::uint64_t hard, std::uint64_t soft) {
 
 std::size_t trim() {
   attend_thread();
-  const SlowPath slow;
-  if (!slow.entered() || !is_started()) return 0;
-  return reclaim_everything();
+  std::size_t bytes = 0;
+  {
+    const SlowPath slow;
+    if (!slow.entered() || !is_started()) return 0;
+    bytes = reclaim_everything(PurgeReason::kCall);
+  }
+  tell_news();
+  return bytes;
 }
 
 Facts facts() {

@@ -9,6 +9,7 @@
 
 #include "budget/account.hpp"
 #include "config/routes.hpp"
+#include "heap/purge_news.hpp"
 #include "size_class/size_class.hpp"
 #include "thread_heap/thread_heap.hpp"
 
@@ -141,12 +142,17 @@ void watch_thread_exits();
 // A limit was reached (told once until the account has fallen to 95 % of it), or a request is refused for good.
 struct BudgetEvent {
   Account& account;
-  enum class What : std::uint8_t { kSoftLimit, kHardLimit, kFirstRefusal, kRefusal } what;
+  // Of a refusal by the system the account is that of the process.
+  enum class What : std::uint8_t { kSoftLimit, kHardLimit, kFirstRefusal, kRefusal, kSystemRefusal } what;
   std::size_t requested_bytes;  // of a refusal
 };
 // Called outside all locks and of the slow path.
 using BudgetListener = void (*)(const BudgetEvent& event);
 void set_budget_listener(BudgetListener listener);
+// Memory was given back to the system: so many bytes since the last call for the same reason. Called as the other is, by the next
+// allocation that takes a slow path, of whichever thread.
+using PurgeListener = void (*)(PurgeReason reason, std::uint64_t bytes);
+void set_purge_listener(PurgeListener listener);
 
 // Called at the end of each slow path of a thread that has a heap, and when a thread has ended; without locks, in the slow
 // path, so that it may take locks and must not allocate.

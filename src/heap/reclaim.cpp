@@ -106,13 +106,14 @@ std::size_t run(Step step, std::size_t enough, const Account* account) {
 }
 
 // `enough`: bytes after which giving back dirty pages may stop. For an account of some heaps, these alone are looked at.
-std::size_t reclaim(Step step, std::size_t enough, const Account* account = nullptr) {
+std::size_t reclaim(Step step, std::size_t enough, PurgeReason reason, const Account* account = nullptr) {
   Counts& count = counts[static_cast<std::size_t>(step)];
   const std::uint64_t started = os::nanoseconds();
   const std::size_t bytes = run(step, enough, account);
   count.runs.fetch_add(1, kRelaxed);
   count.bytes.fetch_add(bytes, kRelaxed);
   count.nanoseconds.fetch_add(os::nanoseconds() - started, kRelaxed);
+  purge_news::note(reason, bytes);
   return bytes;
 }
 
@@ -152,9 +153,10 @@ std::size_t enough_for(const Request& request, const Account* refusing) {
 
 void* reclaim_and_try(Step first, Request& request, Attempt attempt, void* context) {
   Account* const refusing = refused_by;
+  const PurgeReason reason = refusing != nullptr ? PurgeReason::kHardLimit : PurgeReason::kSystem;
   for (Step step = first; step != Step::kEnd; step = after(step)) {
     if (!can_help(step, refusing)) continue;
-    const std::size_t bytes = reclaim(step, enough_for(request, refusing), refusing);
+    const std::size_t bytes = reclaim(step, enough_for(request, refusing), reason, refusing);
     (refusing != nullptr ? *refusing : process_account).count_reclaimed(bytes);
     refused_by = nullptr;
     if (void* const object = attempt(context)) return object;
@@ -208,11 +210,11 @@ void answer_pressure() {
   (shortness == Shortness::kSevere ? pressure_severe : pressure_moderate).fetch_add(1, kRelaxed);
   std::size_t bytes = 0;
   if (shortness == Shortness::kSevere) {
-    bytes = reclaim_everything();
+    bytes = reclaim_everything(PurgeReason::kPressure);
   } else {
-    reclaim(Step::kDepots, kAll);
-    reclaim(Step::kEmptySlabs, kAll);
-    bytes = reclaim(Step::kDirtyPages, kAll);
+    reclaim(Step::kDepots, kAll, PurgeReason::kPressure);
+    reclaim(Step::kEmptySlabs, kAll, PurgeReason::kPressure);
+    bytes = reclaim(Step::kDirtyPages, kAll, PurgeReason::kPressure);
   }
   pressure_bytes.fetch_add(bytes, kRelaxed);
 }
@@ -238,9 +240,9 @@ void* with_reclaim(Request& request, Attempt attempt, void* context) {
   return nullptr;
 }
 
-std::size_t reclaim_everything() {
+std::size_t reclaim_everything(PurgeReason reason) {
   std::size_t bytes = 0;
-  for (Step step = Step::kOwnPools; step != Step::kEnd; step = after(step)) bytes += reclaim(step, kAll);
+  for (Step step = Step::kOwnPools; step != Step::kEnd; step = after(step)) bytes += reclaim(step, kAll, reason);
   return bytes;
 }
 
@@ -258,7 +260,7 @@ void attend_soft_limit() {
   for (Step step = Step::kOwnPools; step != Step::kEnd; step = after(step)) {
     const std::uint64_t committed = process_account.committed();
     if (committed <= target) break;
-    process_account.count_reclaimed(reclaim(step, committed - target));
+    process_account.count_reclaimed(reclaim(step, committed - target, PurgeReason::kSoftLimit));
   }
   const std::uint64_t ended = os::nanoseconds();
   soft_busy_until.store(ended + (ended - started) * (100 - reclaim_percent) / reclaim_percent, kRelaxed);
@@ -269,11 +271,13 @@ void attend_idle_memory() {
   if (pressure_source != config::Pressure::kOff) answer_pressure();
   {
     const HoldGate hold;
-    for_each_node_heap(nullptr, [](NodeHeap& heap) {
+    std::size_t purged = 0;
+    for_each_node_heap(nullptr, [&purged](NodeHeap& heap) {
       heap.drain_depots(NodeHeap::Depots::kIdle);
-      heap.spans().purge(SpanHeap::Purge::kByAge, kAll);
+      purged += heap.spans().purge(SpanHeap::Purge::kByAge, kAll);
     });
-    bump::purge_left_blocks(bump::Which::kIdle);
+    purged += bump::purge_left_blocks(bump::Which::kIdle);
+    purge_news::note(PurgeReason::kIdle, purged);
   }
   for (const std::atomic<Watcher>& each : tick_watchers)
     if (const Watcher watcher = each.load(kRelaxed)) watcher();

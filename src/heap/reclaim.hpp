@@ -9,6 +9,7 @@
 
 #include "budget/account.hpp"
 #include "config/budgets.hpp"
+#include "heap/purge_news.hpp"
 #include "node_heap/node_heap.hpp"
 #include "thread_heap/thread_heap.hpp"
 
@@ -51,7 +52,7 @@ using Attempt = void* (*)(void* context);
 [[nodiscard]] void* with_reclaim(Request& request, Attempt attempt, void* context);
 
 // All steps; the bytes given back.
-std::size_t reclaim_everything();
+std::size_t reclaim_everything(PurgeReason reason);
 // At the end of a slow path: what a soft limit asks for.
 void attend_soft_limit();
 // Every 100 ms at most, on the slow path: memory that became idle goes back, sooner under pressure.

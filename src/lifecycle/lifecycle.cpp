@@ -22,6 +22,7 @@
 #include "report/budget_events.hpp"
 #include "report/crash.hpp"
 #include "report/leaks.hpp"
+#include "report/monitor.hpp"
 #include "report/profile.hpp"
 #include "report/report.hpp"
 #include "report/reporter.hpp"
@@ -88,6 +89,12 @@ bool join_tree(std::uint64_t limit) {
   return true;
 }
 
+// The program first: the other may end the process. A refusal by the system is no budget's.
+void on_budget_event(const heap::BudgetEvent& event) {
+  monitor::on_budget_event(event);
+  if (event.what != heap::BudgetEvent::What::kSystemRefusal) report::on_budget_event(event);
+}
+
 void set_limits() {
   const machine::MemoryLimit allowed = any_share() ? machine::memory_limit() : machine::MemoryLimit{};
   const std::uint64_t hard = bytes_of(configuration.budget, allowed);
@@ -119,7 +126,7 @@ void set_limits() {
   heap::set_reclaim_share(configuration.reclaim_percent);
   heap::set_pressure_source(configuration.pressure);
   report::set_budget_wishes({configuration.budget_signal, configuration.budget_events, configuration.stats_on_budget});
-  heap::set_budget_listener(report::on_budget_event);
+  heap::set_budget_listener(on_budget_event);
 }
 
 bool may_die_of_memory() {
@@ -154,6 +161,7 @@ void in_child() {
   stats::note_fork();
   report::note_fork();
   report::reset_totals_in_child();
+  monitor::reset_in_child();
   tree::note_fork();
   report::note_fork_of_profile();
   report::note_fork_of_leaks();

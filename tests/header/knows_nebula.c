@@ -58,6 +58,7 @@ int main(int count, char **arguments) {
     CHECK(!nebula_version && !nebula_purge && !nebula_thread_flush);
     CHECK(!nebula_statistics_take && !nebula_statistics_diff);
     CHECK(!nebula_budget_set && !nebula_budget_get && !nebula_budget_reserve);
+    CHECK(!nebula_monitor_add && !nebula_monitor_remove);
     CHECK(!nebula_arena_create && !nebula_arena_destroy && !nebula_arena_allocate && !nebula_arena_allocate_aligned);
     CHECK(!nebula_arena_allocate_zeroed && !nebula_arena_reserve && !nebula_arena_checkpoint && !nebula_arena_restore);
     CHECK(!nebula_arena_reset && !nebula_arena_usage && !nebula_heap_create && !nebula_heap_destroy && !nebula_heap_allocate);

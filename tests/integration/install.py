@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""`meson install` into an empty root: the library, the header and the pkg-config file are there, and a C program builds
-with what pkg-config says of them and runs; the command finds the library beside it. install.py BUILD_FOLDER MESON"""
+"""`meson install` into an empty root: the library, the headers and the pkg-config file are there, and a C program and a C++
+program build with what pkg-config says of them and run; the command finds the library beside it. install.py BUILD_FOLDER MESON"""
 
 import os
 import subprocess
@@ -19,6 +19,14 @@ int main(void) {
   puts(nebula_version());
   free(object);
   return 0;
+}
+"""
+
+PROGRAM_OF_TYPES = r"""
+#include <nebula/nebula.hpp>
+int main() {
+  nebula::Arena arena;
+  return *arena.make<int>(0);
 }
 """
 
@@ -42,8 +50,9 @@ def main(build, meson):
         root = Path(folder) / 'root'
         run(meson, 'install', '-C', build, '--no-rebuild', '--quiet', '--destdir', str(root))
         library, package = found(root, 'libnebula.so'), found(root, 'nebula.pc')
-        if found(root, 'nebula.h').parent.name != 'nebula':
-            sys.exit('the header is not in a folder of its own')
+        for header in ('nebula.h', 'nebula.hpp'):
+            if found(root, header).parent.name != 'nebula':
+                sys.exit(f'{header} is not in a folder of its own')
         pkg_config = {'PKG_CONFIG_PATH': str(package.parent), 'PKG_CONFIG_SYSROOT_DIR': str(root), 'LD_PRELOAD': ''}
         flags = run('pkg-config', '--cflags', '--libs', 'nebula', **pkg_config).split()
         source, program = Path(folder) / 'program.c', Path(folder) / 'program'
@@ -52,6 +61,10 @@ def main(build, meson):
         environment = {'LD_LIBRARY_PATH': str(library.parent), 'NEBULA_STATS': '1',
                        'NEBULA_STATS_FILE': str(Path(folder) / 'report')}
         version = run(str(program), **environment).strip()
+        types = Path(folder) / 'types.cpp'
+        types.write_text(PROGRAM_OF_TYPES)
+        run('c++', '-std=c++20', '-Wall', '-Werror', '-o', str(Path(folder) / 'types'), str(types), *flags)
+        run(str(Path(folder) / 'types'), LD_LIBRARY_PATH=str(library.parent))
         if version != run('pkg-config', '--modversion', 'nebula', **pkg_config).strip():
             sys.exit(f'the library is version {version}, pkg-config says otherwise')
         command = next(root.rglob('bin/nebula'))
