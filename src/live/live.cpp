@@ -12,11 +12,14 @@
 #include "heap/at_rest.hpp"
 #include "heap/heap.hpp"
 #include "live/page.hpp"
+#include "node_heap/placement.hpp"
 #include "os/page_file.hpp"
 #include "os/process.hpp"
 #include "os/shared_file.hpp"
+#include "spans/frontier.hpp"
 #include "spans/large.hpp"
 #include "spans/sampled.hpp"
+#include "stats/accounts.hpp"
 #include "thread_heap/thread_heap.hpp"
 
 #ifndef NEBULA_VERSION
@@ -42,6 +45,8 @@ constinit std::atomic<bool> write_again{false};
 constinit std::atomic<int> owner{0};                  // the process whose page it is
 constinit std::atomic<std::uint64_t> paid_until{0};   // the time that all writing so far has used up, times kShare
 constinit State next_state = {};                      // by whoever has writing; too large for a small stack
+constinit stats::AccountRow account_room[stats::kAccountRows] = {};  // likewise
+static_assert(stats::kAccountRows <= kAccountRows && kPlacesMost <= kNodeRows);
 constinit char directory_path[256] = {};
 constinit char file_path[320] = {};
 
@@ -83,6 +88,67 @@ void read_threads(State& state) {
   }
 }
 
+// A name as words of its own: what is behind its end is null.
+void set_name(char (&room)[kNameBytes], std::string_view name) {
+  const std::string_view start = start_of(name, sizeof room - 1);
+  std::memcpy(room, start.data(), start.size());
+}
+
+void read_accounts(State& state) {
+  for (stats::AccountRow& row : account_room) row = {};
+  unsigned count = 0;
+  stats::ThreadAccounts threads;
+  stats::look_at_accounts({account_room, count, threads});
+  state.thread_accounts = threads.count;
+  state.thread_accounts_charged = threads.charged_bytes;
+  state.account_rows = count;
+  for (unsigned i = 0; i < count; ++i) {
+    const stats::AccountRow& from = account_room[i];
+    AccountRow& row = state.accounts[i];
+    const bool is_of_thread = from.kind == config::AccountKind::kThread;
+    row.kind = static_cast<std::uint64_t>(from.kind);
+    row.number = is_of_thread ? static_cast<std::uint64_t>(from.thread_id) : from.kind == config::AccountKind::kNode ? from.node : from.first_size;
+    row.last_size = from.last_size;
+    row.has_ended = from.has_ended ? 1 : 0;
+    row.processes = from.processes;
+    row.share_bytes = from.share_bytes;
+    row.hard_limit = from.hard_limit;
+    row.charged_bytes = from.charged_bytes;
+    row.peak_bytes = from.peak_bytes;
+    row.limit_hits = from.hits;
+    row.refusals = from.refusals;
+    set_name(row.name, {from.name, strnlen(from.name, sizeof from.name)});
+  }
+}
+
+// What is counted anyway, and a look at each region's committed pages: not at their contents, as a report does.
+void read_nodes(State& state) {
+  const unsigned places = NodeHeap::places();
+  if (places == 1) return;
+  state.node_rows = places < kNodeRows ? places : kNodeRows;
+  for (unsigned place = 0; place < state.node_rows; ++place) {
+    TextOf<kNameBytes> purpose;
+    placement::write_purpose(purpose, static_cast<HeapId>(place));
+    set_name(state.nodes[place].purpose, purpose.view());
+  }
+  for (RegionIndex region = 0; region < frontier.regions(); ++region) {
+    const HeapId place = NodeHeap::at(region_at(region).heap).place();
+    if (place < state.node_rows)
+      state.nodes[place].committed_bytes += pages::committed_in({PageIndex{region} * kPagesPerRegion, {kPagesPerRegion}}).bytes();
+  }
+  for (unsigned i = 0; i < NodeHeap::count(); ++i) {
+    NodeHeap& heap = NodeHeap::at(static_cast<HeapId>(i));
+    if (heap.place() >= state.node_rows) continue;
+    NodeRow& row = state.nodes[heap.place()];
+    for (unsigned c = kClassFirst; c < kClassEnd; ++c) row.slot_bytes += heap.facts(size_class(c)).slots_outside * slot_size(size_class(c));
+    row.dirty_bytes += heap.spans().facts().dirty_bytes;
+    const NodeHeap::Traffic traffic = heap.traffic();
+    row.returned += traffic.returned;
+    row.fallbacks += traffic.fallbacks;
+    row.arrivals += traffic.arrivals;
+  }
+}
+
 enum class Locks { kNeeded, kWanted };
 
 // False when the locks are needed and not all can be had.
@@ -101,6 +167,8 @@ bool read_state(State& state, Locks locks) {
   const pages::PurgeCounts purges = pages::purge_counts();
   read_classes(state);
   read_threads(state);
+  read_accounts(state);
+  read_nodes(state);
   state.purges = purges.purges;
   state.purged_bytes = purges.purged_bytes;
   state.large_allocations = large.allocations;
@@ -129,12 +197,16 @@ bool read_state(State& state, Locks locks) {
   return true;
 }
 
-// How much of a state is worth copying: rows of threads that are not there stay out.
-constexpr std::size_t kWordsBeforeThreads = offsetof(State, threads) / sizeof(std::uint64_t);
-constexpr std::size_t kWordsOfRow = sizeof(ThreadRow) / sizeof(std::uint64_t);
+// How much of a state is worth copying: rows that are not there stay out.
+constexpr std::size_t kWordsBeforeRows = offsetof(State, accounts) / sizeof(std::uint64_t);
 
 void copy_words(std::uint64_t* to, const std::uint64_t* from, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) put(to[i], from[i]);
+}
+
+template <class Row>
+void copy_rows(Row* to, const Row* from, std::uint64_t count) {
+  copy_words(reinterpret_cast<std::uint64_t*>(to), reinterpret_cast<const std::uint64_t*>(from), count * (sizeof(Row) / sizeof(std::uint64_t)));
 }
 
 // By whoever has writing. Where another thread holds a lock, its own end of a slow path comes soon and writes what this one
@@ -155,10 +227,10 @@ void write_state(std::uint64_t now) {
   std::atomic_thread_fence(std::memory_order_release);
   auto* const to = reinterpret_cast<std::uint64_t*>(&target);
   const auto* const from = reinterpret_cast<const std::uint64_t*>(&next_state);
-  copy_words(to, from, kWordsBeforeThreads);
-  copy_words(reinterpret_cast<std::uint64_t*>(target.threads), reinterpret_cast<const std::uint64_t*>(next_state.threads),
-             next_state.thread_rows * kWordsOfRow);
-  put(target.threads_left_out, next_state.threads_left_out);
+  copy_words(to, from, kWordsBeforeRows);
+  copy_rows(target.accounts, next_state.accounts, next_state.account_rows);
+  copy_rows(target.nodes, next_state.nodes, next_state.node_rows);
+  copy_rows(target.threads, next_state.threads, next_state.thread_rows);
   // release: pairs with the reader's acquire of the sequence. It fails only in a child of fork whose parent was in here: its
   // page goes on at another sequence, so that what was half written into the parent's page never counts.
   std::atomic_ref(sequence).compare_exchange_strong(before, before + 1, std::memory_order_release, kRelaxed);

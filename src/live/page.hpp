@@ -20,9 +20,11 @@
 namespace nebula::live {
 
 inline constexpr std::uint64_t kMagic = 0x6576'696c'7562'656e;  // "nebulive"
-inline constexpr std::uint64_t kLayoutVersion = 2;
+inline constexpr std::uint64_t kLayoutVersion = 3;
 inline constexpr unsigned kThreadRows = 192;
 inline constexpr unsigned kClassRows = kClassEnd - kClassFirst;
+inline constexpr unsigned kAccountRows = 96;
+inline constexpr unsigned kNodeRows = 64;
 inline constexpr std::size_t kNameBytes = 64;
 
 struct ClassRow {
@@ -42,6 +44,33 @@ struct ThreadRow {
   std::uint64_t pooled_bytes;
   std::uint64_t refills;
   std::uint64_t flushes;
+};
+
+// An account beside the process's, which is in the state itself.
+struct AccountRow {
+  std::uint64_t kind;             // config::AccountKind
+  std::uint64_t number;           // of a node; of a thread its id; of sizes the first
+  std::uint64_t last_size;        // of sizes; all bits set: no end
+  std::uint64_t has_ended;        // 1: the thread has
+  std::uint64_t processes;        // of a tree
+  std::uint64_t share_bytes;      // of a tree's: this process's
+  std::uint64_t hard_limit;
+  std::uint64_t charged_bytes;
+  std::uint64_t peak_bytes;
+  std::uint64_t limit_hits;
+  std::uint64_t refusals;
+  char name[kNameBytes];          // of a thread or module; ends with a null
+};
+
+// The heap of a node or rule, tenants' heaps there included.
+struct NodeRow {
+  std::uint64_t committed_bytes;
+  std::uint64_t slot_bytes;       // out of slabs: live, in pools, in depots
+  std::uint64_t dirty_bytes;
+  std::uint64_t returned;         // slots that threads of other heaps freed
+  std::uint64_t fallbacks;        // requests that another heap had to meet
+  std::uint64_t arrivals;         // threads that came from another heap
+  char purpose[kNameBytes];       // "node 2"; ends with a null
 };
 
 struct State {
@@ -88,10 +117,18 @@ struct State {
   std::uint64_t invalid_frees;
   std::uint64_t foreign_pointers;
 
+  std::uint64_t thread_accounts;          // 0: threads have none
+  std::uint64_t thread_accounts_charged;  // to all of them; those with most have rows
+  std::uint64_t threads_left_out;         // more than there are rows
   ClassRow classes[kClassRows];
-  std::uint64_t thread_rows;       // of threads that are there now
+
+  // Of each of these so many rows count.
+  std::uint64_t account_rows;
+  std::uint64_t node_rows;    // 0: there is one heap
+  std::uint64_t thread_rows;  // of threads that are there now
+  AccountRow accounts[kAccountRows];
+  NodeRow nodes[kNodeRows];
   ThreadRow threads[kThreadRows];
-  std::uint64_t threads_left_out;  // more than there are rows
 };
 
 struct Header {

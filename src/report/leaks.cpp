@@ -132,7 +132,9 @@ void write_leaks(Text& text) {
     all.add(left_of(kind));
     kept.add({leftover.kept[kind].objects, leftover.kept[kind].bytes});
   }
-  text << "nebula leaks: " << os::program_name() << ", pid ";
+  text << "nebula leaks: ";
+  for (const char letter : std::string_view(os::program_name())) text << (letter == '\n' ? '?' : letter);
+  text << ", pid ";
   text.plain(static_cast<std::uint64_t>(stats::process_id()))
       << ": " << all.objects << (all.objects == 1 ? " object, " : " objects, ") << all.bytes << " bytes still allocated at the exit\n";
   if (leftover.is_complete)

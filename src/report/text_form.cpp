@@ -28,7 +28,9 @@ void write_line(Text& text, const char* name, std::uint64_t value) {
 }
 
 void write_heading(Text& text, const Occasion& occasion, const stats::Process& process) {
-  text << "nebula " NEBULA_VERSION " report: " << process.program << ", pid ";
+  text << "nebula " NEBULA_VERSION " report: ";
+  for (const char letter : process.program) text << (letter == '\n' ? '?' : letter);  // a line stays one
+  text << ", pid ";
   text.plain(static_cast<std::uint64_t>(process.id));
   if (occasion.reason != Reason::kExit && occasion.reason != Reason::kRequest) text << ", " << name_of(occasion.reason);
   text << '\n';

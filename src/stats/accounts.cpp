@@ -13,8 +13,8 @@
 namespace nebula::stats {
 namespace {
 
-AccountRow& add_row(Snapshot& s, const Account& account) {
-  AccountRow& row = s.accounts[s.account_count++];
+AccountRow& add_row(const Accounts& to, const Account& account) {
+  AccountRow& row = to.rows[to.count++];
   row = {account.counts()};
   row.kind = account.kind();
   row.hard_limit = account.hard_limit();
@@ -28,10 +28,10 @@ void set_name(AccountRow& row, std::string_view name) {
   std::memcpy(row.name, start.data(), start.size());
 }
 
-void look_at_tree(Snapshot& s) {
+void look_at_tree(const Accounts& to) {
   const tree::Facts facts = tree::facts();
   if (facts.limit == 0) return;
-  AccountRow& row = add_row(s, tree_account);
+  AccountRow& row = add_row(to, tree_account);
   row.hard_limit = facts.limit;
   row.charged_bytes = facts.total;
   row.peak_bytes = facts.peak;
@@ -45,8 +45,8 @@ struct Charged {
   thread_limits::Id id;
 };
 
-void look_at_threads(Snapshot& s) {
-  ThreadAccounts& all = s.thread_accounts;
+void look_at_threads(const Accounts& to) {
+  ThreadAccounts& all = to.threads;
   all.are_set = thread_limits::are_set();
   if (!all.are_set) return;
   all.without = thread_limits::without() + tenants::without_heap();
@@ -62,7 +62,7 @@ void look_at_threads(Snapshot& s) {
     keep_largest<Charged>(largest, shown, {account.committed() + 1, id});  // one that has nothing is an account too
   }
   for (unsigned i = 0; i < shown; ++i) {
-    AccountRow& row = add_row(s, thread_limits::account(largest[i].id));
+    AccountRow& row = add_row(to, thread_limits::account(largest[i].id));
     const thread_limits::Owner& owner = thread_limits::owner_of(largest[i].id);
     set_name(row, owner.name);
     row.thread_id = owner.thread_id;
@@ -73,16 +73,16 @@ void look_at_threads(Snapshot& s) {
 
 }  // namespace
 
-void look_at_accounts(Snapshot& s) {
-  look_at_tree(s);
-  for (const Account& account : node_limits::accounts()) add_row(s, account).node = node_limits::node_of(account);
-  look_at_threads(s);
+void look_at_accounts(const Accounts& to) {
+  look_at_tree(to);
+  for (const Account& account : node_limits::accounts()) add_row(to, account).node = node_limits::node_of(account);
+  look_at_threads(to);
   for (const Account& account : size_limits::accounts()) {
-    AccountRow& row = add_row(s, account);
+    AccountRow& row = add_row(to, account);
     row.first_size = size_limits::range_of(account).first;
     row.last_size = size_limits::range_of(account).last;
   }
-  for (const Account& account : module_limits::accounts()) set_name(add_row(s, account), module_limits::name_of(account));
+  for (const Account& account : module_limits::accounts()) set_name(add_row(to, account), module_limits::name_of(account));
 }
 
 }  // namespace nebula::stats

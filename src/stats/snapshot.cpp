@@ -207,7 +207,7 @@ void look_once(Snapshot& s, heap::AllLocks::Wish wish) {
   s.committed_peak_bytes = process_account.peak();
   s.committed_peak_at_milliseconds = at_least_zero(process_account.peak_at_milliseconds(), started_at);
   look_at_budget(s.budget, s.committed_peak_bytes);
-  look_at_accounts(s);
+  look_at_accounts({s.accounts, s.account_count, s.thread_accounts});
   for (unsigned i = 0; i < std::size(s.steps); ++i) s.steps[i] = heap::step_facts(static_cast<heap::Step>(i));
   s.reclaim = heap::reclaim_facts();
   for (unsigned heap = 0; heap < NodeHeap::count(); ++heap)

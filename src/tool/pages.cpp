@@ -157,6 +157,10 @@ std::optional<Reading> PageFile::read() const {
     make_printable(reading.header.program);
     make_printable(reading.header.library_version);
     reading.state.thread_rows = std::min<std::uint64_t>(reading.state.thread_rows, live::kThreadRows);
+    reading.state.account_rows = std::min<std::uint64_t>(reading.state.account_rows, live::kAccountRows);
+    reading.state.node_rows = std::min<std::uint64_t>(reading.state.node_rows, live::kNodeRows);
+    for (std::uint64_t i = 0; i < reading.state.account_rows; ++i) make_printable(reading.state.accounts[i].name);
+    for (std::uint64_t i = 0; i < reading.state.node_rows; ++i) make_printable(reading.state.nodes[i].purpose);
     reading.read_at_nanoseconds = monotonic_nanoseconds();
     return reading;
   }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "config/budgets.hpp"
 #include "tool/numbers.hpp"
 
 namespace nebula::tool {
@@ -88,6 +89,71 @@ const ThreadRow* find_thread(const State& state, std::uint64_t thread) {
   for (std::uint64_t i = 0; i < state.thread_rows; ++i)
     if (state.threads[i].thread_id == thread) return &state.threads[i];
   return nullptr;
+}
+
+// "size 4,096 to 8,191", "thread worker (123), ended".
+std::string name_of(const live::AccountRow& row) {
+  switch (static_cast<config::AccountKind>(row.kind)) {
+    case config::AccountKind::kTree: return fmt::format("tree of {} process{}", row.processes, row.processes == 1 ? "" : "es");
+    case config::AccountKind::kNode: return fmt::format("node {}", row.number);
+    case config::AccountKind::kThread: return fmt::format("thread {} ({}){}", row.name, row.number, row.has_ended != 0 ? ", ended" : "");
+    case config::AccountKind::kSize: return fmt::format("size {} to {}", grouped(row.number), row.last_size == kNone ? "any" : grouped(row.last_size));
+    case config::AccountKind::kModule: return fmt::format("module {}", row.name);
+    default: return fmt::format("account {}", row.kind);
+  }
+}
+
+// The fullest first.
+void add_accounts(std::vector<Line>& lines, const State& state) {
+  constexpr std::size_t kRows = 6;
+  if (state.account_rows == 0) return;
+  const auto share = [](const live::AccountRow& row) { return as_double(row.charged_bytes) / as_double(std::max<std::uint64_t>(row.hard_limit, 1)); };
+  std::vector<const live::AccountRow*> rows;
+  for (std::uint64_t i = 0; i < state.account_rows; ++i) rows.push_back(&state.accounts[i]);
+  std::stable_sort(rows.begin(), rows.end(), [&share](const auto* a, const auto* b) { return share(*a) > share(*b); });
+  lines.push_back({});
+  lines.push_back({Style::kHeading, fmt::format("{:<36} {:<12} {:>11} {:>11} {:>7} {:>6} {:>7}", "account", "", "charged", "limit", "used", "hits", "refused")});
+  for (std::size_t i = 0; i < rows.size() && i < kRows; ++i) {
+    const live::AccountRow& row = *rows[i];
+    lines.push_back({Style::kPlain, fmt::format("{:<36.36} {:<12} {:>11} {:>11} {:>5.0f} % {:>6} {:>7}", name_of(row), bar(share(row), 10),
+                                                bytes_in_short(as_double(row.charged_bytes)), bytes_in_short(as_double(row.hard_limit)),
+                                                100 * share(row), row.limit_hits, row.refusals)});
+  }
+  if (rows.size() > kRows) lines.push_back({Style::kPlain, fmt::format("{} more", rows.size() - kRows)});
+}
+
+void add_nodes(std::vector<Line>& lines, const State& state, const Rates& rates) {
+  if (state.node_rows == 0) return;
+  lines.push_back({});
+  lines.push_back({Style::kHeading, fmt::format("{:<24} {:>11} {:>11} {:>11} {:>11} {:>11} {:>10}", "heap", "committed", "slots", "dirty", "returned/s",
+                                                "fallbacks", "arrivals")});
+  for (std::uint64_t i = 0; i < state.node_rows; ++i) {
+    const live::NodeRow& row = state.nodes[i];
+    const bool has_before = rates.are_known() && rates.before().node_rows == state.node_rows;
+    lines.push_back({Style::kPlain, fmt::format("{:<24.24} {:>11} {:>11} {:>11} {:>11} {:>11} {:>10}", row.purpose, bytes_in_short(as_double(row.committed_bytes)),
+                                                bytes_in_short(as_double(row.slot_bytes)), bytes_in_short(as_double(row.dirty_bytes)),
+                                                has_before ? rates.in_short(row.returned, rates.before().nodes[i].returned) : "-", row.fallbacks, row.arrivals)});
+  }
+}
+
+void add_exact_accounts_and_nodes(std::vector<Line>& lines, const State& state) {
+  if (state.account_rows != 0)
+    lines.push_back({Style::kHeading, fmt::format("{:<38}{:>20}{:>20}{:>20}{:>10}{:>10}", "accounts", "limit", "charged", "peak", "hits", "refused")});
+  for (std::uint64_t i = 0; i < state.account_rows; ++i) {
+    const live::AccountRow& row = state.accounts[i];
+    lines.push_back({Style::kPlain, fmt::format("  {:<36}{:>20}{:>20}{:>20}{:>10}{:>10}", name_of(row), grouped(row.hard_limit), grouped(row.charged_bytes),
+                                                grouped(row.peak_bytes), grouped(row.limit_hits), grouped(row.refusals))});
+  }
+  if (state.thread_accounts != 0)
+    lines.push_back({Style::kPlain, fmt::format("  all {} accounts of threads: {} charged", grouped(state.thread_accounts), grouped(state.thread_accounts_charged))});
+  if (state.node_rows != 0)
+    lines.push_back({Style::kHeading, fmt::format("{:<26}{:>20}{:>20}{:>20}{:>14}{:>12}{:>10}", "node heaps", "committed", "slots", "dirty", "returned",
+                                                  "fallbacks", "arrivals")});
+  for (std::uint64_t i = 0; i < state.node_rows; ++i) {
+    const live::NodeRow& row = state.nodes[i];
+    lines.push_back({Style::kPlain, fmt::format("  {:<24}{:>20}{:>20}{:>20}{:>14}{:>12}{:>10}", row.purpose, grouped(row.committed_bytes), grouped(row.slot_bytes),
+                                                grouped(row.dirty_bytes), grouped(row.returned), grouped(row.fallbacks), grouped(row.arrivals))});
+  }
 }
 
 void add_budget(std::vector<Line>& lines, const State& state, unsigned width) {
@@ -209,6 +275,8 @@ std::vector<Line> process_view(const Watched& process, unsigned width) {
   }
   if (state.double_frees + state.invalid_frees != 0)
     lines.push_back({Style::kPlain, fmt::format("misuse     {} double frees, {} invalid frees", state.double_frees, state.invalid_frees)});
+  add_accounts(lines, state);
+  add_nodes(lines, state, rates);
   lines.push_back({});
   add_threads(lines, process, rates);
   lines.push_back({});
@@ -279,6 +347,7 @@ std::vector<Line> exact_view(const Watched& process) {
                                                 grouped(row.frees), grouped(row.pooled_bytes), thread_name(process.shown.process, row.thread_id))});
   }
   if (state.threads_left_out != 0) lines.push_back({Style::kPlain, fmt::format("  {} more", state.threads_left_out)});
+  add_exact_accounts_and_nodes(lines, state);
   return lines;
 }
 

@@ -8,6 +8,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'support'))
+import reports  # noqa: E402
+
 PROGRAM = r"""
 #include <nebula/nebula.h>
 #include <stdio.h>
@@ -75,6 +78,7 @@ def main(build, meson):
             found(root, name)
         if not (Path(folder) / 'report').exists():
             sys.exit('a program that is linked with the library writes no report')
+        reports.checked((Path(folder) / 'report').read_bytes(), 'text')
 
 
 if __name__ == '__main__':

@@ -9,7 +9,7 @@ from pathlib import Path
 import budgets
 import own_tools
 import programs
-from workplace import Failure, Workplace
+from workplace import Failure, Workplace, reports
 
 CASES = {**programs.CASES, **budgets.CASES, **own_tools.CASES}
 
@@ -29,8 +29,11 @@ def main():
         parser.error('a library and a case are needed')
 
     with tempfile.TemporaryDirectory(prefix='nebula-') as folder:
-        workplace = Workplace(Path(folder), arguments.library.resolve(strict=True),
-                              check_reports=not arguments.any_allocator)
+        library = arguments.library.resolve(strict=True)
+        keeper = None
+        if not arguments.any_allocator:
+            keeper = reports.Keeper(library.parent.parent / 'tests/kept/integration' / arguments.case)
+        workplace = Workplace(Path(folder), library, keeper)
         try:
             CASES[arguments.case](workplace)
         except Failure as failure:

@@ -77,7 +77,7 @@ def run_script(workplace):
         ran = run_by_script(*command)
         require((ran.returncode, ran.stdout) == (plain.returncode, plain.stdout), f'{command} differs: {plain} {ran}')
         try:
-            report.checked(ran.stderr)
+            workplace.keeper.keep(ran.stderr.encode(), 'text', 'standard error')
         except report.Wrong as wrong:
             raise Failure(f'{command}: the report on stderr is wrong: {wrong}\n{ran.stderr}') from None
 
@@ -91,4 +91,4 @@ def run_script(workplace):
     require(preload.endswith('/libnebula.so:libc.so.6\n'), f'the user\'s own LD_PRELOAD became {preload}')
     elsewhere = workplace.folder / 'report'
     run_by_script('true', NEBULA_STATS_FILE=str(elsewhere))
-    report.checked(elsewhere.read_text())
+    workplace.keeper.keep(elsewhere.read_bytes(), 'text', elsewhere)

@@ -22,6 +22,7 @@ HERE = Path(__file__).resolve().parent
 WORKLOADS = HERE / 'workloads'
 sys.path.insert(0, str(HERE.parent / 'support'))
 import report  # noqa: E402
+import reports  # noqa: E402
 
 SEARCH_PATH = '/usr/bin:/bin'
 STEP_SECONDS = 300
@@ -55,10 +56,10 @@ def unchanged(text):
 
 
 class Workplace:
-    def __init__(self, folder: Path, library: Path, check_reports: bool):
+    def __init__(self, folder: Path, library: Path, keeper: reports.Keeper | None):
         self.folder = folder
         self.library = library
-        self.check_reports = check_reports
+        self.keeper = keeper  # None: no reports are expected
         self.inputs = folder / 'inputs'
         self.inputs.mkdir()
         self._numbers = itertools.count(1)
@@ -87,8 +88,8 @@ class Workplace:
             'NEBULA_STATS_FILE': f'{written}/%p.%e.txt',
             **(variables or {}),
         }, **options)
-        if self.check_reports:
-            outcome.reports.extend(checked_reports(written, reports, outcome))
+        if self.keeper:
+            outcome.reports.extend(checked_reports(self.keeper, written, reports, outcome))
         return outcome
 
     def _run(self, name, steps, variables, seconds=STEP_SECONDS, environment=None):
@@ -162,18 +163,17 @@ def require_same_files(plain, preloaded, ignore):
         raise Failure(f'files with other contents: {different[:10]}')
 
 
-def checked_reports(folder, wanted, outcome):
+def checked_reports(keeper, folder, wanted, outcome):
     """The reports in the folder, after checking each of them and that every wanted program wrote one."""
-    reports = []
+    found_reports = []
     found = Counter()
     for path in sorted(folder.iterdir()):
-        text = path.read_text(errors='backslashreplace')
         try:
-            reports.append(report.checked(text))
-        except report.Wrong as wrong:
-            raise Failure(f'the report {path.name} is wrong: {wrong}\n{text}') from None
+            found_reports.append(keeper.keep(path.read_bytes(), 'text', path.name))
+        except reports.Wrong as wrong:
+            raise Failure(str(wrong)) from None
         found[path.stem.partition('.')[2]] += 1
     for name in wanted:
         if found[name] == 0:
             raise Failure(f'no report by {name}; reports by {dict(found)}\n{outcome.describe()}')
-    return reports
+    return found_reports

@@ -42,6 +42,11 @@ class Guest:
                                      seconds)
         except guest.GuestFailed as failure:
             raise Failure(str(failure)) from None
+        for name, ending in self.endings.items():
+            try:
+                self.test.keeper.look_at_text(ending.output, name)
+            except report_of.Wrong as wrong:
+                raise Failure(f"{name}: {wrong}") from None
 
     def ended(self, name, status=0):
         ending = self.endings[name]
@@ -88,6 +93,7 @@ def four_nodes(test):
         variables = {"NEBULA_STATS": "1"} if library is None else None
         vm.places(f"local-{name}", "local", library=library, variables=variables)
         vm.places(f"exchange-{name}", "exchange", library=library, variables=variables)
+    vm.places("sampled", "exchange", variables={"NEBULA_STATS": "1", "NEBULA_PROFILE": "64K", "NEBULA_PROFILE_FILE": "/dev/null"})
     vm.places("migrate", "migrate", variables={"NEBULA_STATS": "1"})
     on_first = ("taskset", "1")
     on_second = ("taskset", "2")
@@ -121,6 +127,11 @@ def four_nodes(test):
         test.expect(row["local"] >= 95 and row["committed"] > 1 << 20, f"the report of local-nebula: {rows}")
     rows = vm.report("exchange-nebula").nodes
     test.expect(all(rows[f"node {node}"]["returned"] > 1000 for node in range(4)), f"the report of exchange-nebula: {rows}")
+    # A sample lies on its thread's node like other objects, and is counted like them.
+    test.expect(vm.share_on_own_node("sampled", "exchange") >= 0.99, f"with samples {vm.share_on_own_node('sampled', 'exchange')} are local")
+    profile, live = vm.report("sampled").profile, vm.report("sampled").row("total").live_bytes
+    test.expect(profile["samples"] > 100 and profile["lost"] == 0, f"the profile of sampled: {profile}")
+    test.expect(abs(profile["live_bytes"] - live) <= 6 * profile["live_error"] + 65536, f"{profile}, in truth {live}")
     vm.expect_shares("migrate", "migrate", [0, 0, 0, 0.97], [0.03, 0.01, 0.01, 1])
     test.expect(vm.report("migrate").nodes["node 3"]["arrivals"] >= 1, "no arrival is counted")
 

@@ -51,7 +51,8 @@ def go_pprof(test, *arguments):
 
 def function_names(test, path):
     """{address: name of the function}, as go's pprof finds symbols afterwards, from the build's own files."""
-    symbolized = test.scratch / "symbolized.pb.gz"
+    symbolized = test.scratch / "forged/symbolized.pb.gz"  # not a report of ours
+    symbolized.parent.mkdir(exist_ok=True)
     go_pprof(test, "-proto", "-symbolize=local", f"-output={symbolized}", path)
     return pprof.function_names(symbolized)
 

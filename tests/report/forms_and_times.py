@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Reports: the same numbers in every form, each form as its readers want it, and written when it was asked for."""
 
+import gzip
 import json
 import os
 import re
@@ -10,12 +11,15 @@ import stat
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 import harness  # noqa: E402
 import json_report  # noqa: E402
+import pprof  # noqa: E402
 import report  # noqa: E402
+import reports  # noqa: E402
 
 TESTS = {}
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,23 +66,6 @@ def read_lines(path):
     return [read_json(line) for line in text.splitlines()]
 
 
-def read_prometheus(text):
-    """{(metric, frozenset of labels but program and pid): value}"""
-    samples = {}
-    for line in text.splitlines():
-        if line.startswith("#"):
-            continue
-        name, labels, value = re.fullmatch(r"(\w+)\{([^}]*)\} ([\d.]+)", line).groups()
-        pairs = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', labels))
-        pairs.pop("program")
-        pairs.pop("pid")
-        key = (name, frozenset(pairs.items()))
-        if key in samples:
-            raise harness.Failure(f"twice: {line}")
-        samples[key] = float(value)
-    return samples
-
-
 def all_forms(context, command=None, variables=None):
     """The four forms of one report, by name, as text."""
     command = command or ["/usr/bin/python3", "-c", WORK]
@@ -111,6 +98,7 @@ class Running:
     """A program under the library that has printed "ready"."""
 
     def __init__(self, context, arguments, variables, **popen):
+        self.context = context
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("NEBULA_", "LD_"))}
         environment.update({"LD_PRELOAD": str(context.library), **variables})
         self.process = subprocess.Popen([context.program("ends"), *arguments], env=environment, stdout=subprocess.PIPE,
@@ -125,6 +113,7 @@ class Running:
     def __exit__(self, *_):
         self.process.kill()
         self.process.communicate()
+        self.context.keep_reports("killed")
 
     @property
     def pid(self):
@@ -142,55 +131,9 @@ class Running:
 def forms_agree(context):
     """One snapshot, four forms: each number that two of them have is the same in both."""
     forms = all_forms(context, variables={"NEBULA_BUDGET": "1G"})
-    text, data, metrics = read_text(forms["text"]), read_json(forms["json"]), read_prometheus(forms["prometheus"])
-    memory, objects = data["memory"], data["objects"]
-
-    ladder = {"live": "live_bytes", "in pools": "pooled_bytes", "in depots": "depot_bytes", "free in slabs": "slab_free_bytes",
-              "dirty spans": "dirty_span_bytes", "metadata": "metadata_bytes", "= committed": "committed_bytes",
-              "purged and untouched": "untouched_bytes", "= mapped": "mapped_bytes"}
-    pairs = [(f"ladder: {name}", text.ladder[name], memory[field]) for name, field in ladder.items()]
-    for name, kind in (("all small", "small"), ("large", "large"), ("total", "total")):
-        row = text.row(name)
-        pairs += [(f"{name}: {column}", getattr(row, column), objects[kind][column])
-                  for column in ("allocations", "frees", "live", "live_bytes", "slabs")]
-    classes = {row["slot_bytes"]: row for row in data["size_classes"]}
-    for row in text.rows:
-        if row.slot_size:
-            pairs += [(f"{row.name}: {column}", getattr(row, column), classes[row.slot_size][column])
-                      for column in ("allocations", "frees", "live", "live_bytes", "slabs")]
-    pairs += [("pid", text.pid, data["process_id"]), ("peak", text.peak["committed"], memory["committed_peak_bytes"]),
-              ("peak in use", text.peak["in_use"], memory["in_use_peak_bytes"]),
-              ("limit", text.budget["limit"], data["budget"]["hard_limit_bytes"]),
-              ("options", text.options, data["options"]),
-              ("internal", text.waste["internal"], data["fragmentation"]["internal_bytes"]),
-              ("external", text.waste["external"], data["fragmentation"]["external_bytes"]),
-              ("threads", text.threads["started"], data["threads"]["started"]),
-              ("refills", text.threads["refills"], data["threads"]["refills"]),
-              ("purged", text.pages["purged"], data["pages"]["purged_bytes"]), ("advice", text.advice, data["advice"])]
-
-    parts = {"live": "live_bytes", "pools": "pooled_bytes", "depots": "depot_bytes", "slabs_free": "slab_free_bytes",
-             "blocks_dead": "block_dead_bytes", "dirty_spans": "dirty_span_bytes", "metadata": "metadata_bytes"}
-    expected = {("nebula_memory_bytes", frozenset({("part", part)})): memory[field] for part, field in parts.items()}
-    columns = {"allocations_total": "allocations", "frees_total": "frees", "live_objects": "live", "live_bytes": "live_bytes",
-               "slab_bytes": "slab_bytes"}
-    for metric, column in columns.items():
-        for kind in ("small", "large", "in_blocks", "in_handlers"):
-            expected[f"nebula_{metric}", frozenset({("kind", kind)})] = objects[kind][column]
-        for row in data["size_classes"]:
-            expected[f"nebula_size_class_{metric}", frozenset({("size", str(row["slot_bytes"]))})] = row[column]
-    for metric, value in {"committed_bytes": memory["committed_bytes"], "mapped_bytes": memory["mapped_bytes"],
-                          "committed_peak_bytes": memory["committed_peak_bytes"], "resident_bytes": data["resident_bytes"],
-                          "threads": data["threads"]["now"], "elapsed_seconds": data["elapsed_milliseconds"] / 1000,
-                          "internal_waste_bytes": data["fragmentation"]["internal_bytes"]}.items():
-        expected[f"nebula_{metric}", frozenset()] = value
-    expected["nebula_budget_limit_bytes", frozenset({("limit", "hard")})] = data["budget"]["hard_limit_bytes"]
-    pairs += [(str(key), metrics.get(key), value) for key, value in expected.items()]
-    for what, one, other in pairs:
-        context.expect(one == other, f"{what}: {one} and {other}")
-
-    inside = re.search(r'<script type="application/json" id="report">\n(.*?)</script>', forms["html"], re.DOTALL)
-    context.expect(inside and inside[1] == forms["json"], "the page holds another report than the JSON form")
-
+    read = {kind: reports.checked(text.encode(), kind) for kind, text in forms.items()}
+    context.expect(list(reports.differences(read)) == [], f"{list(reports.differences(read))}")
+    context.expect(reports.PAGE.search(forms["html"])[1] == forms["json"], "the page holds another report than the JSON form")
 
 @test
 def json_has_everything(context):
@@ -586,6 +529,87 @@ def racing_threads(context):
         read_json(forms["json"])
         for path in context.scratch.iterdir():
             path.unlink()
+
+
+@test
+def killed_in_the_middle(context):
+    """Every form, lines and profiles, of threads that race, asked for again and again until a kill: all that is there is whole and adds up."""
+    rounds = 8
+    for number in range(rounds):
+        folder = context.scratch / str(number)
+        folder.mkdir()
+        variables = {"NEBULA_STATS": ",".join(FORMS), "NEBULA_STATS_FILE": f"{folder}/out.%n", "NEBULA_STATS_SIGNAL": "USR2",
+                     "NEBULA_STATS_INTERVAL": "30ms", "NEBULA_PROFILE": "16K", "NEBULA_PROFILE_FORM": "pprof,collapsed",
+                     "NEBULA_PROFILE_FILE": f"{folder}/p.%n.pb.gz"}
+        with Running(context, ["threads", "600"], variables) as running:
+            for _ in range(6):
+                os.kill(running.pid, signal.SIGUSR2)
+                time.sleep(0.03 + 0.003 * number)
+    kept = Counter(path.suffix for path in context.keeper.folder.iterdir() if ".killed." in path.name)
+    for kind in reports.KINDS:
+        context.expect(kept[f".{kind}"] >= rounds // 2, f"of form {kind} too few were left: {kept}")
+    racing = [path.name for path in context.keeper.folder.iterdir() if ".racing." in path.name]
+    context.expect(len(racing) >= rounds, f"nothing raced: {racing}")
+
+
+@test
+def what_is_wrong_is_found(context):
+    """The checker that all reports go through has something to say when a number of any form is another, and when forms differ."""
+    variables = {"NEBULA_STATS_INTERVAL": "50ms", "NEBULA_PROFILE": "1", "NEBULA_PROFILE_FORM": "pprof,collapsed",
+                 "NEBULA_PROFILE_FILE": f"{context.scratch}/p.pb.gz"}
+    context.run([context.program("ends"), "stays", "3"], {"NEBULA_STATS": ",".join(FORMS), "NEBULA_STATS_FILE": f"{context.scratch}/out",
+                                                          **variables}).ended(0).quiet()
+    found = {}
+    for path in context.scratch.iterdir():
+        if path.stat().st_size == 0 and path.suffix == ".collapsed":
+            continue  # of a moment before the first sample
+        kind = reports.kind_of(path.read_bytes())
+        context.expect(kind, f"{path.name} is not taken for a report")
+        found[path] = (kind, path.read_bytes())
+    context.expect({kind for kind, _ in found.values()} == set(reports.KINDS), f"{found.keys()}")
+
+    def other(data, before):
+        """Another digit behind what is said."""
+        changed = re.sub(rb"(?m)(" + before + rb")(\d)", lambda found: found[1] + b"%d" % (int(found[2]) % 9 + 1), data, count=1)
+        context.expect(changed != data, f"nothing like {before} in {data[:2000]}")
+        return changed
+
+    def unpacked(data, change):
+        return gzip.compress(change(gzip.decompress(data)))
+
+    wrong = {
+        "text": [lambda data: other(data, rb"^  = committed +"), lambda data: data[:-10],
+                 lambda data: other(data, rb"^  all small +")],
+        "json": [lambda data: other(data, rb'"committed_bytes": ?'), lambda data: data[:-10]],
+        "prometheus": [lambda data: other(data, rb'^nebula_live_bytes\{[^}]*kind="small"[^}]*\} ')],
+        "pprof": [lambda data: unpacked(data, lambda plain: plain[:-3]),
+                  lambda data: unpacked(data, lambda plain: plain + b"\x12\x06\x0a\x02\xff\x7f\x12\x00")],
+        "collapsed": [lambda data: b"main 5\n" + data, lambda data: data + b"nowhere+0x12 5\n"],
+    }
+    wrong["html"] = wrong["json"][:1]
+    wrong["lines"] = wrong["json"]
+    for kind, data in found.values():
+        reports.checked(data, kind)
+        for place, change in enumerate(wrong[kind]):
+            try:
+                reports.checked(change(data), kind)
+            except reports.Wrong:
+                continue
+            context.expect(False, f"wrong and taken for right: {kind}, {place}")
+    read = {path: (kind, reports.checked(data, kind)) for path, (kind, data) in found.items()}
+    reports.check_together(read)
+    report_path = next(path for path in read if path.name == "out.json")
+    read[report_path][1]["objects"]["small"]["live_bytes"] += 1
+    profile_path = next(path for path in read if path.name == "p.pb.gz")
+    for path, words in ((report_path, "the page holds another"), (profile_path, "in collapsed stacks")):
+        try:
+            reports.check_together(read)
+        except reports.Wrong as difference:
+            context.expect(words in str(difference), f"{difference}")
+        else:
+            context.expect(False, f"forms that differ are taken for the same: {path}")
+        read[report_path][1]["objects"]["small"]["live_bytes"] -= path == report_path
+        read[profile_path][1].samples.append(pprof.Sample([], 1, 1 << 30, 1, 1 << 30))
 
 
 @test

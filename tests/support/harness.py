@@ -17,6 +17,8 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+import reports
+
 SKIPPED = 77  # what meson takes for "skipped"
 
 
@@ -75,6 +77,14 @@ class Context:
     programs: Path
     scratch: Path
     update: bool  # write what was measured into the golden file, instead of comparing
+    keeper: reports.Keeper  # of the reports that programs of this test write
+
+    def keep_reports(self, situation="", is_over=False):
+        """Checks and keeps what came to the folder since it was last asked; each run does it by itself, and so does the test's end."""
+        try:
+            self.keeper.look_through(self.scratch, situation, is_over)
+        except reports.Wrong as wrong:
+            raise Failure(str(wrong)) from None
 
     def program(self, name):
         return str(self.programs / name)
@@ -106,6 +116,12 @@ class Context:
                           (errors or b"").decode(errors="replace"))
         if "cannot be preloaded" in outcome.errors:
             outcome.fail("the library was not loaded")
+        situation = "killed" if process.returncode < 0 else ""
+        self.keep_reports(situation, is_over=not situation)
+        try:
+            self.keeper.look_at_text(outcome.errors, "standard error", situation)
+        except reports.Wrong as wrong:
+            outcome.fail(str(wrong))
         return outcome
 
 
@@ -113,12 +129,15 @@ def ended_by_signal(number, _frame):
     raise SystemExit(128 + number)
 
 
-def run_test(function, library, programs, update):
+def run_test(name, function, library, programs, update):
     """True if it passed, None if it was skipped, False if it failed; says so on stdout."""
     with tempfile.TemporaryDirectory(prefix="nebula-test-") as scratch:
         os.chmod(scratch, 0o755)
+        keeper = reports.Keeper(programs.parent / "kept" / programs.name / name)
+        context = Context(library, programs, Path(scratch), update, keeper)
         try:
-            function(Context(library, programs, Path(scratch), update))
+            function(context)
+            context.keep_reports()
         except Skip as reason:
             print(f"skipped: {reason}")
             return None
@@ -150,7 +169,7 @@ def main(tests):
     results = {}
     for name in arguments.names or tests:
         print(f"{name}: ", end="", flush=True)
-        results[name] = run_test(tests[name], arguments.library.resolve(), arguments.programs.resolve(), arguments.update)
+        results[name] = run_test(name, tests[name], arguments.library.resolve(), arguments.programs.resolve(), arguments.update)
     failed = [name for name, result in results.items() if result is False]
     if len(results) > 1:
         print(f"{len(results)} tests, failed: {', '.join(failed) or 'none'}")

@@ -1,13 +1,9 @@
-#!/usr/bin/python3
 """The JSON form of a report: that it is what its schema says, and that what it says adds up.
-
-    json_report.py FILE...    prints what is wrong with each file; status 1 when anything is
 
 A file holds one report, or a report on each line. `checked(text)` returns the report or raises Wrong.
 """
 
 import json
-import sys
 from pathlib import Path
 
 import jsonschema
@@ -170,20 +166,3 @@ def checked_file(path):
     if not text.endswith('\n'):
         raise Wrong('the last line is not whole')
     return [checked(line) for line in text.splitlines()]
-
-
-def main(paths):
-    status = 0
-    for path in paths:
-        try:
-            checked_file(path)
-        except (Wrong, OSError) as wrong:
-            print('\n'.join(f'{path}: {line}' for line in str(wrong).split('\n')))
-            status = 1
-    return status
-
-
-if __name__ == '__main__':
-    if len(sys.argv) < 2:
-        sys.exit('usage: json_report.py FILE...')
-    sys.exit(main(sys.argv[1:]))

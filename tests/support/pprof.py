@@ -1,12 +1,7 @@
-#!/usr/bin/python3
 """pprof's profile.proto, as far as Nebula writes it: read strictly, so that every field is known and every reference leads
-somewhere.
-
-    pprof.py FILE...    prints what each profile holds; status 1 when one is wrong
-"""
+somewhere."""
 
 import gzip
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,7 +118,10 @@ def lines_of(groups, words):
 
 def read(path, has_names=False):
     """A profile as the library writes it, or as `nebula symbolize` does."""
-    data = Path(path).read_bytes()
+    return read_bytes(Path(path).read_bytes(), has_names)
+
+
+def read_bytes(data, has_names=False):
     if data[:2] == b"\x1f\x8b":
         data = gzip.decompress(data)  # checks length and checksum
     groups = {}
@@ -187,22 +185,3 @@ def function_names(path):
         if lines:
             names[dict(fields(message))[3]] = functions[dict(fields(lines[0]))[1]]
     return names
-
-
-def main(paths):
-    status = 0
-    for path in paths:
-        try:
-            profile = read(path)
-            print(f"{path}: {len(profile.samples)} sites, {len(profile.locations)} locations, {len(profile.mappings)} mappings;"
-                  f" in use {profile.total('inuse_space')} of {profile.total('alloc_space')} bytes")
-        except (Wrong, KeyError, IndexError, OSError, EOFError) as wrong:
-            print(f"{path}: {wrong!r}")
-            status = 1
-    return status
-
-
-if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit("usage: pprof.py FILE...")
-    sys.exit(main(sys.argv[1:]))

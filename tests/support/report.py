@@ -1,7 +1,4 @@
-#!/usr/bin/python3
 """The exit report: its lines, and the sums that must hold between them.
-
-    report.py FILE...    prints what is wrong with each file; status 1 when anything is
 
 `checked(text)` returns a Report or raises Wrong. Every line must be known, in its place and complete; an unknown or a
 missing line is as wrong as a sum that does not add up. Numbers of programs whose other threads still run are of
@@ -9,9 +6,7 @@ slightly different moments; what holds only at rest is checked only then.
 """
 
 import re
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 PAGE = 4096
 SMALL_SLAB, LARGE_SLAB = 64 * 1024, 256 * 1024
@@ -120,6 +115,9 @@ class Lines:
     def numbers(self, form, optional=False):
         found = self.take(pattern(form), optional)
         return {name: number(text) for name, text in found.groupdict().items() if '.' not in text} if found else {}
+
+    def length(self):
+        return sum(len(line) + 1 for line in self._lines[:self._at])
 
     def end(self):
         if self._at < len(self._lines):
@@ -244,6 +242,19 @@ def read_profile(lines):
 
 def read(text):
     lines = Lines(text)
+    report = read_lines(lines)
+    lines.end()
+    return report
+
+
+def length(text):
+    """Of the report at the start of a text that may go on with other things."""
+    lines = Lines(text[:text.rfind('\n') + 1])
+    read_lines(lines)
+    return lines.length()
+
+
+def read_lines(lines):
     heading = lines.take(r'nebula [\w.+-]+ report: (?P<program>.*), pid (?P<pid>\d+)'
                          r'(?:, (?P<reason>signal|interval|budget|abort|crash|_exit|execve))?')
     options = read_options(lines.take(r'  options   (?P<options>.+)')['options'])
@@ -286,7 +297,6 @@ def read(text):
     while found := lines.take(r'advice    (.+)', optional=True):
         advice.append(found[1])
     nodes = read_nodes(lines)
-    lines.end()
     return Report(heading['program'], int(heading['pid']), options, not moments,
                   moments.get('apart', 0), ladder, rows, routes, process, peak, threads, budget,
                   {name: number(text) for name, text in pages.groupdict().items()}, waste, profile, misuse, handlers, accounts, reclaim,
@@ -466,20 +476,3 @@ def checked(text):
     if found:
         raise Wrong('\n'.join(found))
     return report
-
-
-def main(paths):
-    status = 0
-    for path in paths:
-        try:
-            checked(Path(path).read_text(encoding='utf-8', errors='backslashreplace'))
-        except Wrong as wrong:
-            print('\n'.join(f'{path}: {line}' for line in str(wrong).split('\n')))
-            status = 1
-    return status
-
-
-if __name__ == '__main__':
-    if len(sys.argv) < 2:
-        sys.exit('usage: report.py FILE...')
-    sys.exit(main(sys.argv[1:]))

@@ -322,7 +322,8 @@ def others_read_what_was_named(test):
     again = test.scratch / "again.pb.gz"
     outcome = nebula(test, "symbolize", named, "-o", again).ended(0)
     expect_known(test, pprof.read(again, has_names=True))
-    by_go = test.scratch / "by_go.pb.gz"
+    by_go = test.scratch / "forged/by_go.pb.gz"  # not a report of ours
+    by_go.parent.mkdir()
     go("-proto", f"-output={by_go}", named)
     outcome = nebula(test, "report", by_go).ended(0)
     outcome.said(rf"^      shop::Order::item.unsigned long. .allocates\.cpp:{line_of('shop::Order::item')}.$", outcome.output)
@@ -380,9 +381,12 @@ def errors(test):
     path = profiled(test, built(test))
     collapsed = test.scratch / "profile.live.collapsed"
 
+    forged = test.scratch / "forged"
+    forged.mkdir()
+
     def made(name, contents):
-        (test.scratch / name).write_bytes(contents)
-        return test.scratch / name
+        (forged / name).write_bytes(contents)
+        return forged / name
 
     whole = path.read_bytes()
     plain = gzip.decompress(whole)

@@ -101,6 +101,7 @@ class Exact:
         self.ladder = {}
         self.rows = {}
         self.threads = []
+        self.accounts = {}  # limit, charged, peak, hits, refused
         part = ""
         for line in text.splitlines()[2:]:
             if not line.startswith("  "):
@@ -114,6 +115,8 @@ class Exact:
             elif part == "threads":
                 words = line.split(maxsplit=4)
                 self.threads.append((int(words[0]), number(words[1]), number(words[2]), words[4]))
+            elif part == "accounts" and (found := re.fullmatch(r"  (\S.{35}) *" + r" +([\d,]+)" * 5, line)):
+                self.accounts[found[1].strip()] = [number(value) for value in found.groups()[1:]]
 
     def problems(self):
         ladder = self.ladder
@@ -382,6 +385,43 @@ def top_of_threads(test):
 
 
 @test
+def top_shows_accounts_of_all_kinds(test):
+    variables = {"NEBULA_BUDGET_TREE": "1G", "NEBULA_BUDGET_SIZE": "16-63:8M,1M-:400M", "NEBULA_BUDGET_THREAD": "holder:8M,steady:500M"}
+    with running(test, test.program("steady"), "threads", variables=variables) as program:
+        seen = exact(test, program.pid)
+        accounts = dict(seen.accounts)
+        holders = [accounts.pop(name) for name in list(accounts) if re.fullmatch(r"thread holder \(\d+\)", name)]
+        test.expect(len(holders) == 3 and all(row[0] == 8 * MIB and 100 * 3000 <= row[1] <= row[2] <= row[0] for row in holders), seen.text)
+        known = {"tree of 1 process": (1 << 30, 150 * MIB), "size 16 to 63": (8 * MIB, 480_000), "size 1,048,576 to any": (400 * MIB, 150 * MIB),
+                 f"thread steady ({program.pid})": (500 * MIB, 150 * MIB)}
+        test.expect(set(accounts) == set(known), f"{sorted(accounts)}\n{seen.text}")
+        for name, (limit, least) in known.items():
+            row = accounts[name]
+            test.expect(row[0] == limit and least <= row[1] <= row[2] <= limit and row[3:] == [0, 0], f"{name}: {row}\n{seen.text}")
+        test.expect(re.search(r"^  all 4 accounts of threads: ([\d,]+) charged$", seen.text, re.MULTILINE), seen.text)
+        screen = Terminal(test, "top", program.pid, "--interval", "0.2", columns=140)
+        screen.wait_for(r"^account +charged +limit +used +hits +refused$")
+        screen.wait_for(r"^size 1,048,576 to any +\[####\.{6}\] +150\.0 MiB +400\.0 MiB +3[78] % +0 +0$")
+        screen.wait_for(r"^1 more$")
+        screen.press(b"q")
+        test.expect(screen.ended() == 0, "top failed")
+
+
+@test
+def top_shows_a_limit_that_is_met(test):
+    work = ("import time\nx = []\ntry:\n  while True: x.append(bytes(2000000))\nexcept MemoryError: print('ready 0', flush=True)\n"
+            "while True:\n  [bytes(3000) for i in range(100)]\n  time.sleep(0.01)\n")
+    with running(test, "/usr/bin/python3", "-c", work, variables={"NEBULA_BUDGET_SIZE": "1M-:40M", "NEBULA_BUDGET_MODULE": "python3*:300M"}) as program:
+        def is_shown():
+            accounts = exact(test, program.pid, check=False).accounts
+            size, module = accounts["size 1,048,576 to any"], accounts["module python3*"]
+            return (size[0] == 40 * MIB and 36 * MIB < size[1] <= size[2] <= size[0] and size[3] >= 1 and size[4] == 1 and
+                    module[0] == 300 * MIB and size[1] <= module[1] <= module[2] and module[3:] == [0, 0])
+
+        eventually(test, is_shown, "the accounts of sizes and modules as they are")
+
+
+@test
 def pages_of_killed_programs_are_removed(test):
     with running(test, test.program("steady")) as program:
         os.kill(program.pid, signal.SIGKILL)
@@ -623,7 +663,10 @@ def report_prints_and_writes_a_page(test):
     inside = re.search(r'<script type="application/json" id="report">\s*(.*?)\s*</script>', html, re.DOTALL)
     test.expect(inside and json.loads(inside[1]) == written, "the page has other numbers")
     hostile = {**written, "program": "</script><b>"}
+    path = test.scratch / "forged/hostile.json"
+    path.parent.mkdir()
     path.write_text(json.dumps(hostile))
+    page = path.with_name("hostile.html")
     nebula(test, "report", path, "--output", page).ended(0)
     inside = re.search(r'id="report">\s*(.*?)\s*</script>', page.read_text(), re.DOTALL)
     test.expect(json.loads(inside[1]) == hostile, "a name ends the element")
@@ -648,9 +691,12 @@ def report_errors(test):
     path, _ = two_reports(test)
     report = json.loads(path.read_text())
 
+    forged = test.scratch / "forged"
+    forged.mkdir()
+
     def made(name, text):
-        (test.scratch / name).write_text(text)
-        return test.scratch / name
+        (forged / name).write_text(text)
+        return forged / name
 
     for command in (["report"], ["diff", path]):
         refused(test, [*command, "/nowhere.json"], r"/nowhere\.json cannot be read")
