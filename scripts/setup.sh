@@ -57,6 +57,26 @@ bring_promtool() {
   return 1
 }
 
+# speedscope, a page that shows profiles, is in no Debian package: npm has it. Without it one test says that it was skipped, and why.
+bring_speedscope() {
+  local tools
+  tools=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)/build/tools
+  if [[ -f $tools/speedscope/dist/release/index.html ]]; then
+    return 0
+  fi
+  echo "setup: fetching speedscope" >&2
+  local folder
+  folder=$(mktemp -d)
+  mkdir -p "$tools"
+  if type -P npm >/dev/null && (cd "$folder" && timeout 120 npm pack --silent speedscope@1.25.0 && tar -xf speedscope-*.tgz) </dev/null >&2; then
+    rm -rf "$tools/speedscope"
+    mv "$folder/package" "$tools/speedscope"
+  else
+    echo "setup: speedscope cannot be fetched (npm pack speedscope@1.25.0)" >&2
+  fi
+  rm -rf "$folder"
+}
+
 missing=()
 for package in "${wanted[@]}"; do
   if [[ -z ${installed[$package]:-} ]]; then
@@ -81,7 +101,7 @@ fetch_kernel() {
 
 if ((${#missing[@]} == 0)); then
   fetch_kernel "$1"
-  [[ $1 != test ]] || bring_promtool
+  [[ $1 != test ]] || { bring_promtool && bring_speedscope; }
   exit
 fi
 
@@ -106,4 +126,4 @@ echo "setup: installing ${missing[*]}" >&2
 apt_get update || give_up "apt-get update failed"
 apt_get install --yes --no-install-recommends "${missing[@]}" || give_up "apt-get install failed"
 fetch_kernel "$1"
-[[ $1 != test ]] || bring_promtool
+[[ $1 != test ]] || { bring_promtool && bring_speedscope; }

@@ -249,8 +249,14 @@ void start(const char* const* environment) {
 
 // Not in a child of vfork, which lives in its parent's memory.
 void before_underscore_exit() {
-  if ((configuration.stats_before & config::End::kUnderscoreExit) != 0 && stats::process_id() == os::process_id())
-    report::write_at_end(report::Reason::kUnderscoreExit);
+  if ((configuration.stats_before & config::End::kUnderscoreExit) == 0 || stats::process_id() != os::process_id()) return;
+  report::write_at_end(report::Reason::kUnderscoreExit);
+  {
+    const SlowPath slow;
+    if (!slow.entered()) return;  // a handler that interrupted the allocator: pools cannot be emptied, nor objects be told from slots
+  }
+  report::write_leaks_at_exit();
+  report::write_profile_at_exit();
 }
 
 void before_execve() {

@@ -115,8 +115,19 @@ def four_nodes(test):
     in_group = ("sh", "-c", 'echo $$ > /groups/two/cgroup.procs && exec "$@"', "sh")
     vm.places("cpuset", "spread", prefix=in_group, variables={"NEBULA_NUMA": "interleave", "NEBULA_STATS": "1"})
     vm.places("cpuset-wrong", "spread", prefix=in_group, variables={"NEBULA_NUMA": "preferred:0"})
-    vm.run(400)
+    # A program that holds memory, and another that looks at its page.
+    tool, steady = test.programs.parent.parent / "src/tool/nebula", test.programs.parent / "tool/steady"
+    watches = tool.exists()
+    if watches:
+        vm.commands.append(Command("top", ["sh", "-c", f"sleep 20 | NEBULA_LIVE=1 LD_PRELOAD={test.library} taskset 4 {steady} > /dev/null & "
+                                                       f"sleep 10; {tool} top --once $(pidof steady)"]))
+    vm.run(400, [tool, steady] if watches else [])
 
+    if watches:
+        found = dict(re.findall(r"^  (node \d) +([\d,]+) +[\d,]+ +[\d,]+ +[\d,]+ +[\d,]+ +[\d,]+$", vm.ended("top"), re.MULTILINE))
+        committed = {name: report_of.number(size) for name, size in found.items()}
+        test.expect(set(committed) == {f"node {node}" for node in range(4)} and committed["node 2"] > 150 << 20 and
+                    max(size for name, size in committed.items() if name != "node 2") < 1 << 20, f"{committed} in:\n{vm.ended('top')}")
     for what in ("local", "exchange"):
         shares = {name: vm.share_on_own_node(f"{what}-{name}", what) for name in ("glibc", "jemalloc", "nebula")}
         print(what, ", ".join(f"{name} {share:.2%}" for name, share in shares.items()), end="; ", flush=True)

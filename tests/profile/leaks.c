@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ON_STACK __attribute__((noinline, noclone))
 
@@ -44,5 +45,11 @@ int main(int count, char **arguments) {
   }
   if (setenv("LIBC_KEEPS", "this", 1) != 0) return 4;
   puts("done"); /* libc keeps a buffer for it */
+  if (count > 2) {
+    fflush(stdout);
+    if (strcmp(arguments[2], "_exit") == 0) _exit(0);
+    if (strcmp(arguments[2], "execve") == 0) execv("/bin/true", (char *[]){"true", NULL});
+    if (strcmp(arguments[2], "abort") == 0) abort();
+  }
   return 0;
 }

@@ -4,6 +4,7 @@
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections import defaultdict
@@ -424,9 +425,32 @@ def leaks_are_told_once(test):
     outcome.said(r"^  \(among them what the C and C\+\+ libraries").said("^by call site: unknown, there was no memory for samples$")
 
 
+def leaks_at_other_ends(test):
+    """Before _exit as a report is, when that is asked for; never before execve or at an abort, where nothing has come to its end."""
+    path = test.scratch / "p.pb.gz"
+    for period in ("1", None):
+        profile = {"NEBULA_PROFILE": period, "NEBULA_PROFILE_FILE": str(path)} if period else {}
+        wish = {"NEBULA_LEAKS": "1", "NEBULA_STATS_BEFORE": "_exit", **profile, "NEBULA_STATS_FILE": f"{test.scratch}/out"}
+        outcome = test.run([test.program("leaks"), "leaks", "_exit"], wish).ended(0).printed("done\n")
+        leaks = read_leaks(test, outcome.errors)
+        test.expect(leaks.sizes == KNOWN_LEAKS and bool(leaks.sites), f"{leaks}")
+        test.expect(report.checked((test.scratch / "out").read_text()).reason == "_exit", "no report before _exit")
+        test.expect(path.exists() == bool(period), "the profile")
+        if period:
+            test.expect(pprof.read(path).total("inuse_space") >= sum(size for _, size in KNOWN_LEAKS.values()), "less than what is left")
+            path.unlink()
+        test.run([test.program("leaks"), "leaks", "_exit"], {**wish, "NEBULA_STATS_BEFORE": "execve"}).ended(0).quiet()
+        test.expect(not path.exists(), "a profile that was not asked for")
+    for how, ended, errors in (("execve", 0, 1), ("abort", -signal.SIGABRT, 0)):
+        wish = {"NEBULA_LEAKS": "1", "NEBULA_STATS_BEFORE": "_exit,execve", "NEBULA_STATS_ON_CRASH": "1", "NEBULA_STATS_FILE": f"{test.scratch}/%n"}
+        outcome = test.run([test.program("leaks"), "leaks", how], wish).ended(ended)
+        # What execve made of the process is another program, with an exit of its own.
+        test.expect(outcome.errors.count("nebula leaks: ") == errors and "nebula leaks: leaks" not in outcome.errors, outcome.errors)
+
+
 if __name__ == "__main__":
     harness.main({function.__name__: function for function in (
         estimates_of_known_amounts, every_allocation_at_a_period_of_one, stacks_from_inside_out, through_handlers_and_made_code,
         plugins_that_are_gone, forks_among_threads, collapsed_stacks, go_reads_every_view, files_that_cannot_be_written,
         values_that_are_none, under_a_budget, on_signal_and_interval, lives, leaks_of_c, leaks_by_site, leaks_of_static_objects,
-        leaks_of_python_and_bash, leaks_are_told_once)})
+        leaks_of_python_and_bash, leaks_are_told_once, leaks_at_other_ends)})

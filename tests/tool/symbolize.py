@@ -2,7 +2,10 @@
 """Names for heap profiles: `nebula symbolize` and `nebula report` of profiles whose functions, files and lines are known, of programs
 that are built, stripped, moved, replaced and closed in all ways, and every error."""
 
+import base64
 import gzip
+import html
+import json
 import os
 import pty
 import re
@@ -19,6 +22,7 @@ import report  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE / "allocates.cpp"
+SPEEDSCOPE = HERE.parents[1] / "build/tools/speedscope"
 OWN_FAILURE = 125
 TESTS = {}
 ONLY_HERE = "(anonymous namespace)::only_here"
@@ -327,6 +331,33 @@ def others_read_what_was_named(test):
     go("-proto", f"-output={by_go}", named)
     outcome = nebula(test, "report", by_go).ended(0)
     outcome.said(rf"^      shop::Order::item.unsigned long. .allocates\.cpp:{line_of('shop::Order::item')}.$", outcome.output)
+
+
+@test
+def speedscope_in_a_browser(test):
+    """Chromium shows its table of functions and bytes, of pprof's form (where it leaves inlined calls out) and of collapsed stacks."""
+    page = SPEEDSCOPE / "dist/release/index.html"
+    if not page.exists():
+        raise harness.Skip(f"there is no speedscope at {SPEEDSCOPE}: scripts/setup.sh test fetches it from npm")
+    path = profiled(test, built(test))
+    symbolized(test, path)
+    stacks = test.scratch / "stacks.collapsed"
+    nebula(test, "symbolize", path, "--form", "collapsed", "-o", stacks).ended(0).quiet()
+    raw = test.scratch / "profile.live.collapsed"
+    for file, expected in ((test.scratch / "named.pb.gz", [CALLS[1], "main"]), (stacks, [*CALLS]), (raw, [raw.read_text().split(";")[0]])):
+        # As speedscope's own command line hands a file over.
+        script = test.scratch / "load.js"
+        contents = base64.b64encode(file.read_bytes()).decode()
+        script.write_text(f"speedscope.loadFileFromBase64({json.dumps(file.name)}, {json.dumps(contents)})")
+        address = f"{page.as_uri()}#localProfilePath={script}&view=sandwich"
+        drawn = subprocess.run(["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1200,2000",
+                                f"--user-data-dir={test.scratch}/browser", "--virtual-time-budget=20000", "--dump-dom", address],
+                               capture_output=True, text=True, timeout=120, check=True).stdout
+        words = html.unescape(drawn)
+        test.expect(f"<title>{file.name} - speedscope</title>" in words, f"{file.name} was not opened: {words[-2000:]}")
+        for name in expected:
+            test.expect("9.38 KB (100%)" in words or file.suffix == ".collapsed" and ">9,600 (100%)<" in words, f"{file.name}: {words[-4000:]}")
+            test.expect(f">{name}<" in words.replace("</mark>", ""), f"no {name} in {file.name}: {words[-4000:]}")
 
 
 @test
