@@ -126,7 +126,7 @@ def four_nodes(test):
     if watches:
         found = dict(re.findall(r"^  (node \d) +([\d,]+) +[\d,]+ +[\d,]+ +[\d,]+ +[\d,]+ +[\d,]+$", vm.ended("top"), re.MULTILINE))
         committed = {name: report_of.number(size) for name, size in found.items()}
-        test.expect(set(committed) == {f"node {node}" for node in range(4)} and committed["node 2"] > 150 << 20 and
+        test.expect(set(committed) == {f"node {node}" for node in range(4)} and committed["node 2"] > 100 << 20 and
                     max(size for name, size in committed.items() if name != "node 2") < 1 << 20, f"{committed} in:\n{vm.ended('top')}")
     for what in ("local", "exchange"):
         shares = {name: vm.share_on_own_node(f"{what}-{name}", what) for name in ("glibc", "jemalloc", "nebula")}
