@@ -149,6 +149,12 @@ constexpr Option kOptions[] = {
        c.pressure = v == "psi" ? Pressure::kMachine : v == "cgroup" ? Pressure::kControlGroup : Pressure::kOff;
        return true;
      }},
+    {"NEBULA_PURGE", "delay:TIME (delay:500ms, delay:10s), never or now", "after 1s, but for 4 MiB or an eighth of what is in use",
+     "When free memory goes back to the system: idle so long, only for a limit or on request, or at once.", Kind::kSetting,
+     [](std::string_view v, Config& c) { return parse_purge(v, c.pages); }},
+    {"NEBULA_THP", "auto, always or never", "auto",
+     "Where huge pages are asked for: in large heaps, filled densely, and well below a budget; in all; or nowhere.", Kind::kSetting,
+     [](std::string_view v, Config& c) { return parse_huge_pages(v, c.pages); }},
     {"NEBULA_ON_MISUSE", "abort or warn", "abort",
      "On a double or invalid free: say so and abort, or say so and ignore it.", Kind::kSetting,
      [](std::string_view v, Config& c) {

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "config/budgets.hpp"
+#include "config/page_policy.hpp"
 #include "config/routes.hpp"
 #include "diag/text.hpp"
 #include "topology/numa_rules.hpp"
@@ -64,6 +65,7 @@ struct Config {
   bool help = false;
   NumaRules numa;
   Routes routes;
+  PagePolicy pages;
   std::uint64_t bump_limit = std::uint64_t{256} << 20;
 };
 

@@ -513,6 +513,11 @@ void set_routes(const config::Routes& wanted, std::uint64_t bump_limit) {
   flush_this_thread();  // what lies in a pool would come before the route
 }
 
+void set_page_policy(const config::PagePolicy& policy) {
+  page_policy = policy;
+  if (policy.purge == config::PagePolicy::Purge::kNow) slow_calls_between_ticks.store(0, kRelaxed);
+}
+
 void reset_in_child() {
   reset_reclaim_in_child();
   process_limits::reset_in_child();

@@ -130,6 +130,8 @@ bool set_budget(std::uint64_t hard, std::uint64_t soft);
 bool start();
 // Samples every `period` bytes from now on. Once; false when there is no memory for it: nothing has changed.
 [[nodiscard]] bool begin_profile(std::uint64_t period);
+// When pages are purged and which are huge, from now on. Before there are threads.
+void set_page_policy(const config::PagePolicy& policy);
 // Which way the classes come from now on. Once, before other threads exist.
 void set_routes(const config::Routes& routes, std::uint64_t bump_limit);
 // The accounts of threads and modules hold from now on. Once, when they and the places are set; false when there is no memory for it.

@@ -219,6 +219,16 @@ void answer_pressure() {
   pressure_bytes.fetch_add(bytes, kRelaxed);
 }
 
+// At the end of each slow path, where that is asked for.
+void give_back_now() {
+  std::size_t purged = 0;
+  const HoldGate hold;
+  for_each_node_heap(nullptr, [&](NodeHeap& heap) {
+    if (heap.spans().dirty_bytes() != 0) purged += heap.spans().purge(SpanHeap::Purge::kEverything, kAll);
+  });
+  purge_news::note(PurgeReason::kIdle, purged);
+}
+
 }  // namespace
 
 void* with_reclaim(Request& request, Attempt attempt, void* context) {
@@ -267,14 +277,18 @@ void attend_soft_limit() {
 }
 
 void attend_idle_memory() {
-  if (!is_due(ticked_at, kTickMilliseconds)) return;
+  const bool is_now = page_policy.purge == config::PagePolicy::Purge::kNow;
+  if (!is_due(ticked_at, kTickMilliseconds)) {
+    if (is_now) give_back_now();
+    return;
+  }
   if (pressure_source != config::Pressure::kOff) answer_pressure();
   {
     const HoldGate hold;
     std::size_t purged = 0;
-    for_each_node_heap(nullptr, [&purged](NodeHeap& heap) {
+    for_each_node_heap(nullptr, [&](NodeHeap& heap) {
       heap.drain_depots(NodeHeap::Depots::kIdle);
-      purged += heap.spans().purge(SpanHeap::Purge::kByAge, kAll);
+      purged += heap.spans().purge(is_now ? SpanHeap::Purge::kEverything : SpanHeap::Purge::kByAge, kAll);
     });
     purged += bump::purge_left_blocks(bump::Which::kIdle);
     purge_news::note(PurgeReason::kIdle, purged);

@@ -236,6 +236,7 @@ void start(const char* const* environment) {
   if ((as_text && configuration.stats_file.empty()) || configuration.leaks) keep_standard_error();
   if (configuration.stats != 0 || wishes.interval_milliseconds != 0 || in_between || may_abort) report::expect(wishes);
   if (configuration.stats_on_crash) report::report_on_crash();
+  heap::set_page_policy(configuration.pages);
   if (heap::start()) begin_places();
   heap::set_routes(configuration.routes, configuration.bump_limit);
   heap::watch_thread_exits();

@@ -12,7 +12,12 @@
 #include "spans/frontier.hpp"
 
 namespace nebula {
+
+constinit config::PagePolicy page_policy;
+
 namespace {
+
+using Policy = config::PagePolicy;
 
 constexpr std::uint32_t kAllUnits = ~std::uint32_t{0};
 constexpr std::size_t kRecordBytesPerRegion = kUnitsPerRegion * kUnitRecordBytes;
@@ -23,9 +28,9 @@ constexpr std::size_t kGrowthMost = 32;
 // Below this much heap, pages stay small: a small program must not pay for huge ones.
 constexpr std::size_t kSmallPagesBytes = 16 * kMiB;
 
-constexpr std::uint64_t kIdleMilliseconds = 1000;
 constexpr std::uint64_t kKeptDirtyBytes = 4 * kMiB;
 constexpr unsigned kRegionsPerPurge = 4;  // keeps the longest call under about a millisecond
+constexpr unsigned kRegionsPerWantedPurge = 16;  // where the delay is asked for
 
 // The span that this thread has claimed, one at a time: what a child of fork keeps of the claims. Set before the claim's
 // bit and cleared after it, under the lock.
@@ -266,7 +271,8 @@ bool SpanHeap::grow(Units count, Units alignment) {
     // A huge page is resident as a whole, a budget counts what is committed of it: under one, only the first quarter of
     // the budget is backed by huge pages, so that what the kernel shows stays close to what is counted.
     const bool fits_budget = fits_accounts && (first + wanted) * kRegionSize <= process_account.hard_limit() / 4;
-    const bool wish = !is_small_heap && is_dense && fits_budget;
+    const bool wish = page_policy.huge_pages == Policy::HugePages::kAuto ? !is_small_heap && is_dense && fits_budget
+                                                                        : page_policy.huge_pages == Policy::HugePages::kAlways;
     huge = first != 0 &&
            os::advise_huge_pages(where, wanted * kRegionSize, wish ? os::HugePages::kWanted : os::HugePages::kUnwanted) &&
            wish;
@@ -521,7 +527,9 @@ std::uint32_t SpanHeap::units_to_purge(RegionIndex index, Purge how) const {
 
 // The oldest dirty region, when there is more dirty than is kept and it was idle for long enough.
 RegionIndex SpanHeap::next_by_age(std::uint64_t now) const {
-  if (dirty_.first == kNoRegion || region_at(dirty_.first).freed_at + kIdleMilliseconds > now) return kNoRegion;
+  if (page_policy.purge == Policy::Purge::kNever) return kNoRegion;
+  if (dirty_.first == kNoRegion || region_at(dirty_.first).freed_at + page_policy.delay_milliseconds > now) return kNoRegion;
+  if (page_policy.purge != Policy::Purge::kKeepSome) return dirty_.first;
   const std::uint64_t dirty = dirty_pages_ * kPageSize;
   const std::uint64_t in_use = process_account.committed() - dirty;
   const std::uint64_t kept = in_use / 8 > kKeptDirtyBytes ? in_use / 8 : kKeptDirtyBytes;
@@ -533,7 +541,8 @@ std::size_t SpanHeap::purge(Purge how, std::size_t enough) {
   const std::uint64_t now = os::coarse_milliseconds();
   LockGuard guard(lock_);
   if (how == Purge::kByAge) {
-    for (unsigned i = 0; i < kRegionsPerPurge; ++i) {
+    const unsigned most = page_policy.purge == Policy::Purge::kKeepSome ? kRegionsPerPurge : kRegionsPerWantedPurge;
+    for (unsigned i = 0; i < most; ++i) {
       const RegionIndex index = next_by_age(now);
       if (index == kNoRegion) break;
       purged += purge_region(index, how);

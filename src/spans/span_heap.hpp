@@ -20,12 +20,15 @@
 #include <cstdint>
 
 #include "base/units.hpp"
+#include "config/page_policy.hpp"
 #include "os/numa.hpp"
 #include "pages/region.hpp"
 #include "sync/lock.hpp"
 #include "sync/tally.hpp"
 
 namespace nebula {
+
+extern constinit config::PagePolicy page_policy;  // written before there are threads
 
 class SpanHeap {
  public:
@@ -58,7 +61,7 @@ class SpanHeap {
   [[nodiscard]] bool is_own(RegionIndex index) const { return region_at(index).heap == id_; }
 
   enum class Purge {
-    kByAge,       // what was idle for a second, beyond what is kept, in pieces of at least 64 KiB, a few regions
+    kByAge,       // what was idle for the policy's delay, beyond what it keeps, in pieces of at least 64 KiB, a few regions
     kEverything,  // all dirty free pages
   };
   // Returns the bytes given back. kEverything stops after `enough` of them, the oldest regions first.

@@ -217,6 +217,45 @@ def mlockall_unprivileged(test):
     test.run([test.program("locked_memory"), "unprivileged"]).ended(0).quiet()
 
 
+def pages(test, *words, variables):
+    """What the program says of itself, by name, and its report."""
+    outcome = test.run([test.program("pages"), *words], {"NEBULA_STATS": "1", **variables}).ended(0)
+    found = dict(re.findall(r"(\w+) (\d+)", outcome.output))
+    return {name: int(number) for name, number in found.items()}, checked(outcome, outcome.errors)
+
+
+@test
+def purge_policies(test):
+    """NEBULA_PURGE: what the kernel says is resident, at once, after 0.4 and after 1.6 seconds."""
+    cases = {"never": ((60, 80), (60, 80), (60, 80)), "now": ((0, 6), (0, 6), (0, 6)), "delay:100ms": ((60, 80), (0, 8), (0, 8)),
+             "delay:1s": ((60, 80), (60, 80), (0, 8)), "": ((60, 80), (60, 80), (3, 50))}
+    for policy, expected in cases.items():
+        seen, its_report = pages(test, "purge", variables={"NEBULA_PURGE": policy} if policy else {})
+        for (least, most), moment in zip(expected, ("freed", "soon", "late")):
+            if not least <= seen[moment] <= most:
+                raise harness.Failure(f"NEBULA_PURGE={policy}: resident {seen}, expected {expected}")
+        purged = its_report.pages["purged"]
+        if (purged == 0) != (policy == "never"):
+            raise harness.Failure(f"NEBULA_PURGE={policy}: the report says {its_report.pages}")
+    # A limit takes back what is free all the same.
+    limited = {"NEBULA_PURGE": "never", "NEBULA_BUDGET_SOFT": "24M"}
+    seen, its_report = pages(test, "purge", variables=limited)
+    if its_report.pages["purged"] < 32 << 20 or seen["soon"] > 28:
+        raise harness.Failure(f"{limited}: {seen}, {its_report.pages}")
+
+
+@test
+def huge_page_policies(test):
+    """NEBULA_THP: where the kernel has it noted that huge pages are wanted."""
+    for policy, size, least, most in (("always", 8, 8, 20), ("always", 100, 90, 170), ("never", 100, 0, 0), ("auto", 8, 0, 0),
+                                      ("auto", 100, 40, 110)):
+        seen, its_report = pages(test, "huge", str(size), variables={"NEBULA_THP": policy})
+        if not least <= seen["wanted"] <= most or seen["wanted"] + seen["unwanted"] < size:
+            raise harness.Failure(f"NEBULA_THP={policy}, {size} MiB: {seen}")
+        if abs(its_report.pages["huge_regions"] * 2 - seen["wanted"]) > 2:
+            raise harness.Failure(f"NEBULA_THP={policy}, {size} MiB: {seen}, the report says {its_report.pages}")
+
+
 plain("small_stacks")
 
 

@@ -321,5 +321,27 @@ TEST(Config, LimitsOfNodesThreadsAndModules) {
     EXPECT_FALSE(parse_module_limits(wrong, named, count)) << wrong;
 }
 
+TEST(Config, PagePolicies) {
+  using Purge = PagePolicy::Purge;
+  PagePolicy policy;
+  ASSERT_TRUE(parse_purge("delay:500ms", policy));
+  EXPECT_TRUE(policy.purge == Purge::kAll && policy.delay_milliseconds == 500);
+  ASSERT_TRUE(parse_purge("now", policy));
+  EXPECT_EQ(policy.purge, Purge::kNow);
+  ASSERT_TRUE(parse_purge("never", policy));
+  EXPECT_EQ(policy.purge, Purge::kNever);
+  for (const char* const wrong : {"", "delay", "delay:", "delay:0ms", "delay:5", "500ms", "now,never", "Never"}) {
+    EXPECT_FALSE(parse_purge(wrong, policy)) << wrong;
+    EXPECT_TRUE(policy.purge == Purge::kNever && policy.delay_milliseconds == 500) << wrong;
+  }
+  ASSERT_TRUE(parse_huge_pages("always", policy));
+  EXPECT_EQ(policy.huge_pages, PagePolicy::HugePages::kAlways);
+  for (const char* const wrong : {"", "madvise", "1", "always,never"}) EXPECT_FALSE(parse_huge_pages(wrong, policy)) << wrong;
+  EXPECT_EQ(policy.huge_pages, PagePolicy::HugePages::kAlways);
+  const Reading reading({"NEBULA_PURGE=soon", "NEBULA_THP=madvise"});
+  EXPECT_TRUE(has(reading.said, "NEBULA_PURGE=soon is not understood; accepted: delay:TIME (delay:500ms, delay:10s), never or now"));
+  EXPECT_TRUE(has(reading.said, "NEBULA_THP=madvise is not understood; accepted: auto, always or never; using the default, auto"));
+}
+
 }  // namespace
 }  // namespace nebula::config

@@ -1,0 +1,30 @@
+#include "config/page_policy.hpp"
+
+#include "config/budgets.hpp"
+#include "diag/text.hpp"
+
+namespace nebula::config {
+
+bool parse_purge(std::string_view text, PagePolicy& policy) {
+  constexpr std::string_view kDelay = "delay:";
+  if (text == "never") {
+    policy.purge = PagePolicy::Purge::kNever;
+  } else if (text == "now") {
+    policy.purge = PagePolicy::Purge::kNow;
+  } else {
+    if (start_of(text, kDelay.size()) != kDelay) return false;
+    text.remove_prefix(kDelay.size());
+    if (!parse_milliseconds(text, policy.delay_milliseconds)) return false;
+    policy.purge = PagePolicy::Purge::kAll;
+  }
+  return true;
+}
+
+bool parse_huge_pages(std::string_view text, PagePolicy& policy) {
+  using HugePages = PagePolicy::HugePages;
+  if (text != "auto" && text != "always" && text != "never") return false;
+  policy.huge_pages = text == "auto" ? HugePages::kAuto : text == "always" ? HugePages::kAlways : HugePages::kNever;
+  return true;
+}
+
+}  // namespace nebula::config

@@ -1,0 +1,71 @@
+/* What the kernel says of a program's memory, for whoever runs it to judge.
+   pages purge          64 MiB of large objects, filled and freed: MiB resident then, after 0.4 s and after 1.6 s of small work
+   pages huge MIB       MIB of objects: MiB of the mappings where huge pages are wanted, and where they are not */
+#include "check.h"
+
+#include <stdio.h>
+#include <time.h>
+
+enum { kSize = 130000 }; /* nearly whole units, so that huge pages pay */
+static void *objects[20000];
+
+static size_t resident_mib(void) {
+  char text[256] = "";
+  int file = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+  CHECK(file >= 0 && read(file, text, sizeof text - 1) > 0);
+  close(file);
+  return strtoul(strchr(text, ' '), NULL, 10) * 4096 / MIB;
+}
+
+static size_t fill(size_t mib) {
+  size_t count = mib * MIB / kSize;
+  CHECK(count <= sizeof objects / sizeof *objects);
+  for (size_t i = 0; i < count; ++i) {
+    objects[i] = hide(malloc(kSize));
+    CHECK(objects[i] != NULL);
+    memset(objects[i], 1, kSize);
+  }
+  return count;
+}
+
+/* Allocates and frees a little for so long. */
+static void work(long milliseconds) {
+  const struct timespec pause = {0, 20 * 1000 * 1000};
+  for (long t = 0; t < milliseconds; t += 20) {
+    for (int i = 0; i < 100; ++i) free(hide(malloc(40000 + (size_t)i)));
+    nanosleep(&pause, NULL);
+  }
+}
+
+static void purge(void) {
+  size_t before = resident_mib(), count = fill(64);
+  for (size_t i = 0; i < count; ++i) free(objects[i]);
+  printf("freed %zu", resident_mib() - before);
+  work(400);
+  printf(" soon %zu", resident_mib() - before);
+  work(1200);
+  printf(" late %zu\n", resident_mib() - before);
+}
+
+static void huge(size_t mib) {
+  fill(mib);
+  FILE *maps = fopen("/proc/self/smaps", "re");
+  CHECK(maps != NULL);
+  static char line[8192];
+  size_t size = 0, wanted = 0, unwanted = 0;
+  while (fgets(line, sizeof line, maps) != NULL) {
+    if (strncmp(line, "Size:", 5) == 0) size = strtoul(line + 5, NULL, 10);
+    if (strncmp(line, "VmFlags:", 8) != 0) continue;
+    if (strstr(line, " hg") != NULL) wanted += size;
+    if (strstr(line, " nh") != NULL) unwanted += size;
+  }
+  fclose(maps);
+  printf("wanted %zu unwanted %zu\n", wanted / 1024, unwanted / 1024);
+}
+
+int main(int count, char **arguments) {
+  CHECK(count > 1);
+  if (strcmp(arguments[1], "purge") == 0) purge();
+  else huge(strtoul(arguments[2], NULL, 10));
+  return 0;
+}
