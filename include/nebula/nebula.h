@@ -69,7 +69,7 @@ struct nebula_statistics {
 /* Fills in the numbers as they are now, for `statistics->size` bytes. EINVAL: the pointer is NULL, or the size is not that of
  * at least the first field behind it; EAGAIN: in a signal handler that interrupted this very function, or other threads
  * were in it for a second. Waits for other threads that are in it, never for a report that is being written. Cost: holds the
- * allocator's slow paths still while it walks the heap: some microseconds for each MiB in use. */
+ * allocator's slow paths still while it looks at every thread and size class. */
 int nebula_statistics_take(struct nebula_statistics *statistics) __attribute__((weak));
 
 /* What changed from one to the other: each field is that of `after` less that of `before`. */
@@ -291,7 +291,8 @@ nebula_heap *nebula_heap_create(const struct nebula_heap_options *options) __att
  * small objects and one for each object above 8 KiB. */
 void nebula_heap_destroy(nebula_heap *heap) __attribute__((weak));
 
-/* Hands out `bytes` bytes, whatever they contain. NULL: refused. Cost: some ten nanoseconds; above 8 KiB that of a large object, and
+/* Hands out `bytes` bytes, whatever they contain. NULL: refused. Cost: a few steps of its own, a new block now and then; above 8 KiB
+ * that of a large object, and
  * 64 KiB are held at least. */
 void *nebula_heap_allocate(nebula_heap *heap, size_t bytes) __attribute__((weak));
 
@@ -333,7 +334,7 @@ nebula_pool *nebula_pool_create(size_t object_bytes, const struct nebula_pool_op
 /* Frees the pool and all that came from it. Cost: that of freeing each of its blocks. */
 void nebula_pool_destroy(nebula_pool *pool) __attribute__((weak));
 
-/* Hands out an object, whatever it contains. NULL: refused. Cost: some nanoseconds; a block now and then. */
+/* Hands out an object, whatever it contains. NULL: refused. Cost: a few instructions; a new block now and then. */
 void *nebula_pool_allocate(nebula_pool *pool) __attribute__((weak));
 
 /* Frees an object of the pool; NULL does nothing. Of what is none of its objects, or is free already, the process is told and
