@@ -292,8 +292,7 @@ nebula_heap *nebula_heap_create(const struct nebula_heap_options *options) __att
 void nebula_heap_destroy(nebula_heap *heap) __attribute__((weak));
 
 /* Hands out `bytes` bytes, whatever they contain. NULL: refused. Cost: a few steps of its own, a new block now and then; above 8 KiB
- * that of a large object, and
- * 64 KiB are held at least. */
+ * that of a large object, and 64 KiB are held at least. */
 void *nebula_heap_allocate(nebula_heap *heap, size_t bytes) __attribute__((weak));
 
 /* The same at a multiple of `alignment`. NULL, too, when that is no power of two. */
