@@ -50,6 +50,7 @@ UnitIndex SpanHeap::take(Units count, Units alignment) {
   if (count.count > pages::region_capacity() * std::size_t{kUnitsPerRegion}) return kNoUnit;
   LockGuard guard(lock_);
   for (;;) {
+    const std::uint32_t changes = changes_.so_far();
     const UnitIndex first = find(count, alignment);
     if (first != kNoUnit) {
       if (!commit_unit_records(region_of(first))) return kNoUnit;
@@ -57,7 +58,7 @@ UnitIndex SpanHeap::take(Units count, Units alignment) {
       return first;
     }
     if (grower_ != 0) {
-      wait_for_change();
+      changes_.wait(lock_, changes);
     } else if (!frontier.try_hold()) {
       lock_.unlock();
       frontier.wait();
@@ -66,15 +67,16 @@ UnitIndex SpanHeap::take(Units count, Units alignment) {
       const bool has_grown = grow(count, alignment);
       frontier.release();
       if (has_grown) continue;
+      const std::uint32_t since_growth = changes_.so_far();
       if (purging_.count() == 0) return kNoUnit;
-      wait_for_change();
+      changes_.wait(lock_, since_growth);
     }
   }
 }
 
 void SpanHeap::give_back(UnitIndex first, Units count) {
   LockGuard guard(lock_);
-  while (is_claimed(first)) wait_for_change();
+  changes_.wait_while(lock_, [&]() NEBULA_UNCHECKED { return is_claimed(first); });
   mark_free(first, count);
 }
 
@@ -90,7 +92,7 @@ void SpanHeap::set_claimed(UnitIndex first) {
 
 void SpanHeap::claim(UnitIndex first) {
   LockGuard guard(lock_);
-  while (is_claimed(first)) wait_for_change();
+  changes_.wait_while(lock_, [&]() NEBULA_UNCHECKED { return is_claimed(first); });
   set_claimed(first);
 }
 
@@ -120,7 +122,7 @@ void SpanHeap::release_claim(UnitIndex first) {
   std::atomic_signal_fence(std::memory_order_release);  // as in set_claimed
   claims_.end(claimed_here.era);
   claimed_here.first = kNoUnit;
-  announce_change();
+  changes_.announce();
 }
 
 bool SpanHeap::extend(UnitIndex first, Units from, Units to) {
@@ -280,7 +282,7 @@ bool SpanHeap::grow(Units count, Units alignment) {
 
   lock_.lock();
   grower_ = 0;
-  announce_change();
+  changes_.announce();
   if (result == os::MapResult::kRefused) {
     ++growth_refusals_;
     frontier.credit_records(mapped_end);
@@ -332,23 +334,9 @@ SpanHeap& SpanHeap::begin_at(void* zeros, HeapId id) NEBULA_UNCHECKED {
   return heap;
 }
 
-void SpanHeap::wait_for_change() {
-  const std::uint32_t seen = changes_.load(std::memory_order_relaxed);  // changes only under the lock
-  const std::uint32_t era = waiting_.begin();
-  lock_.unlock();
-  os::wait_while(changes_, seen);
-  lock_.lock();
-  waiting_.end(era);
-}
-
-void SpanHeap::announce_change() {
-  changes_.fetch_add(1, std::memory_order_relaxed);
-  if (waiting_.count() != 0) os::wake_all(changes_);
-}
-
 void SpanHeap::lock_quiet() {
   lock_.lock();
-  while (grower_ != 0 || purging_.count() != 0 || claims_.count() != 0) wait_for_change();
+  changes_.wait_while(lock_, [&]() NEBULA_UNCHECKED { return grower_ != 0 || purging_.count() != 0 || claims_.count() != 0; });
 }
 
 // This thread may be in the middle of anything here, and goes on with it when its signal handler returns.
@@ -358,7 +346,6 @@ void SpanHeap::reset_in_child() NEBULA_UNCHECKED {
   if (grower_ != thread_token()) grower_ = 0;
   purging_.forget_in_child();
   claims_.forget_in_child();
-  waiting_.forget_in_child();
   for (RegionIndex index = 0; index < regions_; ++index) {
     if (!is_own(index)) continue;
     const bool has_ours = claimed_here.first != kNoUnit && region_of(claimed_here.first) == index;
@@ -367,8 +354,7 @@ void SpanHeap::reset_in_child() NEBULA_UNCHECKED {
     if ((region.claimed_units & ~ours) != 0) region.claimed_units &= ours;
   }
   if (is_halfway) rebuild();
-  // If it is this thread that waits, it looks again. relaxed: there is no other.
-  changes_.fetch_add(1, std::memory_order_relaxed);
+  changes_.forget_in_child();
 }
 
 void SpanHeap::rebuild() NEBULA_UNCHECKED {
@@ -554,7 +540,7 @@ std::size_t SpanHeap::purge(Purge how, std::size_t enough) {
   for (RegionIndex index = 0; index < regions_ && purged < enough; ++index)
     if (is_own(index) && region_at(index).dirty_pages != 0) purged += purge_region(index, how);
   // What other threads are purging is memory on its way back: the caller may count on it.
-  while (purging_.count() != 0) wait_for_change();
+  changes_.wait_while(lock_, [&]() NEBULA_UNCHECKED { return purging_.count() != 0; });
   return purged;
 }
 
@@ -613,7 +599,7 @@ std::size_t SpanHeap::purge_region(RegionIndex index, Purge how) {
     region.is_patched = false;
     --patched_regions_;
   }
-  announce_change();
+  changes_.announce();
   set_free_units(index, region.free_units | chosen, End::kBack);
   const std::size_t dirty_after = dirty_pages_in(index, chosen);
   region.dirty_pages += static_cast<std::uint32_t>(dirty_after);

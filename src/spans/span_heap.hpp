@@ -23,6 +23,7 @@
 #include "config/page_policy.hpp"
 #include "os/numa.hpp"
 #include "pages/region.hpp"
+#include "sync/changes.hpp"
 #include "sync/lock.hpp"
 #include "sync/tally.hpp"
 
@@ -103,8 +104,6 @@ class SpanHeap {
   [[nodiscard]] bool commit_unit_records(RegionIndex region) NEBULA_REQUIRES(lock_);
   [[nodiscard]] bool grow(Units count, Units alignment) NEBULA_REQUIRES(lock_);
   void publish(RegionIndex first, std::size_t count, bool huge) NEBULA_REQUIRES(lock_);
-  void wait_for_change() NEBULA_REQUIRES(lock_);
-  void announce_change() NEBULA_REQUIRES(lock_);
 
   [[nodiscard]] bool is_claimed(UnitIndex first) const NEBULA_REQUIRES(lock_);
   void set_claimed(UnitIndex first) NEBULA_REQUIRES(lock_);
@@ -133,8 +132,7 @@ class SpanHeap {
   std::uint32_t grower_ NEBULA_GUARDED_BY(lock_) = 0;  // the token of the thread that is at it
   Tally purging_ NEBULA_GUARDED_BY(lock_);
   Tally claims_ NEBULA_GUARDED_BY(lock_);
-  Tally waiting_ NEBULA_GUARDED_BY(lock_);
-  std::atomic<std::uint32_t> changes_{0};  // a futex: a growth, a purge or a claim has ended
+  Changes changes_ NEBULA_GUARDED_BY(lock_);  // a growth, a purge or a claim has ended
   std::uint64_t huge_regions_ NEBULA_GUARDED_BY(lock_) = 0;
   std::uint64_t growths_ NEBULA_GUARDED_BY(lock_) = 0;
   std::uint64_t growth_refusals_ NEBULA_GUARDED_BY(lock_) = 0;
