@@ -25,24 +25,20 @@ constexpr std::size_t kAlignment = arena::kAlignment;
 
 std::size_t limit_of(std::size_t wish) { return wish == 0 ? kNoLimit : wish; }
 
+template <class Handle> struct Behind;
+template <> struct Behind<nebula_arena> { using Owner = arena::Arena; };
+template <> struct Behind<nebula_heap> { using Owner = arena::ObjectHeap; };
+template <> struct Behind<nebula_pool> { using Owner = arena::Pool; };
+template <> struct Behind<nebula_stack> { using Owner = arena::Stack; };
+
 // Null for null, and for what is told to be none.
-arena::Arena* of(nebula_arena* handle, const char* call) { return arena::living(reinterpret_cast<arena::Arena*>(handle), call); }
-const arena::Arena* of(const nebula_arena* handle, const char* call) {
-  return arena::living(reinterpret_cast<const arena::Arena*>(handle), call);
+template <class Handle>
+typename Behind<Handle>::Owner* of(Handle* handle, const char* call) {
+  return arena::living(reinterpret_cast<typename Behind<Handle>::Owner*>(handle), call);
 }
-arena::ObjectHeap* of(nebula_heap* handle, const char* call) {
-  return arena::living(reinterpret_cast<arena::ObjectHeap*>(handle), call);
-}
-const arena::ObjectHeap* of(const nebula_heap* handle, const char* call) {
-  return arena::living(reinterpret_cast<const arena::ObjectHeap*>(handle), call);
-}
-arena::Pool* of(nebula_pool* handle, const char* call) { return arena::living(reinterpret_cast<arena::Pool*>(handle), call); }
-const arena::Pool* of(const nebula_pool* handle, const char* call) {
-  return arena::living(reinterpret_cast<const arena::Pool*>(handle), call);
-}
-arena::Stack* of(nebula_stack* handle, const char* call) { return arena::living(reinterpret_cast<arena::Stack*>(handle), call); }
-const arena::Stack* of(const nebula_stack* handle, const char* call) {
-  return arena::living(reinterpret_cast<const arena::Stack*>(handle), call);
+template <class Handle>
+const typename Behind<Handle>::Owner* of(const Handle* handle, const char* call) {
+  return arena::living(reinterpret_cast<const typename Behind<Handle>::Owner*>(handle), call);
 }
 
 template <class Owner>

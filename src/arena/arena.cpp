@@ -5,11 +5,6 @@
 #include "base/bits.hpp"
 
 namespace nebula::arena {
-namespace {
-
-constexpr std::size_t kMost = PTRDIFF_MAX / 2;  // of a size with its alignment
-
-}  // namespace
 
 Arena* Arena::create(std::size_t block_bytes, std::size_t limit_bytes) {
   Holdings holdings = {0, limit_bytes};
@@ -19,7 +14,7 @@ Arena* Arena::create(std::size_t block_bytes, std::size_t limit_bytes) {
 }
 
 Arena::Arena(std::size_t block_bytes, Holdings holdings, Block* first)
-    : stamp_(stamp_of(this)), identity_(next_identity()), holdings_(holdings), block_bytes_(block_bytes), last_block_(first) {
+    : identity_(next_identity()), holdings_(holdings), block_bytes_(block_bytes), last_block_(first) {
   first->owner = this;
   move_to(first, round_up(reinterpret_cast<Address>(this + 1), kAlignment));
   (void)checkpoint();
@@ -27,14 +22,9 @@ Arena::Arena(std::size_t block_bytes, Holdings holdings, Block* first)
 }
 
 void Arena::destroy() {
-  stamp_ = 0;
-  Holdings holdings = holdings_;  // the arena lies in the first of its blocks
-  if (spare_ != nullptr) holdings.give_back(spare_);
-  for (Block* block = last_block_; block != nullptr;) {
-    Block* const previous = block->previous;
-    holdings.give_back(block);
-    block = previous;
-  }
+  end();
+  if (spare_ != nullptr) holdings_.give_back(spare_);
+  give_back_all(holdings_, last_block_);
 }
 
 void Arena::move_to(Block* block, Address mark) {
@@ -53,7 +43,7 @@ Block* Arena::take_block(std::size_t bytes) {
   if (block == nullptr) block = holdings_.take(bytes);
   if (block == nullptr) return nullptr;
   block->owner = this;
-  block->previous = last_block_;
+  block->next = last_block_;  // the one before
   last_block_ = block;
   return block;
 }
@@ -75,7 +65,7 @@ void* Arena::allocate_apart(std::size_t size, std::size_t alignment) {
 
 void* Arena::allocate(std::size_t size, std::size_t alignment) {
   if (alignment < kAlignment) alignment = kAlignment;
-  if (size > kMost || alignment > kMost) return nullptr;
+  if (size > kRequestMost || alignment > kRequestMost) return nullptr;
   size = size == 0 ? kAlignment : round_up(size, kAlignment);
   Address start = round_up(mark_, alignment);
   if (start > end_ || size > end_ - start) [[unlikely]] {
@@ -91,7 +81,7 @@ void* Arena::allocate(std::size_t size, std::size_t alignment) {
 }
 
 bool Arena::reserve(std::size_t bytes) {
-  if (bytes > kMost) return false;
+  if (bytes > kRequestMost) return false;
   bytes = round_up(bytes, kAlignment);
   if (mark_ <= end_ && bytes <= end_ - mark_) return true;
   const std::size_t needed = sizeof(Block) + bytes + sizeof(Record);
@@ -114,7 +104,7 @@ Checkpoint Arena::checkpoint() {
 // One usual block is kept for what comes next.
 void Arena::drop_last_block() {
   Block* const block = last_block_;
-  last_block_ = block->previous;
+  last_block_ = block->next;
   if (spare_ == nullptr && block->bytes == block_bytes_) spare_ = block;
   else holdings_.give_back(block);
 }
@@ -131,9 +121,8 @@ void Arena::return_to(Record* record) {
 Arena::Restored Arena::restore(Checkpoint to) {
   if (to.arena != identity_ || to.number == 0) return Restored::kForeign;
   if (to.number > last_number_) return Restored::kFuture;
-  Record* record = last_record_;
-  while (record != nullptr && record->number > to.number) record = record->previous;
-  if (record == nullptr || record->number != to.number) return Restored::kStale;
+  Record* const record = find_numbered(last_record_, to.number);
+  if (record == nullptr) return Restored::kStale;
   return_to(record);
   return Restored::kDone;
 }

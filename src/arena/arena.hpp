@@ -21,13 +21,9 @@ struct Checkpoint {
   std::uint64_t number = 0;
 };
 
-class Arena {
+class Arena : public Stamped<0xa4e7'0d2f'6b81'93c5> {
  public:
   static constexpr const char* kKind = "arena";
-  static std::uint64_t stamp_of(const Arena* arena) {
-    return stamp_at(reinterpret_cast<Address>(arena), 0xa4e7'0d2f'6b81'93c5);  // drawn once
-  }
-  [[nodiscard]] std::uint64_t stamp() const { return stamp_; }
 
   // Null: limit, budget or system refuse the first block.
   [[nodiscard]] static Arena* create(std::size_t block_bytes, std::size_t limit_bytes);
@@ -65,7 +61,6 @@ class Arena {
   void drop_last_block();
   void return_to(Record* record);
 
-  std::uint64_t stamp_;
   std::uint64_t identity_;
   Holdings holdings_;
   std::size_t block_bytes_;

@@ -36,6 +36,14 @@ void Holdings::give_back(Block* block) {
   heap::deallocate(block, "free");
 }
 
+void give_back_all(Holdings holdings, Block* first) {
+  for (Block* block = first; block != nullptr;) {
+    Block* const next = block->next;
+    holdings.give_back(block);
+    block = next;
+  }
+}
+
 Block* block_around(const void* pointer) {
   const std::uint64_t unit = unit_of(pointer);
   if (unit >= heap_map.mapped_units.load(std::memory_order_relaxed)) return nullptr;

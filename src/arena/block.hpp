@@ -24,8 +24,25 @@ struct alignas(kCacheLine) Block {
   std::uint64_t stamp;
   std::size_t bytes;
   const void* owner;  // the arena, heap, pool or stack
-  Block* previous;    // as the owner orders them
+  Block* previous;    // in a list of the owner's
   Block* next;
+};
+
+// Blocks, or runs of slots, in no order.
+template <class Node>
+struct List {
+  Node* first = nullptr;
+
+  void add(Node* node) {
+    node->previous = nullptr;
+    node->next = first;
+    if (first != nullptr) first->previous = node;
+    first = node;
+  }
+  void remove(Node* node) {
+    (node->previous != nullptr ? node->previous->next : first) = node->next;
+    if (node->next != nullptr) node->next->previous = node->previous;
+  }
 };
 
 // What an owner holds in blocks, up to a limit.
@@ -39,11 +56,21 @@ struct Holdings {
   void give_back(Block* block);
 };
 
+// Frees this block and those that follow it. The holdings are a copy: their owner lies in one of the blocks.
+void give_back_all(Holdings holdings, Block* first);
+
 // The block that an address lies in; null when it is in none.
 [[nodiscard]] Block* block_around(const void* pointer);
 
 // A number for each owner that no other has or will have in this process. Never 0.
 [[nodiscard]] std::uint64_t next_identity();
+
+inline constexpr std::size_t kRequestMost = PTRDIFF_MAX / 2;  // of a size with its alignment
+
+// The stamp of what lies at this address and is of this kind.
+[[nodiscard]] constexpr std::uint64_t stamp_at(Address address, std::uint64_t kind) { return address ^ kind; }
+
+void refuse_handle(const void* handle, const char* kind, const char* call);
 
 // What the program has of an owner and what that took.
 struct Usage {
@@ -53,21 +80,37 @@ struct Usage {
   std::uint64_t held_bytes = 0;
 };
 
-// Handles: the address of an owner that lies in the first of its blocks, behind the block's header. Null when it is no living
-// one of the kind (the stamp says which), which is told.
-template <class Owner>
-[[nodiscard]] Owner* living(Owner* handle, const char* call);
-void refuse_handle(const void* handle, const char* kind, const char* call);
+// What an owner begins with: a number of its kind, drawn once, that depends on the address and goes with the owner. A handle is the
+// address of an owner, which lies in the first of its blocks behind the block's header.
+template <std::uint64_t kKindNumber>
+class Stamped {
+ public:
+  [[nodiscard]] bool is_living() const { return stamp_ == stamp_of(this); }
 
+ protected:
+  Stamped() : stamp_(stamp_of(this)) {}
+  void end() { stamp_ = 0; }
+
+ private:
+  static std::uint64_t stamp_of(const Stamped* owner) { return stamp_at(reinterpret_cast<Address>(owner), kKindNumber); }
+
+  std::uint64_t stamp_;
+};
+
+// The handle; null when it is no living owner of the kind, which is told.
 template <class Owner>
-Owner* living(Owner* handle, const char* call) {
+[[nodiscard]] Owner* living(Owner* handle, const char* call) {
   if (handle == nullptr) return nullptr;
-  if (reinterpret_cast<Address>(handle) % alignof(Owner) == 0 && handle->stamp() == Owner::stamp_of(handle)) return handle;
+  if (reinterpret_cast<Address>(handle) % alignof(Owner) == 0 && handle->is_living()) return handle;
   refuse_handle(handle, Owner::kKind, call);
   return nullptr;
 }
 
-// The stamp of what lies at this address and is of this kind.
-[[nodiscard]] constexpr std::uint64_t stamp_at(Address address, std::uint64_t kind) { return address ^ kind; }
+// The record with this number, of those from `last` back, whose numbers fall; null where there is none.
+template <class Record>
+[[nodiscard]] Record* find_numbered(Record* last, std::uint64_t number) {
+  while (last != nullptr && last->number > number) last = last->previous;
+  return last != nullptr && last->number == number ? last : nullptr;
+}
 
 }  // namespace nebula::arena

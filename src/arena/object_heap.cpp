@@ -5,7 +5,6 @@
 #include <new>
 
 #include "base/bits.hpp"
-#include "diag/misuse.hpp"
 
 namespace nebula::arena {
 namespace {
@@ -13,7 +12,6 @@ namespace {
 constexpr const char* kPlace = "this heap";
 constexpr unsigned kNoPage = 0;  // the header's
 constexpr unsigned kPagesPerBlock = kBlockBytes / kPageSize;
-constexpr std::size_t kMost = PTRDIFF_MAX / 2;  // of a size with its alignment
 
 // So many that few bytes are left over.
 constexpr unsigned pages_per_run(std::size_t size) { return size <= 256 ? 1 : size <= kFineMax ? 2 : size <= 4 * kKiB ? 4 : 7; }
@@ -39,41 +37,31 @@ ObjectHeap* ObjectHeap::create(std::size_t limit_bytes) {
   return new (reinterpret_cast<char*>(first) + sizeof(Head)) ObjectHeap(holdings, first);
 }
 
-ObjectHeap::ObjectHeap(Holdings holdings, Block* first)
-    : stamp_(stamp_of(this)), holdings_(holdings), blocks_(static_cast<Head*>(first)), first_(blocks_) {
-  first->owner = this;
-  first_->object = 0;
-  first_->free_pages = kFreePages;
-  std::memset(first_->run_page, kNoPage, sizeof first_->run_page);
-}
+ObjectHeap::ObjectHeap(Holdings holdings, Block* first) : holdings_(holdings), first_(adopt(first)) {}
 
 void ObjectHeap::destroy() {
-  stamp_ = 0;
-  Holdings holdings = holdings_;  // the heap lies in one of its blocks
-  for (Block* block = blocks_; block != nullptr;) {
-    Block* const next = block->next;
-    holdings.give_back(block);
-    block = next;
-  }
+  end();
+  give_back_all(holdings_, blocks_.first);
 }
 
-ObjectHeap::Head* ObjectHeap::add_block(std::size_t bytes) {
-  auto* const head = static_cast<Head*>(holdings_.take(bytes));
-  if (head == nullptr) return nullptr;
+// A block of runs, of which there are none yet.
+ObjectHeap::Head* ObjectHeap::adopt(Block* block) {
+  auto* const head = static_cast<Head*>(block);
   head->owner = this;
-  head->next = blocks_;
-  blocks_->previous = head;
-  blocks_ = head;
+  blocks_.add(head);
   head->object = 0;
   head->free_pages = kFreePages;
   std::memset(head->run_page, kNoPage, sizeof head->run_page);
   return head;
 }
 
+ObjectHeap::Head* ObjectHeap::add_block(std::size_t bytes) {
+  Block* const block = holdings_.take(bytes);
+  return block == nullptr ? nullptr : adopt(block);
+}
+
 void ObjectHeap::release_block(Head* head) {
-  if (head->previous != nullptr) head->previous->next = head->next;
-  else blocks_ = static_cast<Head*>(head->next);
-  if (head->next != nullptr) head->next->previous = head->previous;
+  blocks_.remove(head);
   holdings_.give_back(head);
 }
 
@@ -92,7 +80,7 @@ Slots* ObjectHeap::add_run_in(Head* head, unsigned c) {
 }
 
 Slots* ObjectHeap::add_run(unsigned c) {
-  for (Block* block = blocks_; block != nullptr; block = block->next) {
+  for (Block* block = blocks_.first; block != nullptr; block = block->next) {
     auto* const head = static_cast<Head*>(block);
     if (head->object != 0) continue;
     if (Slots* const slots = add_run_in(head, c)) return slots;
@@ -133,7 +121,7 @@ void* ObjectHeap::allocate_apart(std::size_t size, std::size_t alignment) {
 }
 
 void* ObjectHeap::allocate(std::size_t size, std::size_t alignment) {
-  if (size > kMost || alignment > kMost) return nullptr;
+  if (size > kRequestMost || alignment > kRequestMost) return nullptr;
   const unsigned c = size > kSlotMost ? 0 : class_index_for_aligned(size, alignment);
   if (c == 0 || c >= kClasses) return allocate_apart(size, alignment);
   Slots* slots = with_room_[c].first;
@@ -171,11 +159,7 @@ std::size_t ObjectHeap::size_at(const Place& place) const {
 }
 
 void ObjectHeap::refuse(const Place& place, const void* pointer, Slots::Given given, const char* call) const {
-  switch (given.verdict) {
-    case Slots::Verdict::kDoubleFree: return misuse::double_free_in(kPlace, pointer, size_at(place), call);
-    case Slots::Verdict::kInterior: return misuse::interior_in(kPlace, pointer, size_at(place), given.offset, call);
-    default: return misuse::no_object_of(kPlace, pointer, call);
-  }
+  arena::refuse(kPlace, pointer, place.head == nullptr ? 0 : size_at(place), given, call);
 }
 
 void ObjectHeap::free(void* pointer, const char* call) {

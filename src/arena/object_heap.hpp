@@ -14,13 +14,9 @@
 
 namespace nebula::arena {
 
-class ObjectHeap {
+class ObjectHeap : public Stamped<0x8e52'c71f'90d4'3ab6> {
  public:
   static constexpr const char* kKind = "heap";
-  static std::uint64_t stamp_of(const ObjectHeap* heap) {
-    return stamp_at(reinterpret_cast<Address>(heap), 0x8e52'c71f'90d4'3ab6);  // drawn once
-  }
-  [[nodiscard]] std::uint64_t stamp() const { return stamp_; }
 
   // Null: limit, budget or system refuse the first block.
   [[nodiscard]] static ObjectHeap* create(std::size_t limit_bytes);
@@ -55,6 +51,7 @@ class ObjectHeap {
   };
 
   ObjectHeap(Holdings holdings, Block* first);
+  Head* adopt(Block* block);
   [[nodiscard]] Head* add_block(std::size_t bytes);
   void release_block(Head* head);
   [[nodiscard]] Slots* add_run(unsigned c);
@@ -68,12 +65,11 @@ class ObjectHeap {
   void count_in(std::size_t bytes);
   void count_out(std::size_t bytes);
 
-  std::uint64_t stamp_;
   Holdings holdings_;
-  Head* blocks_ = nullptr;
+  List<Block> blocks_;
   Head* first_;
   Head* empty_ = nullptr;  // kept for what comes next
-  SlotsList with_room_[kClasses];
+  List<Slots> with_room_[kClasses];
   std::uint64_t objects_ = 0;
   std::uint64_t used_ = 0;
   std::uint64_t used_peak_ = 0;

@@ -3,11 +3,11 @@
 #include <new>
 
 #include "base/bits.hpp"
-#include "diag/misuse.hpp"
 
 namespace nebula::arena {
 namespace {
 
+constexpr const char* kPlace = "this pool";
 constexpr std::size_t kMostBytes = kGiB;  // of an object, and of its alignment
 constexpr std::size_t kObjectsInLargeBlock = 8;
 constexpr std::size_t kInUsualBlock = 4 * kKiB;
@@ -31,18 +31,13 @@ Pool* Pool::create(std::size_t object_bytes, std::size_t alignment, std::size_t 
 }
 
 Pool::Pool(std::size_t size, std::size_t alignment, Holdings holdings, Block* first)
-    : stamp_(stamp_of(this)), holdings_(holdings), size_(size), alignment_(alignment), block_bytes_(first->bytes), first_(first) {
+    : holdings_(holdings), size_(size), alignment_(alignment), block_bytes_(first->bytes), first_(first) {
   adopt(first);
 }
 
 void Pool::destroy() {
-  stamp_ = 0;
-  Holdings holdings = holdings_;  // the pool lies in one of its blocks
-  for (Block* block = blocks_; block != nullptr;) {
-    Block* const next = block->next;
-    holdings.give_back(block);
-    block = next;
-  }
+  end();
+  give_back_all(holdings_, blocks_.first);
 }
 
 std::size_t Pool::bytes_before(const Block* block) const {
@@ -55,10 +50,7 @@ Slots* Pool::slots_of(Block* block) const {
 
 void Pool::adopt(Block* block) {
   block->owner = this;
-  block->previous = nullptr;
-  block->next = blocks_;
-  if (blocks_ != nullptr) blocks_->previous = block;
-  blocks_ = block;
+  blocks_.add(block);
   const std::size_t before = bytes_before(block);
   with_room_.add(begin_slots(reinterpret_cast<char*>(block) + before, block->bytes - before, size_, alignment_));
 }
@@ -77,20 +69,12 @@ void* Pool::allocate() {
   return object;
 }
 
-void Pool::refuse(const void* pointer, Slots::Given given, const char* call) const {
-  switch (given.verdict) {
-    case Slots::Verdict::kDoubleFree: return misuse::double_free_in("this pool", pointer, size_, call);
-    case Slots::Verdict::kInterior: return misuse::interior_in("this pool", pointer, size_, given.offset, call);
-    default: return misuse::no_object_of("this pool", pointer, call);
-  }
-}
-
 void Pool::free(void* pointer, const char* call) {
   Block* const block = block_around(pointer);
-  if (block == nullptr || block->owner != this) return refuse(pointer, {Slots::Verdict::kNoObject, 0}, call);
+  if (block == nullptr || block->owner != this) return refuse(kPlace, pointer, size_, {Slots::Verdict::kNoObject, 0}, call);
   Slots* const slots = slots_of(block);
   const bool was_full = slots->is_full();
-  if (const Slots::Given given = slots->give(pointer); given.verdict != Slots::Verdict::kDone) return refuse(pointer, given, call);
+  if (const Slots::Given given = slots->give(pointer); given.verdict != Slots::Verdict::kDone) return refuse(kPlace, pointer, size_, given, call);
   --objects_;
   if (was_full) with_room_.add(slots);
   if (slots->is_empty() && block != first_) release(block);
@@ -103,8 +87,7 @@ void Pool::release(Block* block) {
     return;
   }
   with_room_.remove(slots_of(block));
-  (block->previous != nullptr ? block->previous->next : blocks_) = block->next;
-  if (block->next != nullptr) block->next->previous = block->previous;
+  blocks_.remove(block);
   holdings_.give_back(block);
 }
 

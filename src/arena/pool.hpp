@@ -7,13 +7,9 @@
 
 namespace nebula::arena {
 
-class Pool {
+class Pool : public Stamped<0x3fd1'b86a'c05e'7294> {
  public:
   static constexpr const char* kKind = "pool";
-  static std::uint64_t stamp_of(const Pool* pool) {
-    return stamp_at(reinterpret_cast<Address>(pool), 0x3fd1'b86a'c05e'7294);  // drawn once
-  }
-  [[nodiscard]] std::uint64_t stamp() const { return stamp_; }
 
   // alignment: a power of two. Null: too large, or refused.
   [[nodiscard]] static Pool* create(std::size_t object_bytes, std::size_t alignment, std::size_t limit_bytes);
@@ -31,17 +27,15 @@ class Pool {
   [[nodiscard]] std::size_t bytes_before(const Block* block) const;
   [[nodiscard]] Slots* slots_of(Block* block) const;
   void release(Block* block);
-  void refuse(const void* pointer, Slots::Given given, const char* call) const;
 
-  std::uint64_t stamp_;
   Holdings holdings_;
   std::size_t size_;  // of a slot
   std::size_t alignment_;
   std::size_t block_bytes_;
-  Block* blocks_ = nullptr;
+  List<Block> blocks_;
   Block* first_;            // where the pool itself lies
   Block* empty_ = nullptr;  // kept for what comes next
-  SlotsList with_room_;
+  List<Slots> with_room_;
   std::uint64_t objects_ = 0;
   std::uint64_t objects_peak_ = 0;
 };

@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "base/bits.hpp"
+#include "diag/misuse.hpp"
 
 namespace nebula::arena {
 namespace {
@@ -64,16 +65,12 @@ Slots::Given Slots::give(const void* pointer) {
   return given;
 }
 
-void SlotsList::add(Slots* slots) {
-  slots->previous = nullptr;
-  slots->next = first;
-  if (first != nullptr) first->previous = slots;
-  first = slots;
-}
-
-void SlotsList::remove(Slots* slots) {
-  (slots->previous != nullptr ? slots->previous->next : first) = slots->next;
-  if (slots->next != nullptr) slots->next->previous = slots->previous;
+void refuse(const char* place, const void* pointer, std::size_t size, Slots::Given given, const char* call) {
+  switch (given.verdict) {
+    case Slots::Verdict::kDoubleFree: return misuse::double_free_in(place, pointer, size, call);
+    case Slots::Verdict::kInterior: return misuse::interior_in(place, pointer, size, given.offset, call);
+    default: return misuse::no_object_of(place, pointer, call);
+  }
 }
 
 }  // namespace nebula::arena

@@ -44,12 +44,7 @@ struct Slots {
 // size is a multiple of. Null when not one slot fits.
 [[nodiscard]] Slots* begin_slots(void* start, std::size_t bytes, std::size_t size, std::size_t alignment);
 
-// Runs that a free slot can be taken from.
-struct SlotsList {
-  Slots* first = nullptr;
-
-  void add(Slots* slots);
-  void remove(Slots* slots);
-};
+// Tells what a pointer is that is no object: the verdict says what instead. size: of the objects there; place: "this pool".
+void refuse(const char* place, const void* pointer, std::size_t size, Slots::Given given, const char* call);
 
 }  // namespace nebula::arena

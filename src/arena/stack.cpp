@@ -17,13 +17,13 @@ Stack* Stack::create(std::size_t capacity_bytes) {
 }
 
 Stack::Stack(Block* block, Address end)
-    : stamp_(stamp_of(this)), identity_(next_identity()), block_(block), begin_(round_up(reinterpret_cast<Address>(this + 1), kAlignment)),
+    : identity_(next_identity()), block_(block), begin_(round_up(reinterpret_cast<Address>(this + 1), kAlignment)),
       mark_(begin_), end_(end) {
   block->owner = this;
 }
 
 void Stack::destroy() {
-  stamp_ = 0;
+  end();
   Holdings holdings = {block_->bytes, 0};
   holdings.give_back(block_);
 }
@@ -51,9 +51,8 @@ bool Stack::begin_frame(Frame& frame) {
 Stack::Ended Stack::end_frame(Frame frame) {
   if (frame.stack != identity_ || frame.number == 0) return Ended::kForeign;
   if (frame.number > last_number_) return Ended::kFuture;
-  const Record* record = last_frame_;
-  while (record != nullptr && record->number > frame.number) record = record->previous;
-  if (record == nullptr || record->number != frame.number) return Ended::kStale;
+  const Record* const record = find_numbered(last_frame_, frame.number);
+  if (record == nullptr) return Ended::kStale;
   if (record != last_frame_) return Ended::kNotLast;
   mark_ = reinterpret_cast<Address>(record);
   objects_ = record->objects;

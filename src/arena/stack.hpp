@@ -15,13 +15,9 @@ struct Frame {
   std::uint64_t number = 0;
 };
 
-class Stack {
+class Stack : public Stamped<0xd63a'41f8'0be9'57c2> {
  public:
   static constexpr const char* kKind = "stack";
-  static std::uint64_t stamp_of(const Stack* stack) {
-    return stamp_at(reinterpret_cast<Address>(stack), 0xd63a'41f8'0be9'57c2);  // drawn once
-  }
-  [[nodiscard]] std::uint64_t stamp() const { return stamp_; }
 
   // Null: budget or system refuse it.
   [[nodiscard]] static Stack* create(std::size_t capacity_bytes);
@@ -47,7 +43,6 @@ class Stack {
 
   Stack(Block* block, Address end);
 
-  std::uint64_t stamp_;
   std::uint64_t identity_;
   Block* block_;
   Address begin_;

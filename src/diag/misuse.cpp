@@ -26,6 +26,14 @@ void name_slot(Text& line, std::size_t slot, std::size_t slot_size) {
 
 void name_call(Text& line, const char* call) { line << ", in " << call << "()"; }
 
+void say_no_object(const char* relation, const char* place, const void* pointer, const char* call) {
+  TextOf<256> line;
+  line << "free of ";
+  line.address(pointer) << ", which is no object" << relation << place;
+  name_call(line, call);
+  conclude(counts.invalid_frees, line);
+}
+
 }  // namespace
 
 void set_action(Action wanted) { action.store(wanted, std::memory_order_relaxed); }
@@ -86,21 +94,9 @@ void interior_in(const char* place, const void* pointer, std::size_t object_size
   conclude(counts.invalid_frees, line);
 }
 
-void no_object_in(const char* place, const void* pointer, const char* call) {
-  TextOf<256> line;
-  line << "free of ";
-  line.address(pointer) << ", which is no object: free memory of " << place;
-  name_call(line, call);
-  conclude(counts.invalid_frees, line);
-}
+void no_object_in(const char* place, const void* pointer, const char* call) { say_no_object(": free memory of ", place, pointer, call); }
 
-void no_object_of(const char* place, const void* pointer, const char* call) {
-  TextOf<256> line;
-  line << "free of ";
-  line.address(pointer) << ", which is no object of " << place;
-  name_call(line, call);
-  conclude(counts.invalid_frees, line);
-}
+void no_object_of(const char* place, const void* pointer, const char* call) { say_no_object(" of ", place, pointer, call); }
 
 void no_handle(const void* handle, const char* kind, const char* call) {
   TextOf<256> line;
@@ -109,12 +105,6 @@ void no_handle(const void* handle, const char* kind, const char* call) {
   conclude(counts.invalid_frees, line);
 }
 
-void no_object(const void* pointer, const char* call) {
-  TextOf<256> line;
-  line << "free of ";
-  line.address(pointer) << ", which is no object: free memory of the heap";
-  name_call(line, call);
-  conclude(counts.invalid_frees, line);
-}
+void no_object(const void* pointer, const char* call) { no_object_in("the heap", pointer, call); }
 
 }  // namespace nebula::misuse

@@ -134,7 +134,7 @@ void read_nodes(State& state) {
   for (RegionIndex region = 0; region < frontier.regions(); ++region) {
     const HeapId place = NodeHeap::at(region_at(region).heap).place();
     if (place < state.node_rows)
-      state.nodes[place].committed_bytes += pages::committed_in({PageIndex{region} * kPagesPerRegion, {kPagesPerRegion}}).bytes();
+      state.nodes[place].committed_bytes += pages::committed_in(pages::pages_of(region)).bytes();
   }
   for (unsigned i = 0; i < NodeHeap::count(); ++i) {
     NodeHeap& heap = NodeHeap::at(static_cast<HeapId>(i));

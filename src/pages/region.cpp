@@ -96,7 +96,7 @@ bool purge(Range range, Extent extent) {
 }
 
 bool renew(RegionIndex region) {
-  const Range range = {first_page_of(first_unit_of(region)), {kPagesPerRegion}};
+  const Range range = pages_of(region);
   if (!os::map_over(address_of_page(range.first), kRegionSize)) return false;
   const std::size_t bytes = committed_in(range).bytes();
   for_each_word(range, [](auto& word, std::uint64_t mask, PageIndex) { word.fetch_and(~mask, kRelaxed); });

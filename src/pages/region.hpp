@@ -51,6 +51,8 @@ struct Range {
   Pages count;
 };
 
+[[nodiscard]] constexpr Range pages_of(RegionIndex region) { return {PageIndex{region} * kPagesPerRegion, {kPagesPerRegion}}; }
+
 [[nodiscard]] Pages committed_in(Range range);
 // Charges the pages of the range that are not committed. False when the budget refuses: nothing changed.
 [[nodiscard]] bool commit(Range range, Account::Reserve reserve = Account::Reserve::kMayUse);

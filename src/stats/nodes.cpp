@@ -14,7 +14,7 @@ constexpr unsigned kSampleMost = 256;  // pages of each heap
 constinit Address sample[kSampleMost];  // of the one thread that takes a snapshot
 constinit int sample_nodes[kSampleMost];
 
-Pages committed_pages(RegionIndex region) { return pages::committed_in({PageIndex{region} * kPagesPerRegion, {kPagesPerRegion}}); }
+Pages committed_pages(RegionIndex region) { return pages::committed_in(pages::pages_of(region)); }
 
 void add_region(NodeRow& row, RegionIndex region) {
   const UnitIndex end = first_unit_of(region + 1);

@@ -36,7 +36,7 @@ void walk_units(Snapshot& s, RegionIndex regions) {
   const std::size_t end = first_unit_of(regions);
   const std::uint64_t now = s.profile.period_bytes != 0 ? os::nanoseconds() : 0;
   for (RegionIndex region = 0; region < regions; ++region) {
-    if (pages::committed_in({PageIndex{region} * kPagesPerRegion, {kPagesPerRegion}}).count == 0) continue;
+    if (pages::committed_in(pages::pages_of(region)).count == 0) continue;
     for (UnitIndex unit = first_unit_of(region); unit < first_unit_of(region + 1);) {
       const unsigned use = unit_use(unit).load(std::memory_order_relaxed);
       std::size_t units = 1;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <map>
 #include <sstream>
+#include <thread>
 
 #include "budget/account.hpp"
 #include "budget/heap_accounts.hpp"
@@ -74,7 +75,7 @@ bool is_hole(RegionIndex region) {
   if (region_at(region).free_units != 0) return false;
   for (UnitIndex unit = first_unit_of(region); unit < first_unit_of(region + 1); ++unit)
     if (!is(use_of(unit), UnitUse::kNothing)) return false;
-  return pages::committed_in({PageIndex{region} * kPagesPerRegion, {kPagesPerRegion}}).count == 0;
+  return pages::committed_in(pages::pages_of(region)).count == 0;
 }
 
 void check_units(RegionIndex region, Walk& walk, std::ostream& out) {
@@ -167,6 +168,14 @@ void for_each_word_of_pattern(std::size_t size, std::uint64_t key, Visitor visit
 
 void pretend_nodes(unsigned count) { nodes_pretended = count; }
 void run_on_node(unsigned node) { node_of_thread = node; }
+
+void on_node(unsigned node, const std::function<void()>& work) {
+  std::thread([&] {
+    run_on_node(node);
+    work();
+    heap::flush_this_thread();
+  }).join();
+}
 
 void start_heap() {
   static const bool started = [] {

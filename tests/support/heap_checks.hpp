@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 namespace nebula::testing {
@@ -14,6 +15,8 @@ void start_heap();
 void pretend_nodes(unsigned count);
 inline constexpr unsigned kWandering = ~0u;
 void run_on_node(unsigned node);
+// A thread of its own on that node, from beginning to end; its pools are empty then.
+void on_node(unsigned node, const std::function<void()>& work);
 
 // What the heap's books say is in the program's hands: small by counts of calls, large by the class map.
 struct Live {

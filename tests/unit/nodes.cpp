@@ -33,14 +33,7 @@ class Nodes : public ::testing::Test {
 
 unsigned node_of(const void* object) { return NodeHeap::of(static_cast<UnitIndex>(unit_of(object))).id(); }
 
-template <class Work>
-void on_node(unsigned node, Work work) {
-  std::thread([&] {
-    testing::run_on_node(node);
-    work();
-    heap::flush_this_thread();
-  }).join();
-}
+using testing::on_node;
 
 std::vector<void*> allocate(unsigned count, std::size_t size) {
   std::vector<void*> objects;

@@ -33,14 +33,7 @@ class SampledNodes : public ::testing::Test {
   }
 };
 
-template <class Work>
-void on_node(unsigned node, Work work) {
-  std::thread([&] {
-    testing::run_on_node(node);
-    work();
-    heap::flush_this_thread();
-  }).join();
-}
+using testing::on_node;
 
 struct Estimate {
   double live = 0, all = 0;
