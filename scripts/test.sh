@@ -5,7 +5,8 @@
 #   build/debug, build/clang-release   the library alone: the same of g++, debug, and clang, release
 #   build/thread   thread sanitizer: unit, property and stress tests
 #   build/address  address and undefined-behaviour sanitizers: the same
-# The last line is 'N passed, N failed, N skipped', after the names of those; a build that fails counts as one failure. The status is 0 when nothing failed.
+# The last line is 'N passed, N failed, N skipped', after what each failed one printed last and the names of
+# both; a build that fails counts as one failure. The status is 0 when nothing failed.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
@@ -118,6 +119,7 @@ import sys
 passed = 0
 failed = int(sys.argv[1])
 skipped = []
+failures = []
 for path in sys.argv[2:]:
     try:
         with open(path, encoding='utf-8') as log:
@@ -127,7 +129,15 @@ for path in sys.argv[2:]:
     results = [test['result'] for test in tests]
     skipped += [f"{path.split('/')[1]}: {test['name']}" for test in tests if test['result'] == 'SKIP']
     passed += sum(result in ('OK', 'EXPECTEDFAIL') for result in results)
-    failed += sum(result not in ('OK', 'EXPECTEDFAIL', 'SKIP') for result in results)
+    bad = [test for test in tests if test['result'] not in ('OK', 'EXPECTEDFAIL', 'SKIP')]
+    failed += len(bad)
+    failures += [(path.split('/')[1], test) for test in bad]
+for build, test in failures:
+    print(f"== {build}: {test['name']}: {test['result']} after {test.get('duration', 0):.1f} s")
+    for stream in ('stdout', 'stderr'):
+        print('\n'.join(test.get(stream, '').splitlines()[-40:]))
+for build, test in failures:
+    print(f"failed: {build}: {test['name']}")
 for name in skipped:
     print(f'skipped: {name}')
 print(f'{passed} passed, {failed} failed, {len(skipped)} skipped')
