@@ -31,10 +31,19 @@ constinit std::atomic<std::uint64_t> threads_without{0};
 
 Record& record(Id id) { return *reinterpret_cast<Record*>(room + (id - 1u) * sizeof(Record)); }
 
+void set_owner(Record& record, Rule rule) {
+  record.owner = {os::thread_id(), false, rule, record.account.committed(), {}};
+  os::thread_name(record.owner.name);
+}
+
 void begin_record(Record& record, Rule rule) {
   record.account.begin(config::AccountKind::kThread, rules[rule - 1].bytes, at_limit_of_all);
-  record.owner = {os::thread_id(), false, {}};
-  os::thread_name(record.owner.name);
+  set_owner(record, rule);
+}
+
+void forget_last_owner(Record& record) {
+  counted_before.add(record.account.counts());
+  record.account.forget_counts();
 }
 
 }  // namespace
@@ -78,9 +87,19 @@ Id begin_fresh(Rule rule) {
 }
 
 void begin_again(Id id, Rule rule) {
-  counted_before.add(record(id).account.counts());
-  record(id).account.forget_counts();
+  forget_last_owner(record(id));
   begin_record(record(id), rule);
+}
+
+// The limits stay: others may be resizing what is left, and go by them.
+void inherit(Id id) {
+  forget_last_owner(record(id));
+  set_owner(record(id), owner_of(id).rule);
+}
+
+bool can_be_inherited(Id id, Rule rule) {
+  const Owner& owner = owner_of(id);
+  return owner.has_ended && owner.rule == rule && account(id).committed() <= account(id).hard_limit() / 8;
 }
 
 void end(Id id) { record(id).owner.has_ended = true; }

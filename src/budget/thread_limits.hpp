@@ -1,5 +1,5 @@
-// Accounts of threads: each thread that a rule names has one of its own, kept until the thread has ended and nothing is left of
-// what it allocated, and then given to another.
+// Accounts of threads: each thread that a rule names has one of its own until it ends. Then another may have it: by the same rule
+// with what is left of the one before it, as long as that leaves most of the limit; by any rule when nothing is left.
 //
 // Which rule, says the thread's name at the time: on its slow paths, when a name was set or some milliseconds have gone by.
 #pragma once
@@ -32,6 +32,8 @@ inline constexpr unsigned kAccountsMost = 1000;
 struct Owner {
   int thread_id = 0;      // the last one's
   bool has_ended = false;
+  Rule rule = 0;
+  std::uint64_t inherited_bytes = 0;  // charged when its account began: of those before it
   char name[16] = {};     // as it was when the account began
 };
 [[nodiscard]] const Owner& owner_of(Id id);
@@ -41,6 +43,9 @@ struct Owner {
 // By one thread at a time (tenants.hpp). begin: a fresh account, or one that may begin anew; 0 when there is neither.
 [[nodiscard]] Id begin_fresh(Rule rule);
 void begin_again(Id id, Rule rule);
+// Whether the next thread by this rule may go on with it: its thread has ended and left at most an eighth of the limit.
+[[nodiscard]] bool can_be_inherited(Id id, Rule rule);
+void inherit(Id id);
 void end(Id id);
 
 // Of accounts that began anew, what they had counted before.

@@ -83,7 +83,15 @@ bool is_empty(thread_limits::Id id) {
   return thread_limits::account(id).committed() == dirty;
 }
 
-// An account whose thread has ended and left nothing; 0 when there is none among the next few. Under the lock.
+// The first of those that the next thread by this rule may go on with, so that threads which come and go share few; 0: none.
+// Under the lock, as below.
+thread_limits::Id find_inheritable(thread_limits::Rule rule) {
+  for (unsigned i = 1; i <= thread_limits::count(); ++i)
+    if (const auto id = static_cast<thread_limits::Id>(i); thread_limits::can_be_inherited(id, rule)) return id;
+  return 0;
+}
+
+// An account whose thread has ended and left nothing; 0 when there is none among the next few.
 thread_limits::Id find_empty() {
   constexpr unsigned kLooks = 16;
   static constinit unsigned at = 0;
@@ -135,6 +143,10 @@ bool widen(HeapId heap) {
 thread_limits::Id enter(thread_limits::Rule rule) {
   if (rule == 0) return 0;
   LockGuard guard(making);
+  if (const thread_limits::Id inherited = find_inheritable(rule); inherited != 0) {
+    thread_limits::inherit(inherited);
+    return inherited;
+  }
   if (const thread_limits::Id empty = find_empty(); empty != 0) {
     thread_limits::begin_again(empty, rule);
     // Dirty pages of the last owner may be more than this one may have.

@@ -166,6 +166,7 @@ void write_whose(JsonWriter& json, const stats::AccountRow& row) {
       json.string("name", row.name);
       json.number("thread_id", static_cast<std::uint64_t>(row.thread_id));
       json.boolean("has_ended", row.has_ended);
+      json.number("inherited_bytes", row.inherited_bytes);
       return;
     case config::AccountKind::kModule: json.string("name", row.name); return;
     case config::AccountKind::kSize:

@@ -175,7 +175,9 @@ void write_whose(Text& text, const stats::AccountRow& row) {
       (text << "  node      ").plain(row.node);
       return;
     case config::AccountKind::kThread:
-      (text << "  thread    " << row.name << " (").plain(static_cast<std::uint64_t>(row.thread_id)) << (row.has_ended ? ", ended)" : ")");
+      (text << "  thread    " << row.name << " (").plain(static_cast<std::uint64_t>(row.thread_id)) << (row.has_ended ? ", ended" : "");
+      if (row.inherited_bytes != 0) text << ", " << row.inherited_bytes << " inherited";
+      text << ')';
       return;
     case config::AccountKind::kModule: text << "  module    " << row.name; return;
     default:

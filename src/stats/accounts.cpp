@@ -67,6 +67,7 @@ void look_at_threads(const Accounts& to) {
     set_name(row, owner.name);
     row.thread_id = owner.thread_id;
     row.has_ended = owner.has_ended;
+    row.inherited_bytes = owner.inherited_bytes;
   }
   all.shown = shown;
 }

@@ -110,6 +110,7 @@ struct AccountRow : Account::Counts {
   char name[32] = {};            // of a thread's or module's
   int thread_id = 0;             // of a thread's
   bool has_ended = false;        // the same
+  std::uint64_t inherited_bytes = 0;  // the same: charged for what an earlier thread left, when this one began
   std::uint64_t first_size = 0;  // of an account of sizes
   std::uint64_t last_size = 0;   // kNoLimit: no end
   std::uint64_t hard_limit = 0;

@@ -198,12 +198,13 @@ def read_accounts(lines):
     tree = lines.numbers('  tree      limit {limit}; {charged} charged to {processes} processes, {share} to this one; '
                          '{found_dead} found dead' + end, optional=True)
     accounts = [{'kind': 'tree', **tree}] if tree else []
-    whose = {'node': pattern('{node}'), 'thread': r'(?P<name>.*) \((?P<thread_id>\d+)(?P<ended>, ended)?\)', 'size': pattern('{first} to ') + r'(?P<last>any|[\d,]+)', 'module': '(?P<name>.+)'}
+    whose = {'node': pattern('{node}'), 'thread': r'(?P<name>.*) \((?P<thread_id>\d+)(?P<ended>, ended)?(?:, (?P<inherited>[\d,]+) inherited)?\)',
+             'size': pattern('{first} to ') + r'(?P<last>any|[\d,]+)', 'module': '(?P<name>.+)'}
     for kind, form in whose.items():
         while found := lines.take(f'  {kind:<9} ' + form + pattern(': limit {limit}; {charged} charged' + end), optional=True):
             words = found.groupdict()
             named = {name: words.pop(name) for name in ('name', 'ended') if name in words}
-            accounts.append({'kind': kind, **named, **{name: None if text == 'any' else number(text) for name, text in words.items()}})
+            accounts.append({'kind': kind, **named, **{name: None if text == 'any' else number(text or '0') for name, text in words.items()}})
     threads = lines.numbers('  threads   {count} accounts, {shown} of them shown; {charged} charged; {without} times there was none to be had; '
                             'hit {hits} times; refused {refusals} requests, largest {largest_refused} bytes', optional=True)
     return [*accounts, {'kind': 'threads', **threads}] if threads else accounts

@@ -24,6 +24,7 @@ namespace nebula {
 namespace {
 
 constexpr std::uint64_t kWorkerLimit = 2 * kMiB;
+constexpr std::size_t kTooMuchToInherit = kWorkerLimit / 8 + 1;
 constexpr unsigned kNodes = 2;
 
 class Tenants : public ::testing::Test {
@@ -120,6 +121,47 @@ TEST_F(Tenants, AnAccountGoesToAnotherWhenNothingIsLeft) {
   }
   EXPECT_EQ(thread_limits::count(), accounts);
   EXPECT_LE(NodeHeap::count(), kNodes + accounts * kNodes);
+}
+
+TEST_F(Tenants, TheNextByTheRuleGoesOnWithWhatAnEndedThreadLeft) {
+  void* left = nullptr;
+  thread_limits::Id id = 0;
+  run_as("worker-first", [&] {
+    left = heap::allocate(100);
+    id = thread_heap::account_here();
+  });
+  const unsigned accounts = thread_limits::count();
+  const std::uint64_t charged = thread_limits::account(id).committed();
+  ASSERT_GT(charged, 0u);
+  for (int i = 0; i < 50; ++i) {
+    run_as("worker-next", [&] {
+      void* const mine = heap::allocate(100);
+      EXPECT_EQ(thread_heap::account_here(), id);
+      EXPECT_EQ(heap_of(mine), heap_of(left));
+      EXPECT_EQ(unit_of(mine), unit_of(left)) << "the slab that had room";
+      EXPECT_EQ(thread_limits::owner_of(id).inherited_bytes, charged);
+      EXPECT_EQ(account_here().committed(), charged);
+      EXPECT_EQ(account_here().refusals(), 0u);
+      heap::deallocate(mine, "free");
+    });
+  }
+  EXPECT_EQ(thread_limits::count(), accounts);
+  run_as("tiny", [&] { EXPECT_NE((heap::deallocate(heap::allocate(100), "free"), thread_heap::account_here()), id) << "another rule"; });
+  heap::deallocate(left, "free");
+}
+
+TEST_F(Tenants, AnAccountThatTooMuchIsLeftOfStaysWithThat) {
+  void* left = nullptr;
+  thread_limits::Id id = 0;
+  run_as("worker-first", [&] {
+    left = heap::allocate(kTooMuchToInherit);
+    id = thread_heap::account_here();
+  });
+  run_as("worker-next", [&] {
+    heap::deallocate(heap::allocate(100), "free");
+    EXPECT_NE(thread_heap::account_here(), id);
+  });
+  heap::deallocate(left, "free");
 }
 
 TEST_F(Tenants, AThreadThatIsRenamedAllocatesForItsNewName) {
@@ -242,7 +284,7 @@ TEST_F(Tenants, ASlabIsShownToWhoeverFreesInItAndTakenFromAllWhenItEnds) {
   std::vector<HeapId> homes;
   for (unsigned i = 0; i < kWorkers; ++i) {
     run_as("worker-1", [&] {
-      kept.push_back(heap::allocate(1000));
+      kept.push_back(heap::allocate(kTooMuchToInherit));
       const HeapId home = current_heap->home;
       homes.push_back(home);
       void* const first = shared[4 * i];
@@ -285,7 +327,7 @@ TEST_F(Tenants, ASlabIsShownToWhoeverFreesInItAndTakenFromAllWhenItEnds) {
 TEST_F(Tenants, MoreThreadsThanAccountsAreServedWithoutAndCounted) {
   std::vector<void*> left;
   while (thread_limits::without() == 0 && left.size() < 2 * thread_limits::kAccountsMost)
-    run_as("worker-left", [&] { left.push_back(heap::allocate(48)); });
+    run_as("worker-left", [&] { left.push_back(heap::allocate(kTooMuchToInherit)); });
   EXPECT_EQ(thread_limits::count(), thread_limits::kAccountsMost);
   EXPECT_EQ(thread_limits::without(), 1u);
   EXPECT_EQ(testing::inconsistency(), "");
