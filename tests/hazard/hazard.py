@@ -708,6 +708,7 @@ def control_group_limits(test):
         pressure = checked(outcome, found.read_text()).pressure
         if not pressure or pressure["moderate"] + pressure["severe"] == 0:
             outcome.fail(f"a group that is nearly full was no pressure: {pressure}")
+        test.run([test.program("../header/header_monitor"), "pressure"], {"NEBULA_PRESSURE": "cgroup"}, before=enter).ended(0)
 
 
 @test

@@ -1,4 +1,5 @@
-/* Monitors: monitor events, or monitor dies, where NEBULA_BUDGET_ACTION=abort ends the process after it was told. */
+/* Monitors: monitor events; monitor pressure, in a control group that is nearly full (hazard control_group_limits); or monitor dies,
+ * where NEBULA_BUDGET_ACTION=abort ends the process after it was told. */
 #define _GNU_SOURCE
 #include <nebula/nebula.h>
 
@@ -7,6 +8,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -81,6 +83,15 @@ static void limits_are_told(void) {
   CHECK(nebula_budget_set(NEBULA_NO_LIMIT, NEBULA_NO_LIMIT) == 0);
 }
 
+/* Six free holes of a MiB among others. */
+static void make_holes(void *volatile objects[12]) {
+  for (int i = 0; i < 12; ++i) objects[i] = malloc(MIB);
+  for (int i = 0; i < 12; i += 2) free(objects[i]);
+}
+static void free_others(void *volatile objects[12]) {
+  for (int i = 1; i < 12; i += 2) free(objects[i]);
+}
+
 static void purges_are_told_with_their_reason(void) {
   memset(&told, 0, sizeof told);
   void *volatile object = malloc(8 * MIB);
@@ -95,15 +106,66 @@ static void purges_are_told_with_their_reason(void) {
   CHECK(nebula_budget_get(&budget) == 0);
   CHECK(nebula_budget_set(budget.committed_bytes + 14 * MIB, NEBULA_NO_LIMIT) == 0);
   static void *volatile objects[12];
-  for (int i = 0; i < 12; ++i) objects[i] = malloc(MIB);
-  for (int i = 0; i < 12; i += 2) free(objects[i]);
+  make_holes(objects);
   void *volatile large = malloc(4 * MIB); /* fits into no hole, and under the limit only without them */
   CHECK(large != NULL);
   CHECK(told.purge[NEBULA_REASON_HARD_LIMIT].count >= 1 && told.purge[NEBULA_REASON_HARD_LIMIT].bytes >= MIB);
   CHECK(strcmp(told.purge[NEBULA_REASON_HARD_LIMIT].last.reason_name, "hard limit") == 0);
   free(large);
-  for (int i = 1; i < 12; i += 2) free(objects[i]);
+  free_others(objects);
   CHECK(nebula_budget_set(NEBULA_NO_LIMIT, NEBULA_NO_LIMIT) == 0);
+}
+
+static void idle_memory_goes_and_that_is_told(void) {
+  memset(&told, 0, sizeof told);
+  void *volatile object = malloc(32 * MIB);
+  memset(object, 1, 32 * MIB);
+  free(object);
+  for (int i = 0; i < 1000 && told.purge[NEBULA_REASON_IDLE].count == 0; ++i) {
+    usleep(10000);
+    object = malloc(100000); /* a slow path */
+    free(object);
+  }
+  CHECK(told.purge[NEBULA_REASON_IDLE].count == 1 && told.purge[NEBULA_REASON_IDLE].bytes >= MIB); /* the callback purges the rest */
+  CHECK(strcmp(told.purge[NEBULA_REASON_IDLE].last.reason_name, "idle") == 0);
+}
+
+static void what_the_soft_limit_purges_is_told(void) {
+  nebula_purge();
+  memset(&told, 0, sizeof told);
+  struct nebula_budget budget = {.size = sizeof budget};
+  CHECK(nebula_budget_get(&budget) == 0);
+  CHECK(nebula_budget_set(NEBULA_NO_LIMIT, budget.committed_bytes + 14 * MIB) == 0);
+  static void *volatile objects[12];
+  make_holes(objects);
+  CHECK(told.soft.count == 0);
+  void *volatile large = malloc(4 * MIB); /* fits into no hole */
+  CHECK(large != NULL && told.soft.count == 1);
+  CHECK(told.purge[NEBULA_REASON_SOFT_LIMIT].count >= 1 && told.purge[NEBULA_REASON_SOFT_LIMIT].bytes >= MIB);
+  CHECK(strcmp(told.purge[NEBULA_REASON_SOFT_LIMIT].last.reason_name, "soft limit") == 0);
+  free(large);
+  free_others(objects);
+  CHECK(nebula_budget_set(NEBULA_NO_LIMIT, NEBULA_NO_LIMIT) == 0);
+}
+
+static void what_the_systems_refusal_purges_is_told(void) {
+  memset(&told, 0, sizeof told);
+  static void *volatile objects[12];
+  make_holes(objects);
+  static void *volatile filling[4096];
+  struct rlimit before, none;
+  CHECK(getrlimit(RLIMIT_AS, &before) == 0);
+  none = before;
+  none.rlim_cur = 1; /* nothing more is mapped */
+  CHECK(setrlimit(RLIMIT_AS, &none) == 0);
+  int filled = 0;
+  while (filled < 4096 && (filling[filled] = malloc(2 * MIB)) != NULL) ++filled;
+  CHECK(setrlimit(RLIMIT_AS, &before) == 0);
+  CHECK(filled < 4096 && told.refusal.count == 1 && told.refusal.last.account == NEBULA_ACCOUNT_SYSTEM);
+  CHECK(told.purge[NEBULA_REASON_SYSTEM].count >= 1 && told.purge[NEBULA_REASON_SYSTEM].bytes >= MIB);
+  CHECK(strcmp(told.purge[NEBULA_REASON_SYSTEM].last.reason_name, "system") == 0);
+  while (filled > 0) free(filling[--filled]);
+  free_others(objects);
 }
 
 static void the_systems_refusals_are_told(void) {
@@ -204,15 +266,39 @@ static void the_program_is_told_before_it_dies(void) {
   CHECK(read(ends[0], words, sizeof words - 1) == 7 && strcmp(words, "process") == 0);
 }
 
+/* In a control group of 400 MiB, under NEBULA_PRESSURE=cgroup. */
+static void what_pressure_purges_is_told(void) {
+  CHECK(nebula_monitor_add(&all) == 0);
+  void *volatile kept = malloc(340 * MIB);
+  memset(kept, 1, 340 * MIB);
+  void *volatile object = malloc(40 * MIB);
+  memset(object, 1, 40 * MIB);
+  free(object);
+  for (int i = 0; i < 1000 && told.purge[NEBULA_REASON_PRESSURE].count == 0; ++i) {
+    usleep(10000);
+    object = malloc(100000); /* a slow path */
+    free(object);
+  }
+  CHECK(told.purge[NEBULA_REASON_PRESSURE].count == 1 && told.purge[NEBULA_REASON_PRESSURE].bytes >= 32 * MIB);
+  CHECK(strcmp(told.purge[NEBULA_REASON_PRESSURE].last.reason_name, "pressure") == 0);
+}
+
 int main(int count, char **arguments) {
   CHECK(count == 2);
   if (strcmp(arguments[1], "dies") == 0) {
     the_program_is_told_before_it_dies();
     return 0;
   }
+  if (strcmp(arguments[1], "pressure") == 0) {
+    what_pressure_purges_is_told();
+    return 0;
+  }
   CHECK(strcmp(arguments[1], "events") == 0);
   limits_are_told();
   purges_are_told_with_their_reason();
+  idle_memory_goes_and_that_is_told();
+  what_the_soft_limit_purges_is_told();
+  what_the_systems_refusal_purges_is_told();
   the_systems_refusals_are_told();
   tables_come_and_go();
   removing_waits_for_callbacks();
