@@ -14,6 +14,10 @@
 #include <thread>
 #include <vector>
 
+#include "arena/arena.hpp"
+#include "arena/object_heap.hpp"
+#include "arena/pool.hpp"
+#include "arena/stack.hpp"
 #include "heap/heap.hpp"
 #include "support/fault_system_call.hpp"
 #include "support/heap_checks.hpp"
@@ -102,6 +106,125 @@ class Workload {
   testing::Random random_;
 };
 
+// What a program has of arenas, heaps, pools and stacks: whatever is refused, what it has stays as it is, and their own counts say
+// what it has.
+class ArenaWorkload {
+ public:
+  std::string run() {
+    for (int round = 0; round < 3 && failure_.empty(); ++round) {
+      in_arena();
+      in_heap();
+      in_pool();
+      in_stack();
+    }
+    return failure_;
+  }
+
+ private:
+  static constexpr std::size_t kUnlimited = ~std::size_t{0};
+
+  void expect(bool is_so, const char* otherwise) {
+    if (!is_so && failure_.empty()) failure_ = otherwise;
+  }
+
+  void hold(void* object, std::size_t size) {
+    if (object == nullptr) return;
+    held_.push_back({object, size, random_.next()});
+    testing::fill_as(object, size, held_.back().key);
+  }
+
+  void expect_kept(const char* otherwise) {
+    for (const Held& each : held_) expect(testing::is_filled_as(each.object, each.size, each.key), otherwise);
+  }
+
+  [[nodiscard]] std::size_t some_size() { return random_.below(10) == 0 ? 1 + random_.below(3 << 20) : 1 + random_.below(20'000); }
+
+  void hold_from(arena::Arena& arena) {
+    const std::size_t size = some_size();
+    hold(arena.allocate(size, std::size_t{1} << random_.below(13)), size);
+  }
+
+  void in_arena() {
+    arena::Arena* const arena = arena::Arena::create(0, kUnlimited);
+    if (arena == nullptr) return;
+    for (int i = 0; i < 40; ++i) hold_from(*arena);
+    const std::size_t count = held_.size();
+    const arena::Checkpoint checkpoint = arena->checkpoint();
+    for (int i = 0; i < 40; ++i) hold_from(*arena);
+    expect(arena->usage().objects == held_.size(), "an arena has counted an object that was refused");
+    expect_kept("an object of an arena has changed");
+    expect(arena->restore(checkpoint) == arena::Arena::Restored::kDone, "a checkpoint was lost");
+    held_.resize(count);
+    expect(arena->usage().objects == count, "an arena has not forgotten what came after the checkpoint");
+    const std::uint64_t held_bytes = arena->usage().held_bytes;
+    if (arena->reserve(300'000)) {
+      hold(arena->allocate(300'000, 16), 300'000);
+      expect(held_.size() == count + 1, "what was reserved is not there");
+    } else {
+      expect(arena->usage().held_bytes == held_bytes, "a refused reserve has taken something");
+    }
+    expect_kept("an object that a checkpoint kept has changed");
+    arena->destroy();
+    held_.clear();
+  }
+
+  void in_heap() {
+    arena::ObjectHeap* const objects = arena::ObjectHeap::create(kUnlimited);
+    if (objects == nullptr) return;
+    for (int i = 0; i < 120; ++i) {
+      const std::size_t size = some_size();
+      if (held_.empty() || random_.below(3) != 0) {
+        hold(objects->allocate(size, 16), size);
+        continue;
+      }
+      Held& each = held_[random_.below(held_.size())];
+      if (random_.below(2) == 0) {
+        objects->free(each.object, "free");
+        each = held_.back();
+        held_.pop_back();
+      } else if (void* const moved = objects->reallocate(each.object, size, "realloc"); moved != nullptr) {
+        const std::size_t kept = size < each.size ? size : each.size;
+        expect(testing::is_filled_as(moved, kept - kept % 8, each.key), "a heap's realloc has lost contents");
+        each = {moved, size, each.key};
+        testing::fill_as(moved, size, each.key);
+      }
+    }
+    expect(objects->usage().objects == held_.size(), "a heap has counted an object that was refused");
+    expect_kept("an object of a heap has changed");
+    objects->destroy();
+    held_.clear();
+  }
+
+  void in_pool() {
+    arena::Pool* const pool = arena::Pool::create(5000, 64, kUnlimited);
+    if (pool == nullptr) return;
+    for (int i = 0; i < 150; ++i) hold(pool->allocate(), 5000);
+    expect(pool->usage().objects == held_.size(), "a pool has counted an object that was refused");
+    expect_kept("an object of a pool has changed");
+    for (const Held& each : held_) pool->free(each.object, "free");
+    expect(pool->usage().objects == 0, "a pool has lost an object");
+    held_.clear();
+    pool->destroy();
+  }
+
+  void in_stack() {
+    arena::Stack* const stack = arena::Stack::create(400'000);
+    if (stack == nullptr) return;
+    arena::Frame frame;
+    expect(stack->begin_frame(frame), "a stack that is there is full");
+    for (int i = 0; i < 10; ++i) hold(stack->allocate(30'000, 16), 30'000);
+    expect(held_.size() == 10, "a stack that is there asks somebody for memory");
+    expect_kept("an object of a stack has changed");
+    expect(stack->end_frame(frame) == arena::Stack::Ended::kDone, "a frame was lost");
+    held_.clear();
+    stack->destroy();
+  }
+
+  testing::Random random_{7};
+  std::vector<Held> held_;
+  std::string failure_;
+};
+
 // What a child has to say, in memory shared with its parent.
 struct Answer {
   long requests;
@@ -138,15 +261,25 @@ std::string workload() {
   return testing::inconsistency();
 }
 
+std::string arena_workload() {
+  testing::start_heap();
+  if (std::string failure = ArenaWorkload().run(); !failure.empty()) return failure;
+  heap::trim();
+  if (testing::live() != testing::Live{}) return "not everything could be freed";
+  return testing::inconsistency();
+}
+
+using Work = std::string (*)();
+
 // The words of the failure; how often the kernel was asked in `requests`.
-std::string run_child(const testing::FaultPlan& plan, long& requests) {
+std::string run_child(Work work, const testing::FaultPlan& plan, long& requests) {
   void* const shared = mmap(nullptr, sizeof(Answer), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   Answer& answer = *static_cast<Answer*>(shared);
   const pid_t child = fork();
   if (child == 0) {
     alarm(120);
     testing::plan_faults(plan);
-    const std::string failure = workload();
+    const std::string failure = work();
     answer.requests = testing::requests_made();
     std::snprintf(answer.words, sizeof answer.words, "%s", failure.c_str());
     _exit(failure.empty() ? 0 : 1);
@@ -161,14 +294,14 @@ std::string run_child(const testing::FaultPlan& plan, long& requests) {
   return words;
 }
 
-void refuse_each(long count, int error) {
+void refuse_each(long count, int error, Work work = workload) {
   long total = 0;
-  ASSERT_EQ(run_child({}, total), "") << "without any refusal";
+  ASSERT_EQ(run_child(work, {}, total), "") << "without any refusal";
   ASSERT_GT(total, 20);
   int failures = 0;
   for (long k = 1; k <= total && failures < 10; ++k) {
     long requests = 0;
-    const std::string failure = run_child({k, count, error}, requests);
+    const std::string failure = run_child(work, {k, count, error}, requests);
     if (!failure.empty()) ++failures;
     EXPECT_EQ(failure, "") << count << " requests refused from number " << k << " of " << total << " on, error " << error;
   }
@@ -185,6 +318,12 @@ TEST(Faults, NothingMoreFromSomeRequestOn) { refuse_each(1'000'000, ENOMEM); }
 
 // Before kernel 5.7, and in sandboxes, some calls do not exist at all.
 TEST(Faults, OneRequestForbidden) { refuse_each(1, EPERM); }
+
+TEST(Faults, OneRequestOfArenasRefused) { refuse_each(1, ENOMEM, arena_workload); }
+
+TEST(Faults, EightRequestsOfArenasRefused) { refuse_each(8, ENOMEM, arena_workload); }
+
+TEST(Faults, NothingMoreForArenasFromSomeRequestOn) { refuse_each(1'000'000, ENOMEM, arena_workload); }
 
 }  // namespace
 }  // namespace nebula
