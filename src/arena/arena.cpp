@@ -23,7 +23,7 @@ Arena::Arena(std::size_t block_bytes, Holdings holdings, Block* first)
 
 void Arena::destroy() {
   end();
-  if (spare_ != nullptr) holdings_.give_back(spare_);
+  (void)drop_spare();
   give_back_all(holdings_, last_block_);
 }
 
@@ -32,16 +32,25 @@ void Arena::move_to(Block* block, Address mark) {
   end_ = reinterpret_cast<Address>(block) + block->bytes - sizeof(Record);
 }
 
+// False: there is none.
+bool Arena::drop_spare() {
+  if (spare_ == nullptr) return false;
+  holdings_.give_back(spare_);
+  spare_ = nullptr;
+  return true;
+}
+
 // The last of the arena's blocks from now on.
 Block* Arena::take_block(std::size_t bytes) {
-  Block* block = spare_;
-  spare_ = nullptr;
-  if (block != nullptr && bytes > block->bytes) {
-    holdings_.give_back(block);
-    block = nullptr;
+  Block* block = nullptr;
+  if (spare_ != nullptr && bytes <= spare_->bytes) {
+    block = spare_;
+    spare_ = nullptr;
+  } else {
+    block = holdings_.take(bytes);
+    if (block == nullptr && drop_spare()) block = holdings_.take(bytes);
+    if (block == nullptr) return nullptr;
   }
-  if (block == nullptr) block = holdings_.take(bytes);
-  if (block == nullptr) return nullptr;
   block->owner = this;
   block->next = last_block_;  // the one before
   last_block_ = block;

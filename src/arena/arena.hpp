@@ -31,7 +31,7 @@ class Arena : public Stamped<0xa4e7'0d2f'6b81'93c5> {
 
   // alignment: a power of two. Null: refused.
   [[nodiscard]] void* allocate(std::size_t size, std::size_t alignment);
-  // False when it is refused. Then nothing has changed; else the next `bytes` bytes of objects (each rounded up to kAlignment) are
+  // False when it is refused. Then nothing has changed but that a spare block may have gone back; else the next `bytes` bytes of objects (each rounded up to kAlignment) are
   // there.
   [[nodiscard]] bool reserve(std::size_t bytes);
 
@@ -58,6 +58,7 @@ class Arena : public Stamped<0xa4e7'0d2f'6b81'93c5> {
   void move_to(Block* block, Address mark);
   [[nodiscard]] void* allocate_apart(std::size_t size, std::size_t alignment);
   void* hand_out(Address start, std::size_t size);
+  [[nodiscard]] bool drop_spare();
   void drop_last_block();
   void return_to(Record* record);
 

@@ -161,7 +161,7 @@ class ArenaWorkload {
       hold(arena->allocate(300'000, 16), 300'000);
       expect(held_.size() == count + 1, "what was reserved is not there");
     } else {
-      expect(arena->usage().held_bytes == held_bytes, "a refused reserve has taken something");
+      expect(arena->usage().held_bytes <= held_bytes, "a refused reserve has taken something");
     }
     expect_kept("an object that a checkpoint kept has changed");
     arena->destroy();
