@@ -31,6 +31,31 @@ struct Held {
   std::uint64_t key;
 };
 
+// Contents: of large objects a page in each unit, which keeps what thousands of runs touch within bounds. Every byte is what the
+// property tests look at.
+constexpr std::size_t kWholeBytes = 32 * kKiB;
+
+template <class Visitor>
+bool for_each_part(std::size_t size, Visitor visit) {
+  if (!visit(std::size_t{0}, size < kWholeBytes ? size : kWholeBytes)) return false;
+  for (std::size_t at = kUnitSize; at < size; at += kUnitSize)
+    if (!visit(at, size - at < kPageSize ? size - at : kPageSize)) return false;
+  return true;
+}
+
+void mark(void* object, std::size_t size, std::uint64_t key) {
+  for_each_part(size, [&](std::size_t at, std::size_t bytes) {
+    testing::fill_as(static_cast<char*>(object) + at, bytes, key + at);
+    return true;
+  });
+}
+
+bool is_marked(const void* object, std::size_t size, std::uint64_t key) {
+  return for_each_part(size, [&](std::size_t at, std::size_t bytes) {
+    return testing::is_filled_as(static_cast<const char*>(object) + at, bytes, key + at);
+  });
+}
+
 // One thread's part; what it holds at the end is in `held`. The words of the first failure, or empty.
 class Workload {
  public:
@@ -75,7 +100,7 @@ class Workload {
 
   void keep(void* object, std::size_t size) {
     held.push_back({object, size, random_.next()});
-    testing::fill_as(object, size, held.back().key);
+    mark(object, size, held.back().key);
   }
 
   void resize() {
@@ -84,18 +109,18 @@ class Workload {
     const std::size_t size = 1 + (random_.below(4) == 0 ? random_.below(3 << 20) : random_.size());
     void* const moved = heap::reallocate(each.object, size);
     const std::size_t kept = moved == nullptr || each.size < size ? each.size : size;
-    if (!testing::is_filled_as(moved == nullptr ? each.object : moved, kept - kept % 8, each.key))
+    if (!is_marked(moved == nullptr ? each.object : moved, kept - kept % 8, each.key))
       failure = moved == nullptr ? "a refused realloc has changed the object" : "realloc has lost contents";
     if (moved == nullptr) return;
     each.object = moved;
     each.size = size;
-    testing::fill_as(moved, size, each.key);
+    mark(moved, size, each.key);
   }
 
   void drop() {
     if (held.empty()) return;
     Held& each = pick();
-    if (!testing::is_filled_as(each.object, each.size, each.key)) failure = "an object has changed";
+    if (!is_marked(each.object, each.size, each.key)) failure = "an object has changed";
     heap::deallocate(each.object, "free");
     each = held.back();
     held.pop_back();
@@ -130,11 +155,11 @@ class ArenaWorkload {
   void hold(void* object, std::size_t size) {
     if (object == nullptr) return;
     held_.push_back({object, size, random_.next()});
-    testing::fill_as(object, size, held_.back().key);
+    mark(object, size, held_.back().key);
   }
 
   void expect_kept(const char* otherwise) {
-    for (const Held& each : held_) expect(testing::is_filled_as(each.object, each.size, each.key), otherwise);
+    for (const Held& each : held_) expect(is_marked(each.object, each.size, each.key), otherwise);
   }
 
   [[nodiscard]] std::size_t some_size() { return random_.below(10) == 0 ? 1 + random_.below(3 << 20) : 1 + random_.below(20'000); }
@@ -184,9 +209,9 @@ class ArenaWorkload {
         held_.pop_back();
       } else if (void* const moved = objects->reallocate(each.object, size, "realloc"); moved != nullptr) {
         const std::size_t kept = size < each.size ? size : each.size;
-        expect(testing::is_filled_as(moved, kept - kept % 8, each.key), "a heap's realloc has lost contents");
+        expect(is_marked(moved, kept - kept % 8, each.key), "a heap's realloc has lost contents");
         each = {moved, size, each.key};
-        testing::fill_as(moved, size, each.key);
+        mark(moved, size, each.key);
       }
     }
     expect(objects->usage().objects == held_.size(), "a heap has counted an object that was refused");
@@ -251,7 +276,7 @@ std::string workload() {
   if (testing::live().objects != objects)
     return "live objects: " + std::to_string(testing::live().objects) + ", held " + std::to_string(objects);
   for (const Held& each : left) {
-    if (!testing::is_filled_as(each.object, each.size, each.key)) return "an object of another thread has changed";
+    if (!is_marked(each.object, each.size, each.key)) return "an object of another thread has changed";
     heap::deallocate(each.object, "free");
   }
   main.drop_all();
