@@ -19,8 +19,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT / "bench" / "compare"))
 
 import allocators as known  # noqa: E402
-import budgets  # noqa: E402
 import charts  # noqa: E402
+import features  # noqa: E402
 import machine  # noqa: E402
 import programs  # noqa: E402
 import runs  # noqa: E402
@@ -77,8 +77,8 @@ def parse(words):
                         "(only, the default), or after it (also)")
     parser.add_argument("--startup", action="store_true",
                         help="instead, measure what each allocator adds to the start of a trivial program")
-    parser.add_argument("--budgets", action="store_true",
-                        help="instead, measure what each kind of budget costs against none: medians in budgets.md")
+    parser.add_argument("--features", action="store_true",
+                        help="instead, measure what each kind of budget and a profile cost against none: medians in features.md")
     parser.add_argument("--from", type=Path, dest="source", metavar="RESULTS.JSON",
                         help="run nothing, make the tables and charts of these results again")
     parser.add_argument("--build", type=Path, default=PROJECT / "build" / "bench", metavar="FOLDER",
@@ -159,12 +159,12 @@ def compare_all(arguments, cases, allocators, schedule):
     return results
 
 
-def measure_budgets(arguments, cases, library, schedule):
+def measure_features(arguments, cases, library, schedule):
     folder = arguments.markdown.parent
-    results = budgets.measure(cases, library, schedule, lambda so_far: save(so_far, folder / "budgets.json"))
-    text = budgets.text({"facts": {**machine.facts(), "rounds": schedule.rounds}, **results})
-    (folder / "budgets.md").write_text(text, encoding="utf-8")
-    note(f"written: {folder / 'budgets.md'}")
+    results = features.measure(cases, library, schedule, lambda so_far: save(so_far, folder / "features.json"))
+    text = features.text({"facts": {**machine.facts(), "rounds": schedule.rounds}, **results})
+    (folder / "features.md").write_text(text, encoding="utf-8")
+    note(f"written: {folder / 'features.md'}")
     print(text)
 
 
@@ -176,7 +176,7 @@ def main(words):
 
     library = arguments.build / "preload" / "libnebula.so"
     try:
-        allocators = known.choose(arguments.allocators, library)
+        allocators = {} if arguments.features else known.choose(arguments.allocators, library)
     except known.UnknownAllocator as error:
         parser.error(f"--allocators {arguments.allocators}: {error}")
     if arguments.startup:
@@ -196,8 +196,8 @@ def main(words):
         if not cases:
             parser.error(f"--filter {arguments.filter.pattern}: no workload's name contains a match; --list shows them")
         schedule = runs.Schedule(arguments.rounds, arguments.tries, arguments.most_others, scratch)
-        if arguments.budgets:
-            measure_budgets(arguments, cases, library, schedule)
+        if arguments.features:
+            measure_features(arguments, cases, library, schedule)
             return 0
         results = {"facts": machine.facts(), "allocators": {}, "cases": {}}
         if arguments.self_check != "only":

@@ -44,16 +44,16 @@ def main():
         # The same tables again, without a run.
         again = compare("--from", str(results / "results.json"), "--results", folder)
         assert again.returncode == 0 and (results / "results.md").read_text() == text, again.stderr
-        # Every kind of budget runs each workload and none refuses it anything.
-        run = compare(*build, "--budgets", "--filter", "^cfrac$", "--rounds", "1", "--tries", "1", "--results", folder)
+        # Every feature runs each workload and none refuses it anything.
+        run = compare(*build, "--features", "--filter", "^cfrac$", "--rounds", "1", "--tries", "1", "--results", folder)
         assert run.returncode == 0, run.stderr
-        kinds = json.loads((results / "budgets.json").read_text())["cases"]["cfrac"]
-        assert not kinds["failures"] and len(kinds["runs"]) == 9, kinds["failures"]
+        kinds = json.loads((results / "features.json").read_text())["cases"]["cfrac"]
+        assert not kinds["failures"] and len(kinds["runs"]) == 11, kinds["failures"]
         assert all(len(each) == 1 and each[0]["time"] > 0 for each in kinds["runs"].values())
-        text = (results / "budgets.md").read_text()
+        text = (results / "features.md").read_text()
         assert "| cfrac | 1.000 |" in text and "failed" not in text, text
     for options, words in ((("--rounds", "none"), "'none'"), (("--allocators", "nebula,hoard"), "'hoard'"),
-                           (("--filter", "("), "'('"), (("--filter", "no such case"), "no such case")):
+                           (("--filter", "("), "'('"), (("--allocators", "nebula", "--filter", "no such case"), "no such case")):
         run = compare(*build, *options)
         assert run.returncode == 2 and words in run.stderr, (options, run.returncode, run.stderr)
 

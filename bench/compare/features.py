@@ -1,4 +1,5 @@
-"""What budgets cost: one library under one kind of limit after the other, all of them far away, against none."""
+"""What features cost: one library with one feature after the other, its limits all far away, against the library without; beside it
+another allocator, as a yardstick for what a load costs elsewhere."""
 
 import allocators as known
 import runs
@@ -14,21 +15,26 @@ KINDS = {
     "sizes": {"NEBULA_BUDGET_SIZE": f"1-1024:{FAR},1025-:{FAR}"},
     "node": {"NEBULA_BUDGET_NODE": f"0:{FAR}"},
     "threads": {"NEBULA_BUDGET_THREAD": FAR},
+    "all these": {},
     "modules": {"NEBULA_BUDGET_MODULE": f"libstdc++.so*:{FAR}"},
+    "profile": {"NEBULA_PROFILE": "512K", "NEBULA_PROFILE_FILE": "/dev/null"},
 }
-EVERY = "all but modules"
-KINDS[EVERY] = {name: value for kind, variables in KINDS.items() if kind != "modules" for name, value in variables.items()}
+for kind in ("process", "tree", "sizes", "node", "threads"):
+    KINDS["all these"].update(KINDS[kind])
+YARDSTICK = "mimalloc"  # the fastest of the peers
+COLUMNS = (*KINDS, YARDSTICK)
 
 
 def contestants(library):
     path = known.preloadable("nebula", library)
-    return {kind: known.Allocator(kind, path, "this tree", variables) for kind, variables in KINDS.items()}
+    kinds = {kind: known.Allocator(kind, path, "this tree", variables) for kind, variables in KINDS.items()}
+    return {**kinds, **known.choose(YARDSTICK, library)}
 
 
 def measure(cases, library, schedule, save):
     """Results as of a comparison of allocators; `save` gets them after each case."""
     kinds = contestants(library)
-    results = {"allocators": {kind: " ".join(f"{n}={v}" for n, v in each.variables.items()) or "no limit"
+    results = {"allocators": {kind: " ".join(f"{n}={v}" for n, v in each.variables.items()) or each.version
                               for kind, each in kinds.items()}, "cases": {}}
     for case in cases:
         if case.prepare() is None:
@@ -38,20 +44,20 @@ def measure(cases, library, schedule, save):
 
 
 def relative(results, measure_name):
-    """{case: {kind: median relative to no limit}}."""
+    """{case: {column: median relative to no feature}}."""
     table = tables.medians(results, measure_name)
     return {case: {kind: value / row[NONE] for kind, value in row.items()} for case, row in table.items() if row.get(NONE, 0) > 0}
 
 
 def text(results):
-    parts = ["# What budgets cost", "",
+    parts = ["# What features cost", "",
              "\n".join(f"- {name}: {value}" for name, value in results.get("facts", {}).items()),
              "\n".join(f"- {kind}: {said}" for kind, said in results["allocators"].items()), ""]
     for measure_name, title in (("time", "Time"), ("cpu", "CPU time"), ("peak_rss", "Peak RSS")):
         by_case = relative(results, measure_name)
-        rows = [[case, *(f"{row[kind]:.3f}" if kind in row else "failed" for kind in KINDS)] for case, row in by_case.items()]
-        columns = {kind: [row[kind] for row in by_case.values() if row.get(kind, 0) > 0] for kind in KINDS}
+        rows = [[case, *(f"{row[kind]:.3f}" if kind in row else "failed" for kind in COLUMNS)] for case, row in by_case.items()]
+        columns = {kind: [row[kind] for row in by_case.values() if row.get(kind, 0) > 0] for kind in COLUMNS}
         rows.append(["geometric mean", *(f"{tables.geometric_mean(values):.3f}" if values else "" for values in columns.values())])
-        parts += [f"## {title}, medians relative to no limit", "", tables.markdown_table(["workload", *KINDS], rows), ""]
+        parts += [f"## {title}, medians relative to none", "", tables.markdown_table(["workload", *COLUMNS], rows), ""]
     failed = tables.failures(results)
     return "\n".join(parts + (["## Failed", "", *failed, ""] if failed else []))
