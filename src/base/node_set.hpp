@@ -22,8 +22,11 @@ class NodeSet {
   [[nodiscard]] constexpr bool is_empty() const { return next(0) == kEnd; }
   // The lowest member at or above `from`; kEnd when there is none.
   [[nodiscard]] constexpr unsigned next(unsigned from) const {
-    while (from < kEnd && !has(from)) ++from;
-    return from;
+    for (unsigned word = from / 64; word < kEnd / 64; ++word, from = 0) {
+      const std::uint64_t members = words_[word] >> (from % 64) << (from % 64);
+      if (members != 0) return word * 64 + static_cast<unsigned>(std::countr_zero(members));
+    }
+    return kEnd;
   }
   [[nodiscard]] constexpr NodeSet operator&(const NodeSet& other) const {
     NodeSet both;

@@ -1,12 +1,13 @@
 #include "budget/account.hpp"
 
+#include "base/start_data.hpp"
 #include "budget/tree.hpp"
 #include "os/process.hpp"
 
 namespace nebula {
 
-constinit Account process_account{config::AccountKind::kProcess};
-constinit Account tree_account{config::AccountKind::kTree};
+NEBULA_START_DATA constinit Account process_account{config::AccountKind::kProcess};
+NEBULA_START_DATA constinit Account tree_account{config::AccountKind::kTree};
 constinit thread_local Account* refused_by = nullptr;
 constinit std::atomic<bool> any_news{false};
 

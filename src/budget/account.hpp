@@ -13,13 +13,14 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/units.hpp"
 #include "config/budgets.hpp"
 
 namespace nebula {
 
 inline constexpr std::uint64_t kNoLimit = ~std::uint64_t{0};
 
-class Account {
+class alignas(kCacheLine) Account {
  public:
   // One without limits and reserve, of no kind yet: begin() follows.
   constexpr Account() : reserve_most_(0) {}

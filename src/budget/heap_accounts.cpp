@@ -1,9 +1,11 @@
 #include "budget/heap_accounts.hpp"
 
+#include "base/start_data.hpp"
+
 namespace nebula::heap_accounts {
 namespace {
 
-constinit std::atomic<bool> any{false};  // relaxed: set before a heap that has accounts is used
+NEBULA_START_DATA constinit std::atomic<bool> any{false};  // relaxed: set before a heap that has accounts is used
 constinit Accounts of_heaps[kNodeHeapsMost] = {};
 
 template <class Visitor>

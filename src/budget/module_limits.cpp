@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <link.h>
 
+#include "base/start_data.hpp"
 #include "base/units.hpp"
 #include "budget/account_list.hpp"
 #include "diag/pattern.hpp"
@@ -13,7 +14,7 @@ extern "C" __attribute__((weak)) int _dl_find_object(void* address, struct dl_fi
 
 namespace nebula::module_limits {
 
-constinit std::atomic<bool> any{false};
+NEBULA_START_DATA constinit std::atomic<bool> any{false};
 
 namespace {
 

@@ -3,12 +3,13 @@
 #include <cstddef>
 #include <new>
 
+#include "base/start_data.hpp"
 #include "diag/pattern.hpp"
 #include "os/process.hpp"
 
 namespace nebula::thread_limits {
 
-constinit std::atomic<bool> any{false};
+NEBULA_START_DATA constinit std::atomic<bool> any{false};
 constinit std::atomic<std::uint32_t> names_set{0};
 
 namespace {

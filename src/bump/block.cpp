@@ -1,5 +1,6 @@
 #include "bump/block.hpp"
 
+#include "base/start_data.hpp"
 #include "budget/usage.hpp"
 #include "node_heap/node_heap.hpp"
 #include "node_heap/placement.hpp"
@@ -18,7 +19,7 @@ constexpr std::uint32_t kIdlePages = 4;  // the least that a call to the kernel 
 // not about to become something else. Nothing is taken under it.
 constinit Lock ends{LockRank::kLeaf};
 
-constinit std::atomic<std::uint64_t> limit_bytes{std::uint64_t{256} << 20};  // all relaxed: totals
+NEBULA_START_DATA constinit std::atomic<std::uint64_t> limit_bytes{std::uint64_t{256} << 20};  // all relaxed: totals
 constinit std::atomic<std::uint64_t> block_bytes{0};
 constinit std::atomic<std::uint64_t> blocks{0};
 constinit std::atomic<std::uint64_t> taken{0};

@@ -1,14 +1,16 @@
 #include "diag/message.hpp"
 
+#include "base/start_data.hpp"
+
 #include <atomic>
 #include <cstdlib>
 
 namespace nebula {
 namespace {
 
-constinit os::FileIdentity standard_error;
-constinit std::atomic<bool> standard_error_known{false};  // relaxed: set before threads exist
-constinit int kept_descriptor = -1;
+NEBULA_START_DATA constinit os::FileIdentity standard_error;
+NEBULA_START_DATA constinit std::atomic<bool> standard_error_known{false};  // relaxed: set before threads exist
+NEBULA_START_DATA constinit int kept_descriptor = -1;
 
 }  // namespace
 

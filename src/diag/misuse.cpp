@@ -1,5 +1,6 @@
 #include "diag/misuse.hpp"
 
+#include "base/start_data.hpp"
 #include "diag/message.hpp"
 
 namespace nebula::misuse {
@@ -8,7 +9,7 @@ constinit Counts counts;
 
 namespace {
 
-constinit std::atomic<Action> action{Action::kAbort};
+NEBULA_START_DATA constinit std::atomic<Action> action{Action::kAbort};
 
 // With kWarn a program in a loop of errors must not fill its log.
 constexpr std::uint64_t kLinesAtMost = 20;

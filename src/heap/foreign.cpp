@@ -4,6 +4,7 @@
 
 #include <atomic>
 
+#include "base/start_data.hpp"
 #include "base/units.hpp"
 #include "diag/misuse.hpp"
 #include "os/memory.hpp"
@@ -38,7 +39,7 @@ constexpr std::size_t kArenaHeap = 64 * kMiB;
 constexpr std::size_t kHeapInfoMost = 256;
 
 // Where its main arena may begin: the end of brk's heap when nobody had allocated yet.
-constinit std::atomic<Address> main_arena{0};
+NEBULA_START_DATA constinit std::atomic<Address> main_arena{0};
 
 std::size_t word_at(Address where) { return *reinterpret_cast<const std::size_t*>(where); }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "base/start_data.hpp"
 #include "budget/account.hpp"
 #include "budget/node_limits.hpp"
 #include "budget/process_limits.hpp"
@@ -33,23 +34,23 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
-constinit Lock start_lock{LockRank::kRegistry};
+NEBULA_START_DATA constinit Lock start_lock{LockRank::kRegistry};
 enum class State : std::uint8_t { kNotStarted, kStarted, kImpossible };
-constinit std::atomic<State> state{State::kNotStarted};
-constinit std::atomic<BudgetListener> budget_listener{nullptr};
+NEBULA_START_DATA constinit std::atomic<State> state{State::kNotStarted};
+NEBULA_START_DATA constinit std::atomic<BudgetListener> budget_listener{nullptr};
 constinit std::atomic<PurgeListener> purge_listener{nullptr};
 constinit std::atomic<Observer> observer{nullptr};
 
-constinit pthread_key_t exit_key = 0;
-constinit std::atomic<bool> exits_watched{false};
+NEBULA_START_DATA constinit pthread_key_t exit_key = 0;
+NEBULA_START_DATA constinit std::atomic<bool> exits_watched{false};
 
 constinit std::atomic<std::uint64_t> system_refusals{0};
 // A profile or a route is in force: allocations that find no slot may have another way to go. relaxed: set before there are
 // threads.
-constinit std::atomic<bool> has_detours{false};
+NEBULA_START_DATA constinit std::atomic<bool> has_detours{false};
 // A power of two less one: a tick comes when these bits of a thread's count of slow calls are 0. None are left to test when
 // somebody observes each call, and then, too, an unobserved call pays nothing for the question.
-constinit std::atomic<std::uint32_t> slow_calls_between_ticks{63};
+NEBULA_START_DATA constinit std::atomic<std::uint32_t> slow_calls_between_ticks{63};
 
 bool is_started() {
   // acquire: pairs with the release in start().

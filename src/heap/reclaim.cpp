@@ -1,5 +1,6 @@
 #include "heap/reclaim.hpp"
 
+#include "base/start_data.hpp"
 #include "budget/heap_accounts.hpp"
 #include "bump/bump.hpp"
 #include "diag/message.hpp"
@@ -31,9 +32,9 @@ constinit std::atomic<std::uint64_t> soft_busy_until{0};  // nanoseconds
 constinit std::atomic<std::uint64_t> ticked_at{0};        // coarse milliseconds
 constinit std::atomic<std::uint64_t> limits_read_at{0};   // the same
 
-constinit std::uint32_t reclaim_percent = 25;  // these three are written before there are threads
-constinit config::Pressure pressure_source = config::Pressure::kOff;
-constinit LimitReader limit_reader = nullptr;
+NEBULA_START_DATA constinit std::uint32_t reclaim_percent = 25;  // these three are written before there are threads
+NEBULA_START_DATA constinit config::Pressure pressure_source = config::Pressure::kOff;
+NEBULA_START_DATA constinit LimitReader limit_reader = nullptr;
 
 constinit std::atomic<std::uint64_t> pressure_looks{0};
 constinit std::atomic<std::uint64_t> pressure_moderate{0};

@@ -1,5 +1,6 @@
 #include "heap/routes.hpp"
 
+#include "base/start_data.hpp"
 #include "budget/size_limits.hpp"
 #include "bump/block.hpp"
 
@@ -8,8 +9,8 @@ namespace nebula::heap::routes {
 static_assert(config::kRoutedMost == kSmallMax);
 static_assert(static_cast<unsigned>(Route::kPool) == 0);
 
-constinit std::atomic<bool> in_force{false};
-constinit std::uint8_t route_of_class[kUnitUses] = {};
+NEBULA_START_DATA constinit std::atomic<bool> in_force{false};
+NEBULA_START_DATA constinit std::uint8_t route_of_class[kUnitUses] = {};
 
 void set(const config::Routes& routes, std::uint64_t bump_limit) {
   bump::set_limit(bump_limit);

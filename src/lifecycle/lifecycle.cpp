@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/start_data.hpp"
 #include "budget/account.hpp"
 #include "budget/module_limits.hpp"
 #include "budget/node_limits.hpp"
@@ -38,7 +39,7 @@ namespace {
 
 constexpr int kExitConfiguration = 78;  // EX_CONFIG of sysexits.h
 
-constinit config::Config configuration;
+NEBULA_START_DATA constinit config::Config configuration;
 
 [[noreturn]] void refuse_to_start() { os::exit_immediately(kExitConfiguration); }
 
@@ -113,9 +114,12 @@ void set_limits() {
   tree_account.set_at_limit(at_limit(config::AccountKind::kTree));
   process_account.set_reserve(configuration.reserve_bytes);
   process_account.set_limits(hard != 0 ? hard : kNoLimit, soft != 0 ? soft : kNoLimit);
-  size_limits::set({configuration.size_limits, configuration.size_limit_count}, at_limit(config::AccountKind::kSize));
-  node_limits::set({configuration.node_limits, configuration.node_limit_count}, at_limit(config::AccountKind::kNode));
-  thread_limits::set({configuration.thread_limits, configuration.thread_limit_count}, at_limit(config::AccountKind::kThread));
+  if (const std::size_t count = configuration.size_limit_count; count != 0)
+    size_limits::set({configuration.size_limits, count}, at_limit(config::AccountKind::kSize));
+  if (const std::size_t count = configuration.node_limit_count; count != 0)
+    node_limits::set({configuration.node_limits, count}, at_limit(config::AccountKind::kNode));
+  if (const std::size_t count = configuration.thread_limit_count; count != 0)
+    thread_limits::set({configuration.thread_limits, count}, at_limit(config::AccountKind::kThread));
   if (!module_limits::set({configuration.module_limits, configuration.module_limit_count}, at_limit(config::AccountKind::kModule))) {
     say("NEBULA_BUDGET_MODULE needs glibc 2.35 or later, which tells where code belongs");
     good = false;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <span>
 
+#include "base/start_data.hpp"
 #include "budget/account.hpp"
 #include "budget/usage.hpp"
 #include "bump/block.hpp"
@@ -38,8 +39,8 @@ constexpr std::uint64_t kSavedNanoseconds = 1'000'000'000;
 constexpr std::uint64_t kCostMostNanoseconds = 4'000'000;
 constexpr std::uint64_t kOldNanoseconds = 1'000'000'000;
 
-constinit Page* page = nullptr;  // set once; a child of fork has its own at the same address
-constinit std::atomic<bool> is_shown{false};
+NEBULA_START_DATA constinit Page* page = nullptr;  // set once; a child of fork has its own at the same address
+NEBULA_START_DATA constinit std::atomic<bool> is_shown{false};
 constinit std::atomic<bool> writing{false};
 constinit std::atomic<bool> write_again{false};
 constinit std::atomic<int> owner{0};                  // the process whose page it is

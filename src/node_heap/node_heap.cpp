@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "base/bits.hpp"
+#include "base/start_data.hpp"
 #include "budget/size_limits.hpp"
 #include "budget/usage.hpp"
 #include "diag/misuse.hpp"
@@ -13,7 +14,7 @@
 namespace nebula {
 
 constinit NodeHeap node_heap;
-constinit unsigned NodeHeap::shard_mask_ = kShards - 1;
+NEBULA_START_DATA constinit unsigned NodeHeap::shard_mask_ = kShards - 1;
 constinit SpanHeap NodeHeap::first_spans_;
 constinit std::atomic<unsigned> NodeHeap::last_shard_{0};
 constinit std::atomic<unsigned> NodeHeap::heaps_{1};

@@ -2,6 +2,7 @@
 
 #include <span>
 
+#include "base/start_data.hpp"
 #include "budget/heap_accounts.hpp"
 #include "budget/node_limits.hpp"
 #include "diag/message.hpp"
@@ -10,8 +11,8 @@
 
 namespace nebula::placement {
 
-constinit std::atomic<HeapId> small_from{kFirstHeap};
-constinit std::atomic<HeapId> large_from{kFirstHeap};
+NEBULA_START_DATA constinit std::atomic<HeapId> small_from{kFirstHeap};
+NEBULA_START_DATA constinit std::atomic<HeapId> large_from{kFirstHeap};
 
 namespace {
 
@@ -25,8 +26,8 @@ struct Purpose {
 };
 
 // Written at the start, by one thread; read by all.
-constinit Facts state = {};
-constinit unsigned purposes_count = 0;
+NEBULA_START_DATA constinit Facts state = {};
+NEBULA_START_DATA constinit unsigned purposes_count = 0;
 constinit Purpose purposes[kPlacesMost];
 // A heap's number and one, or kUnknown.
 constinit std::uint8_t heap_of_node[NodeSet::kEnd] = {};

@@ -1,12 +1,13 @@
 #include "node_heap/tenants.hpp"
 
+#include "base/start_data.hpp"
 #include "budget/heap_accounts.hpp"
 #include "diag/message.hpp"
 #include "node_heap/node_heap.hpp"
 
 namespace nebula::tenants {
 
-constinit std::atomic<bool> any{false};
+NEBULA_START_DATA constinit std::atomic<bool> any{false};
 
 namespace {
 

@@ -2,6 +2,7 @@
 
 #include <atomic>
 
+#include "base/start_data.hpp"
 #include "budget/module_limits.hpp"
 #include "budget/node_limits.hpp"
 #include "budget/size_limits.hpp"
@@ -19,7 +20,7 @@ namespace {
 
 using What = heap::BudgetEvent::What;
 
-constinit BudgetWishes wishes;
+NEBULA_START_DATA constinit BudgetWishes wishes;
 
 // The variable that the limit comes from, and what it counts.
 void append_account(Text& text, const Account& account) {

@@ -2,6 +2,7 @@
 
 #include <atomic>
 
+#include "base/start_data.hpp"
 #include "heap/heap.hpp"
 #include "os/process.hpp"
 #include "profiling/forms.hpp"
@@ -20,7 +21,7 @@ namespace sites = profiling::sites;
 constexpr unsigned kSitesMost = 20;
 constexpr unsigned kFramesShown = 32;
 
-constinit std::atomic<bool> is_to_write{false};  // relaxed: only decides who writes
+NEBULA_START_DATA constinit std::atomic<bool> is_to_write{false};  // relaxed: only decides who writes
 // Too large for a small stack; by whoever writes between reports.
 constinit stats::Snapshot snapshot = {};
 constinit stats::Leftover leftover = {};

@@ -2,6 +2,7 @@
 
 #include <atomic>
 
+#include "base/start_data.hpp"
 #include "config/config.hpp"
 #include "diag/message.hpp"
 #include "os/process.hpp"
@@ -14,7 +15,7 @@ namespace nebula::report {
 namespace {
 
 constinit ProfileDestination destination;
-constinit bool is_expected = false;
+NEBULA_START_DATA constinit bool is_expected = false;
 constinit bool is_child = false;
 constinit std::uint64_t began_at = 0;                // nanoseconds
 constinit std::atomic<bool> last_is_written{false};  // relaxed: only decides who writes

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <bit>
 
+#include "base/start_data.hpp"
 #include "config/config.hpp"
 #include "diag/message.hpp"
 #include "heap/heap.hpp"
@@ -24,7 +25,7 @@ struct FormFacts {
   Write write;
 };
 
-constinit Wishes wishes;
+NEBULA_START_DATA constinit Wishes wishes;
 // Whose the last report is: nobody's yet, being written, written. A futex: whoever comes later waits for the end.
 enum Stage : std::uint32_t { kNotBegun, kClaimed, kDone };
 constinit std::atomic<std::uint32_t> last_report{kNotBegun};

@@ -6,6 +6,7 @@
 
 #include <atomic>
 
+#include "base/start_data.hpp"
 #include "diag/message.hpp"
 #include "os/process.hpp"
 #include "report/profile.hpp"
@@ -19,10 +20,10 @@ constexpr std::uint64_t kNever = ~std::uint64_t{0};
 constexpr std::uint64_t kFirstLookMilliseconds = 1000;  // by then a program has set its handlers
 constexpr std::size_t kStackBytes = 64 * 1024;
 
-constinit ReporterWishes wishes;
-constinit std::atomic<int> thread_of{0};  // the process that the thread is in; relaxed: set before signals can come
+NEBULA_START_DATA constinit ReporterWishes wishes;
+NEBULA_START_DATA constinit std::atomic<int> thread_of{0};  // the process that the thread is in; relaxed: set before signals can come
 constinit std::atomic<std::uint32_t> signals_seen{0};  // a futex
-constinit std::atomic<bool> signal_is_ours{false};     // relaxed, for one line
+NEBULA_START_DATA constinit std::atomic<bool> signal_is_ours{false};     // relaxed, for one line
 
 void on_signal(int) {
   const int kept = errno;

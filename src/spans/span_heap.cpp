@@ -5,6 +5,7 @@
 #include <new>
 
 #include "base/bits.hpp"
+#include "base/start_data.hpp"
 #include "budget/heap_accounts.hpp"
 #include "diag/message.hpp"
 #include "os/memory.hpp"
@@ -13,7 +14,7 @@
 
 namespace nebula {
 
-constinit config::PagePolicy page_policy;
+NEBULA_START_DATA constinit config::PagePolicy page_policy;
 
 namespace {
 

@@ -2,6 +2,7 @@
 
 #include <iterator>
 
+#include "base/start_data.hpp"
 #include "budget/account.hpp"
 #include "budget/usage.hpp"
 #include "bump/block.hpp"
@@ -16,7 +17,7 @@
 namespace nebula::stats {
 namespace {
 
-constinit std::uint64_t started_at = 0;  // coarse milliseconds
+NEBULA_START_DATA constinit std::uint64_t started_at = 0;  // coarse milliseconds
 constinit int this_process = 0;          // once asked for
 
 std::uint64_t between(std::uint64_t least, std::uint64_t value, std::uint64_t most) {

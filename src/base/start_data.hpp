@@ -1,0 +1,5 @@
+// Where the variables lie that every start of a process writes: together, because a page that is touched for the first time costs more
+// than all that is written to it.
+#pragma once
+
+#define NEBULA_START_DATA [[gnu::section("nebula_start")]]
