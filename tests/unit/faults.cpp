@@ -259,7 +259,7 @@ struct Answer {
 std::string workload() {
   testing::start_heap();
   Workload main(1);
-  if (std::string failure = main.run(1500); !failure.empty()) return failure;
+  if (std::string failure = main.run(800); !failure.empty()) return failure;
   // Threads come and go one after the other, so that the requests come in the same order each time. What one leaves
   // is freed by this one.
   std::vector<Held> left;
@@ -267,7 +267,7 @@ std::string workload() {
     std::string failure;
     std::thread([&] {
       Workload other(t + 2);
-      failure = other.run(300);
+      failure = other.run(160);
       left.insert(left.end(), other.held.begin(), other.held.end());
     }).join();
     if (!failure.empty()) return failure;
