@@ -22,8 +22,14 @@ extern constinit Lock registry_lock;
 extern constinit std::atomic<Address> owners[kHeapsMost];
 extern constinit Lock heapless_gate;  // of all threads without a heap
 
-// For whoever comes next.
+// Heaps that no thread has: for whoever comes next. take_idle: null when there is none.
 void put_idle(ThreadHeap& heap);
+[[nodiscard]] ThreadHeap* take_idle();
+[[nodiscard]] std::uint32_t idle_heaps_now();
+// Their pools are empty, but for those inherited through a fork: nobody else will flush these.
+void flush_idle_heaps();
+// The heap of a thread that ended after its last destructors, at whose place this thread lives now; as it was left. Null: none.
+[[nodiscard]] ThreadHeap* heap_left_here();
 // Where this thread should take from: its place, or the heap that its account has there. kNoHeap: that could not be made. Holds no
 // lock.
 HeapId home_for(ThreadHeap& heap);

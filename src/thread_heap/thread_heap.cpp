@@ -12,15 +12,6 @@
 
 namespace nebula {
 
-constinit std::atomic<std::uint32_t> heaps_reserved{0};  // indices below were given out
-constinit std::atomic<std::uint64_t> heaps_ready[kHeapsMost / 64] = {};
-constinit std::atomic<std::uint64_t> threads_started{0};
-constinit std::atomic<std::uint32_t> threads_now{0};
-constinit std::atomic<std::uint64_t> threads_not_watched{0};
-constinit Lock registry_lock{LockRank::kRegistry};
-constinit std::atomic<Address> owners[kHeapsMost] = {};
-constinit Lock heapless_gate{LockRank::kGate};
-
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
@@ -50,8 +41,6 @@ constinit const NoHeap no_heaps[2];
 
 constinit std::atomic<std::uint64_t> create_again_at{0};  // coarse milliseconds
 constinit std::atomic<std::uint32_t> refused_pieces{0};
-constinit std::uint32_t first_free NEBULA_GUARDED_BY(registry_lock) = 0;  // index + 1
-constinit std::uint32_t idle_heaps NEBULA_GUARDED_BY(registry_lock) = 0;
 constinit std::atomic<std::uint64_t> swing_bytes_of_all{0};
 constinit std::atomic<std::uint32_t> reclaim_epoch{0};
 
@@ -173,34 +162,6 @@ ThreadHeap* create() {
   // release: pairs with the acquire in for_each_heap.
   heaps_ready[mine / 64].fetch_or(std::uint64_t{1} << (mine % 64), std::memory_order_release);
   return &heap;
-}
-
-constexpr std::uint32_t kIdleHeapsKept = 4;
-
-std::uint32_t idle_now() {
-  LockGuard guard(registry_lock);
-  return idle_heaps;
-}
-
-ThreadHeap* take_idle() {
-  LockGuard guard(registry_lock);
-  if (first_free == 0) return nullptr;
-  ThreadHeap& heap = heap_at(first_free - 1);
-  first_free = heap.next_free;
-  --idle_heaps;
-  heap.in_use.store(true, kRelaxed);
-  return &heap;
-}
-
-// The heap of a thread that ended after its last destructors, at whose place this thread lives now; as it was left.
-ThreadHeap* inherit() {
-  const auto here = reinterpret_cast<Address>(&current_heap);
-  const std::uint32_t end = heaps_reserved.load(kRelaxed);
-  for (std::uint32_t i = 0; i < end && i < kHeapsMost; ++i) {
-    // acquire: the thread that ended had its place given back by the C library before this one could get it.
-    if (owners[i].load(std::memory_order_acquire) == here) return &heap_at(i);
-  }
-  return nullptr;
 }
 
 NodeHeap::Source source() {
@@ -472,14 +433,6 @@ void* refill_and_pop_at(ThreadHeap& heap, SizeClass c, HeapId home) {
 
 }  // namespace
 
-void put_idle(ThreadHeap& heap) {
-  LockGuard guard(registry_lock);
-  heap.in_use.store(false, kRelaxed);
-  heap.next_free = first_free;
-  first_free = heap.index + 1;
-  ++idle_heaps;
-}
-
 ThreadHeap* const no_heap_yet = const_cast<ThreadHeap*>(&no_heaps[0].heap);
 ThreadHeap* const no_heap_any_more = const_cast<ThreadHeap*>(&no_heaps[1].heap);
 
@@ -494,7 +447,7 @@ bool is_none(const ThreadHeap* heap) { return heap == no_heap_yet || heap == no_
 ThreadHeap* ensure() {
   if (current_heap != no_heap_yet) return current_heap;
   ThreadHeap* heap = take_idle();
-  ThreadHeap* const inherited = heap == nullptr ? inherit() : nullptr;
+  ThreadHeap* const inherited = heap == nullptr ? heap_left_here() : nullptr;
   if (heap == nullptr) heap = inherited != nullptr ? inherited : create();
   if (heap == nullptr) return current_heap;
   heap->exit_rounds = 0;
@@ -639,7 +592,8 @@ void release_current() {
   flush_all(*heap);
   give_up_account(*heap);
   current_heap = no_heap_any_more;
-  const bool keeps_room = idle_now() < kIdleHeapsKept;
+  constexpr std::uint32_t kIdleHeapsKept = 4;
+  const bool keeps_room = idle_heaps_now() < kIdleHeapsKept;
   {
     LockGuard guard(heap->gate);
     bump::leave(heap->bump);
@@ -668,25 +622,7 @@ void ask_others_to_flush() {
   });
   // release, after the zeros: an owner that answers before has zeros left and comes here again; see answer_reclaim.
   reclaim_epoch.fetch_add(1, std::memory_order_release);
-  // Idle heaps have empty pools, except those inherited through a fork: nobody else will flush these.
-  std::uint32_t rest = 0;
-  {
-    LockGuard guard(registry_lock);
-    rest = idle_heaps;
-  }
-  for (; rest != 0; --rest) {
-    ThreadHeap* const heap = take_idle();
-    if (heap == nullptr) return;
-    flush_all(*heap);
-    LockGuard guard(registry_lock);
-    heap->in_use.store(false, kRelaxed);
-    heap->next_free = 0;
-    ++idle_heaps;
-    // To the end of the list, so that each is seen once.
-    std::uint32_t* link = &first_free;
-    while (*link != 0) link = &heap_at(*link - 1).next_free;
-    *link = heap->index + 1;
-  }
+  flush_idle_heaps();
 }
 
 }  // namespace thread_heap

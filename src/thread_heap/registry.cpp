@@ -1,0 +1,77 @@
+#include "thread_heap/registry.hpp"
+
+namespace nebula {
+
+constinit std::atomic<std::uint32_t> heaps_reserved{0};  // indices below were given out
+constinit std::atomic<std::uint64_t> heaps_ready[kHeapsMost / 64] = {};
+constinit std::atomic<std::uint64_t> threads_started{0};
+constinit std::atomic<std::uint32_t> threads_now{0};
+constinit std::atomic<std::uint64_t> threads_not_watched{0};
+constinit Lock registry_lock{LockRank::kRegistry};
+constinit std::atomic<Address> owners[kHeapsMost] = {};
+constinit Lock heapless_gate{LockRank::kGate};
+
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+
+constinit std::uint32_t first_free NEBULA_GUARDED_BY(registry_lock) = 0;  // index + 1
+constinit std::uint32_t idle_heaps NEBULA_GUARDED_BY(registry_lock) = 0;
+
+}  // namespace
+
+void put_idle(ThreadHeap& heap) {
+  LockGuard guard(registry_lock);
+  heap.in_use.store(false, kRelaxed);
+  heap.next_free = first_free;
+  first_free = heap.index + 1;
+  ++idle_heaps;
+}
+
+std::uint32_t idle_heaps_now() {
+  LockGuard guard(registry_lock);
+  return idle_heaps;
+}
+
+ThreadHeap* take_idle() {
+  LockGuard guard(registry_lock);
+  if (first_free == 0) return nullptr;
+  ThreadHeap& heap = heap_at(first_free - 1);
+  first_free = heap.next_free;
+  --idle_heaps;
+  heap.in_use.store(true, kRelaxed);
+  return &heap;
+}
+
+ThreadHeap* heap_left_here() {
+  const auto here = reinterpret_cast<Address>(&current_heap);
+  const std::uint32_t end = heaps_reserved.load(kRelaxed);
+  for (std::uint32_t i = 0; i < end && i < kHeapsMost; ++i) {
+    // acquire: the thread that ended had its place given back by the C library before this one could get it.
+    if (owners[i].load(std::memory_order_acquire) == here) return &heap_at(i);
+  }
+  return nullptr;
+}
+
+void flush_idle_heaps() {
+  std::uint32_t rest = 0;
+  {
+    LockGuard guard(registry_lock);
+    rest = idle_heaps;
+  }
+  for (; rest != 0; --rest) {
+    ThreadHeap* const heap = take_idle();
+    if (heap == nullptr) return;
+    thread_heap::flush_all(*heap);
+    LockGuard guard(registry_lock);
+    heap->in_use.store(false, kRelaxed);
+    heap->next_free = 0;
+    ++idle_heaps;
+    // To the end of the list, so that each is seen once.
+    std::uint32_t* link = &first_free;
+    while (*link != 0) link = &heap_at(*link - 1).next_free;
+    *link = heap->index + 1;
+  }
+}
+
+}  // namespace nebula
