@@ -113,10 +113,14 @@ inline Lots& lots_of(const ThreadHeap& heap) {
   return *reinterpret_cast<Lots*>(const_cast<ThreadHeap&>(heap).slots() + kLayout.lots);
 }
 
+// Where the class's return pool begins. In a heap that is watched it has the room of pools that swing: all that is freed comes there.
+inline unsigned returns_bottom(const ThreadHeap& heap, unsigned c) { return heap.is_watched ? kLayout.swing[c] : kLayout.returns[c]; }
+
 inline unsigned returns_pooled(const ThreadHeap& heap, unsigned c) {
   // Its word is 0 while it is not open. Read without the gate it may be of another moment than the other pool's.
   const unsigned top = top_of(heap, kAway + c);
-  return top > kLayout.returns[c] ? top - kLayout.returns[c] : 0;
+  const unsigned bottom = returns_bottom(heap, c);
+  return top > bottom ? top - bottom : 0;
 }
 
 }  // namespace nebula

@@ -71,7 +71,7 @@ unsigned limit_of(const ThreadHeap& heap, unsigned c) { return static_cast<unsig
 void mark_active(ThreadHeap& heap, unsigned c) { heap.active[c / 64] |= std::uint64_t{1} << (c % 64); }
 
 void allow_returns(ThreadHeap& heap, unsigned c) {
-  const unsigned capacity = has_returns(heap, c) ? kLayout.returns[c] + kSizeClasses.batch[c] : 0u;
+  const unsigned capacity = has_returns(heap, c) ? returns_bottom(heap, c) + heap.returns_most[c] : 0u;
   heap.capacity[kAway + c].store(static_cast<std::uint16_t>(capacity), kRelaxed);
 }
 
@@ -233,12 +233,9 @@ void grow_pool(ThreadHeap& heap, unsigned c, Trend trend) {
   set_limit(heap, c, wanted);
 }
 
-// Under the gate. All return slots of the class: one batch, for the depot of the heap that they are of, if that is one.
-void flush_returns(ThreadHeap& heap, unsigned c) {
-  const unsigned count = returns_pooled(heap, c);
-  if (count == 0) return;
-  const SizeClass size = size_class(c);
-  void** const first = heap.slots() + kLayout.returns[c] + 1;
+// Where return slots go: a batch of one heap's to its depot. Counts those of other heaps than this one's home.
+NodeHeap::Source way_home(const ThreadHeap& heap, SizeClass size, void* const* first, unsigned count) {
+  if (NodeHeap::count() == 1) return source();
   const HeapId of_first = NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(first[0])), size);
   unsigned of_others = 0;
   HeapId of = of_first;
@@ -250,11 +247,24 @@ void flush_returns(ThreadHeap& heap, unsigned c) {
     if (of != heap.home) NodeHeap::at(of).count_returned(1);
   }
   if (of_first != heap.home) NodeHeap::at(of_first).count_returned(count - of_others);
-  NodeHeap::flush(size, first, count, of_others == 0 ? NodeHeap::Source::kDepotFirst : NodeHeap::Source::kSlabsOnly, "free");
+  return of_others == 0 ? NodeHeap::Source::kDepotFirst : NodeHeap::Source::kSlabsOnly;
+}
+
+// Under the gate. The oldest so many slots of the class's return pool.
+void flush_oldest_returns(ThreadHeap& heap, unsigned c, unsigned count) {
+  if (count == 0) return;
+  const SizeClass size = size_class(c);
+  const unsigned bottom = returns_bottom(heap, c);
+  void** const first = heap.slots() + bottom + 1;
+  const unsigned left = returns_pooled(heap, c) - count;
+  NodeHeap::flush(size, first, count, way_home(heap, size, first, count), "free");
+  std::memmove(first, first + count, left * sizeof *first);
   heap.flushed[c] += count;
   ++heap.flushes;
-  set_top(heap, kAway + c, kLayout.returns[c]);
+  set_top(heap, kAway + c, bottom + left);
 }
+
+void flush_returns(ThreadHeap& heap, unsigned c) { flush_oldest_returns(heap, c, returns_pooled(heap, c)); }
 
 // Under the gate.
 void flush_class(ThreadHeap& heap, unsigned c, NodeHeap::Source where) {
@@ -281,10 +291,11 @@ bool map_return_room(ThreadHeap& heap) {
 
 // Under the gate, of a heap whose pools are empty.
 void watch(ThreadHeap& heap) {
-  if (!map_return_room(heap) || !commit_slots(heap, kLayout.lots, kLayout.end)) {
+  if (!map_swing_room(heap) || !map_return_room(heap) || !commit_slots(heap, kLayout.lots, kLayout.end)) {
     threads_not_watched.fetch_add(1, kRelaxed);
     return;
   }
+  pack_pools(heap);
   heap.is_watched = true;
   lots_of(heap).random_state = profiling::fresh_random_state();
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
@@ -308,11 +319,34 @@ void answer_reclaim(ThreadHeap& heap) {
   if (is_watching() && !heap.is_watched) watch(heap);
 }
 
+// Whether the return pools hold what this thread will allocate again; else slots are on their way to other node heaps too.
+bool is_back(const ThreadHeap& heap) { return heap.is_watched && NodeHeap::count() == 1; }
+
+// Under the gate. A back grows as pools do; slots on their way are a batch.
+void grow_returns(ThreadHeap& heap, unsigned c, Trend trend) {
+  if (!is_back(heap)) return;
+  const unsigned most = trend == Trend::kSwing ? kSizeClasses.slots_per_pool_swing[c] : kSizeClasses.slots_per_pool[c];
+  const unsigned before = heap.returns_most[c];
+  const unsigned wanted = before * 2 < most ? before * 2 : most;
+  const unsigned bottom = returns_bottom(heap, c);
+  if (wanted <= before || !commit_slots(heap, bottom + before + 1u, bottom + wanted + 1u)) return;
+  if (!count_swing(heap, c, before, wanted)) return;
+  heap.returns_most[c] = static_cast<std::uint16_t>(wanted);
+  allow_returns(heap, c);
+}
+
+void shrink_returns(ThreadHeap& heap, unsigned c) {
+  if (!has_returns(heap, c) || !count_swing(heap, c, heap.returns_most[c], kSizeClasses.batch[c])) return;
+  heap.returns_most[c] = kSizeClasses.batch[c];
+  allow_returns(heap, c);
+}
+
 // Under the gate. Where the class has no return pool yet, it has one then, if system and budget have room for it.
 bool open_returns(ThreadHeap& heap, unsigned c) {
   if (has_returns(heap, c)) return true;
-  const unsigned first = kLayout.returns[c];
+  const unsigned first = returns_bottom(heap, c);
   if (!map_return_room(heap) || !commit_slots(heap, first, first + kSizeClasses.batch[c] + 1u)) return false;
+  heap.returns_most[c] = kSizeClasses.batch[c];
   heap.returns_open[c / 64] |= std::uint64_t{1} << (c % 64);
   heap.slots()[first] = nullptr;
   heap.word[kAway + c].store(first, std::memory_order_release);
@@ -323,7 +357,7 @@ bool open_returns(ThreadHeap& heap, unsigned c) {
 // Under the gate, of an empty pool; false when system and budget have none.
 bool fill(ThreadHeap& heap, unsigned c, NodeHeap::Source where) {
   const Trend trend = note_event(heap, c, false);
-  if (heap.refilled[c] != 0) grow_pool(heap, c, trend);  // empty again: it was too small
+  if (heap.refilled[c] != 0 && !heap.is_watched) grow_pool(heap, c, trend);  // empty again: it was too small
   const unsigned room = limit_of(heap, c);
   unsigned wanted = (room + 1) / 2;
   if (wanted > kRefillMost) wanted = kRefillMost;
@@ -341,14 +375,15 @@ bool fill(ThreadHeap& heap, unsigned c, NodeHeap::Source where) {
 
 // Under the gate. The last `count` slots of an open return pool, as far as they are of this node heap, onto the empty pool.
 unsigned take_from_returns(ThreadHeap& heap, unsigned c, unsigned count) {
-  void** const end = heap.slots() + kLayout.returns[c] + 1 + returns_pooled(heap, c);
+  const unsigned returned = returns_pooled(heap, c);
+  void** const end = heap.slots() + returns_bottom(heap, c) + 1 + returned;
   unsigned own = 0;
-  const bool is_one_heap = NodeHeap::count() == 1;
-  while (own < count && (is_one_heap || NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(end[-1 - static_cast<int>(own)])),
-                                                               size_class(c)) == heap.home))
+  if (NodeHeap::count() == 1) own = count;
+  while (own < count &&
+         NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(end[-1 - static_cast<int>(own)])), size_class(c)) == heap.home)
     ++own;
   std::memcpy(heap.slots() + heap.bottom[c] + 1, end - own, own * sizeof *end);
-  set_top(heap, kAway + c, kLayout.returns[c] + returns_pooled(heap, c) - own);
+  set_top(heap, kAway + c, returns_bottom(heap, c) + returned - own);
   set_top(heap, c, heap.bottom[c] + own);
   return own;
 }
@@ -357,15 +392,32 @@ unsigned take_from_returns(ThreadHeap& heap, unsigned c, unsigned count) {
 // room for, the others at the slabs.
 void put_back_surplus(ThreadHeap& heap, unsigned c, unsigned surplus) {
   if (!open_returns(heap, c)) return flush_oldest(heap, c, surplus, NodeHeap::Source::kSlabsOnly, "malloc");
-  const unsigned room = kSizeClasses.batch[c] - returns_pooled(heap, c);
+  const unsigned returned = returns_pooled(heap, c);
+  const unsigned room = heap.returns_most[c] - returned;
   const unsigned kept = surplus < room ? surplus : room;
   if (surplus > kept) flush_oldest(heap, c, surplus - kept, NodeHeap::Source::kSlabsOnly, "malloc");
   void** const first = heap.slots() + heap.bottom[c] + 1;
   const unsigned left = pooled(heap, c) - kept;
-  std::memcpy(heap.slots() + kLayout.returns[c] + 1 + returns_pooled(heap, c), first, kept * sizeof *first);
-  set_top(heap, kAway + c, kLayout.returns[c] + returns_pooled(heap, c) + kept);
+  const unsigned bottom = returns_bottom(heap, c);
+  std::memcpy(heap.slots() + bottom + 1 + returned, first, kept * sizeof *first);
+  set_top(heap, kAway + c, bottom + returned + kept);
   std::memmove(first, first + kept, left * sizeof *first);
   set_top(heap, c, heap.bottom[c] + left);
+}
+
+// Under the gate, of an empty front. Where it begins small, it is met empty too often; where it is large, what a program frees and
+// allocates in turn goes round through more memory than its caches hold.
+void open_front(ThreadHeap& heap, unsigned c) {
+  constexpr unsigned kFrontMost = 128;
+  if (heap.bottom[c] == kLayout.room[c]) return;
+  const unsigned base = kSizeClasses.slots_per_pool[c];
+  const unsigned slots = base < kFrontMost ? base : kFrontMost;
+  const unsigned first = kLayout.room[c];
+  if (!commit_slots(heap, first, first + slots + 1u)) return;
+  heap.slots()[first] = nullptr;
+  heap.bottom[c] = static_cast<std::uint16_t>(first);
+  set_top(heap, c, first);
+  set_limit(heap, c, slots);
 }
 
 // Under the gate, of an empty front: what was freed last or a refill, but no more than there are allocations before the next
@@ -377,10 +429,10 @@ void advance_front(ThreadHeap& heap, unsigned c) {
     most = 1;
   }
   mark_active(heap, c);
+  open_front(heap, c);
   const unsigned returned = returns_pooled(heap, c);
-  const unsigned batch = kSizeClasses.batch[c];
-  // A class with few slots on their way would come here for each.
-  if (returned >= (batch + 3u) / 4 || (returned != 0 && returned >= most)) {
+  // Few would be met empty again soon: a refill adds to what goes round.
+  if (returned >= limit_of(heap, c) / 2 || (returned != 0 && returned >= most)) {
     const unsigned wanted = most < returned ? static_cast<unsigned>(most) : returned;
     if (take_from_returns(heap, c, wanted < limit_of(heap, c) ? wanted : limit_of(heap, c)) != 0) return;
   }
@@ -511,7 +563,9 @@ void make_room_and_push(ThreadHeap& heap, SizeClass c, void* pointer, const char
                        NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(pointer)), c) != heap.home;
   if ((is_away || (heap.is_watched && is_open(heap, i))) && open_returns(heap, i)) {
     if (is_away) see_slab(heap, c, static_cast<UnitIndex>(unit_of(pointer)));
-    if (returns_pooled(heap, i) == kSizeClasses.batch[i]) flush_returns(heap, i);
+    if (returns_pooled(heap, i) == heap.returns_most[i]) grow_returns(heap, i, note_event(heap, i, true));
+    if (const unsigned count = returns_pooled(heap, i); count == heap.returns_most[i])
+      flush_oldest_returns(heap, i, is_back(heap) ? count - count / 2 : count);
     push(heap, kAway + i, pointer);
     return;
   }
@@ -572,15 +626,16 @@ void tick(ThreadHeap& heap) {
   LockGuard guard(heap.gate);
   heap.ticked_at = now;
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
-    flush_returns(heap, c);
     const bool active = (heap.active[c / 64] >> (c % 64) & 1) != 0;
+    if (!active || !heap.is_watched) flush_returns(heap, c);
     if (active) continue;
+    if (heap.is_watched) shrink_returns(heap, c);
     // Not once empty or full since the last tick: half of it will do.
     if (const unsigned count = pooled(heap, c); count != 0)
       flush_oldest(heap, c, count - count / 2, NodeHeap::Source::kSlabsOnly, "free");
     const unsigned first = kSizeClasses.slots_per_pool_first[c];
     const unsigned half = limit_of(heap, c) / 2;
-    if (half >= first && half >= pooled(heap, c) && count_swing(heap, c, limit_of(heap, c), half)) set_limit(heap, c, half);
+    if (!heap.is_watched && half >= first && half >= pooled(heap, c) && count_swing(heap, c, limit_of(heap, c), half)) set_limit(heap, c, half);
   }
   for (std::uint64_t& bits : heap.active) bits = 0;
   bump::tick(heap.bump);

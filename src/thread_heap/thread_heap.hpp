@@ -23,8 +23,9 @@
 // allocate, and its pool opens too.
 //
 // While a profile is taken, the thread's view says of every slab that it is another heap's: so all frees go to the return pools,
-// and allocations come from the pools, here called the front, which get a few slots from there or from a refill at a time,
-// never more than there are allocations up to the next sample. So a sample is an allocation that meets an empty front,
+// and allocations come from the pools, here called the front, which get some slots from there or from a refill at a time,
+// never more than there are allocations up to the next sample. The return pools, the back, grow as pools do then, and lie where those
+// that swing do; the front lies in a pool's room. So a sample is an allocation that meets an empty front,
 // each allocation is counted, and neither fast path has an instruction more. Where modules have limits, each allocation is
 // looked at: the front gets one slot at a time.
 //
@@ -78,6 +79,7 @@ struct alignas(kCacheLine) ThreadHeap {
   std::uint32_t swing_bytes;       // of slots that pools may hold beyond 32 KiB a class
   std::uint64_t committed_pages[2];  // a bit for each page of this heap
   std::uint64_t returns_open[(kUnitUses + 63) / 64];  // classes whose return pool is in use
+  std::uint16_t returns_most[kUnitUses];  // how many slots it holds
   std::uint64_t settled_at;        // coarse milliseconds of the last move to another node heap
   HeapId home;                     // the node heap it takes from
   std::uint16_t account;           // its thread's own, by budget/thread_limits; 0: none
