@@ -190,6 +190,25 @@ TEST_F(Profiling, NoPlaceInTheOrderIsPreferred) {
   EXPECT_LT(chi_squared, 110);
 }
 
+// What a thread allocates and frees in turn stays with it, as without a profile: it is the slabs' only when pools have not grown yet.
+TEST_F(Profiling, SwingsStayInThePools) {
+  if (NodeHeap::count() != 1) GTEST_SKIP() << "with several node heaps, what is freed is on its way home";
+  std::thread([] {
+    void* objects[700];
+    const auto swing = [&] {
+      for (void*& object : objects) object = heap::allocate(96);
+      for (void* const object : objects) heap::deallocate(object, "free");
+    };
+    for (int i = 0; i < 20; ++i) swing();
+    const std::uint64_t refilled = NodeHeap::facts_of_all(size_class(6)).refills;
+    const std::uint64_t flushed = NodeHeap::facts_of_all(size_class(6)).flushes;
+    for (int i = 0; i < 200; ++i) swing();
+    // Samples come from slabs of their own, and each takes the place of one that waits.
+    EXPECT_LE(NodeHeap::facts_of_all(size_class(6)).flushes - flushed, 40u);
+    EXPECT_LE(NodeHeap::facts_of_all(size_class(6)).refills - refilled, 40u);
+  }).join();
+}
+
 TEST_F(Profiling, LargeObjectsAreFollowedThroughResizes) {
   const Totals start = totals();
   void* object = heap::allocate(512 << 10);
