@@ -70,16 +70,29 @@ UnitIndex take_near(std::uint32_t units) {
   return head;
 }
 
-// Holds the block at this unit, if nobody has it and it has live objects: as if one more were alive.
+// Holds the block at this unit, if nobody has or holds it and it has live objects: as if one more were alive. Of two that purge the
+// same pages at once, each would credit them.
 bool try_hold(UnitIndex unit) {
   LockGuard guard(ends);
   if (unit_use(unit).load(std::memory_order_acquire) != kBump || record_at(unit).head != unit) return false;
-  std::atomic<std::uint64_t>& live = record_at(unit).live;
-  std::uint64_t count = live.load(kRelaxed);
+  UnitRecord& record = record_at(unit);
+  // acquire: pairs with the release in let_go, so that what was purged is seen to be.
+  if (record.is_held.load(std::memory_order_acquire)) return false;
+  std::uint64_t count = record.live.load(kRelaxed);
   // relaxed: the objects' ends are read from `dead`.
-  while (count != 0 && count < kOwned / 2)
-    if (live.compare_exchange_weak(count, count + 1, kRelaxed)) return true;
+  while (count != 0 && count < kOwned / 2) {
+    if (!record.live.compare_exchange_weak(count, count + 1, kRelaxed)) continue;
+    record.is_held.store(true, kRelaxed);  // under the lock
+    return true;
+  }
   return false;
+}
+
+void let_go(UnitIndex unit) {
+  UnitRecord& record = record_at(unit);
+  record.is_held.store(false, std::memory_order_release);
+  // acquire, release: as in deallocate.
+  if (record.live.fetch_sub(1, std::memory_order_acq_rel) == 1) give_back(unit);
 }
 
 std::uint32_t pages_of(const Block& block) { return static_cast<std::uint32_t>(block.units().count * kPagesPerUnit); }
@@ -168,6 +181,7 @@ UnitIndex take_block(std::uint32_t units) {
   record.live.store(kOwned, kRelaxed);
   record.owner.store(nullptr, kRelaxed);
   record.counted.store(0, kRelaxed);
+  record.is_held.store(false, kRelaxed);
   record.live_at_look = record.looked_at = 0;
   set_use(head, units, kBump);
   blocks.fetch_add(1, kRelaxed);
@@ -201,8 +215,7 @@ std::size_t purge_left_blocks(Which which) {
       const std::uint64_t left = pages::committed_in(block.pages_between(0, pages_of(block))).bytes();
       if (left < record.counted.load(kRelaxed)) count_in_use(block, left);
     }
-    // acquire, release: as in deallocate.
-    if (record.live.fetch_sub(1, std::memory_order_acq_rel) == 1) give_back(unit);
+    let_go(unit);
   }
   return purged;
 }

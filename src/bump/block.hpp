@@ -44,7 +44,8 @@ struct UnitRecord {
   std::atomic<std::uint64_t> live;
   std::atomic<const Mine*> owner;         // whose current block it is; null: nobody's
   std::atomic<std::uint64_t> counted;     // bytes of it in bytes_in_use
-  std::uint64_t live_at_look;             // by whoever has the tick of the process
+  std::atomic<bool> is_held;              // by a thread that looks for dead pages while nobody has it
+  std::uint64_t live_at_look;             // by whoever holds it
   std::uint64_t looked_at;                // coarse milliseconds, when that was seen first; 0: purged since
 };
 static_assert(kBehindSlabHome + sizeof(UnitRecord) <= kUnitRecordBytes);

@@ -174,6 +174,32 @@ TEST(Bump, DeadPagesGoBackAtALimitAndLiveOnesStay) {
   EXPECT_EQ(testing::inconsistency(), "");
 }
 
+TEST(Bump, PagesThatSeveralPurgeAtOnceAreCreditedOnce) {
+  start_bumping();
+  constexpr int kTrimming = 3;
+  for (int round = 0; round < 100; ++round) {
+    std::vector<void*> objects;
+    std::thread([&] {
+      for (int i = 0; i < 1000; ++i) objects.push_back(heap::allocate(1000));
+    }).join();
+    std::vector<void*> kept;
+    for (std::size_t i = 0; i < objects.size(); ++i)
+      if (i % 50 == 0) kept.push_back(objects[i]);
+      else heap::deallocate(objects[i], "free");
+    std::atomic<int> ready{0};
+    std::vector<std::thread> threads;
+    for (int t = 0; t < kTrimming; ++t)
+      threads.emplace_back([&] {
+        ++ready;
+        while (ready != kTrimming) std::this_thread::yield();
+        heap::trim();
+      });
+    for (std::thread& thread : threads) thread.join();
+    for (void* const object : kept) heap::deallocate(object, "free");
+  }
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
 TEST(Bump, AboveTheLimitOfBlocksPoolsServe) {
   const std::uint64_t limit = bump::block_counts().bytes + kMiB;
   start_bumping(limit);
