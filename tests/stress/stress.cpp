@@ -383,5 +383,6 @@ TEST(Stress, LargeObjectsBesideTrims) {
 int main(int argc, char** argv) {
   ::testing::InitGoogleTest(&argc, argv);
   nebula::lifecycle::start(environ);
+  nebula::testing::start_heap();  // what meson.build asks for beside the environment of a program
   return RUN_ALL_TESTS();
 }
