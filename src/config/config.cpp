@@ -79,7 +79,7 @@ constexpr const char* kLimitForm =
 constexpr const char* kNumaForm =
     "local, interleave[:NODES], preferred:NODE, bind:NODES or off; or small=RULE,large=RULE; NODES: 0-2,8";
 constexpr const char* kRouteForm =
-    "pool, bump, or up to 8 of FIRST-LAST:ROUTE, no two overlapping: 16-1024:pool,1025-32768:bump,32769-:node; pool and bump hold "
+    "pool, bump, auto, or up to 8 of FIRST-LAST:ROUTE, no two overlapping: 16-1024:pool,1025-32768:bump,32769-:node; pool and bump hold "
     "up to 32768 bytes";
 constexpr const char* kPathForm = "a path of 1 to 1,000 bytes; %p pid, %e program, %n sequence number";
 

@@ -35,6 +35,8 @@ bool parse_routes(std::string_view text, Routes& result) {
   Routes routes;
   if (text == "bump") {
     routes.ranges[routes.count++] = {0, kRoutedMost, Route::kBump};
+  } else if (text == "auto") {
+    routes.is_auto = true;
   } else if (text != "pool") {
     for (bool is_last = false; !is_last;) {
       const std::size_t comma = text.find(',');

@@ -25,9 +25,10 @@ inline constexpr std::uint64_t kRoutedMost = 32 * 1024;  // what pools and block
 struct Routes {
   RouteRange ranges[kRouteRangesMost];
   std::size_t count = 0;
+  bool is_auto = false;  // the classes begin so, and heap/auto_routes moves them
 };
 
-// "pool", "bump", or ranges of sizes that do not overlap, each with its route: "16-1024:pool,1025-32768:bump,32769-:node".
+// "pool", "bump", "auto", or ranges of sizes that do not overlap, each with its route: "16-1024:pool,1025-32768:bump,32769-:node".
 // False for anything else: the result unchanged.
 [[nodiscard]] bool parse_routes(std::string_view text, Routes& result);
 

@@ -13,6 +13,7 @@
 #include "bump/bump.hpp"
 #include "diag/message.hpp"
 #include "diag/misuse.hpp"
+#include "heap/auto_routes.hpp"
 #include "heap/foreign.hpp"
 #include "heap/reclaim.hpp"
 #include "heap/requests.hpp"
@@ -320,8 +321,8 @@ void* allocate_in_block(std::size_t size, std::size_t alignment) {
 void* allocate_large(std::size_t size, std::size_t alignment, large::Contents contents);
 
 // The other ways to an object of a class. Null: none is for this allocation, or it has no room.
-void* take_detour(SizeClass c, std::size_t size, std::size_t alignment) {
-  const bool is_bump = routes::of(c) == routes::Route::kBump;
+void* take_detour(SizeClass c, routes::Route route, std::size_t size, std::size_t alignment) {
+  const bool is_bump = route == routes::Route::kBump;
   if (profiling::is_on()) [[unlikely]] {
     const bool is_chosen = is_bump ? !in_slow_path && profiling::draw(round_up(size, kGranule)) : is_sample(c);
     if (is_chosen)
@@ -333,9 +334,10 @@ void* take_detour(SizeClass c, std::size_t size, std::size_t alignment) {
 void* allocate_class(SizeClass c, std::size_t size, std::size_t alignment = 1, OnRefusal on_refusal = OnRefusal::kNote) {
   if (void* const slot = try_pop(current_heap, index_of(c))) return slot;
   if (has_detours.load(kRelaxed)) [[unlikely]] {
-    if (routes::of(c) == routes::Route::kNode && on_refusal == OnRefusal::kNote)
+    const routes::Route route = auto_routes::route_for(c);
+    if (route == routes::Route::kNode && on_refusal == OnRefusal::kNote)
       return allocate_large(size, alignment, large::Contents::kAny);
-    if (void* const object = take_detour(c, size == 0 ? 1 : size, alignment)) return object;
+    if (void* const object = take_detour(c, route, size == 0 ? 1 : size, alignment)) return object;
   }
   Request request = {size, slot_size(c)};
   void* const slot = serve(request, [c] { return allocate_from_class(c); },
@@ -511,6 +513,7 @@ void set_routes(const config::Routes& wanted, std::uint64_t bump_limit) {
   routes::set(wanted, bump_limit);
   if (!routes::in_force.load(kRelaxed)) return;
   has_detours.store(true, kRelaxed);
+  if (wanted.is_auto) auto_routes::begin();
   flush_this_thread();  // what lies in a pool would come before the route
 }
 
@@ -523,6 +526,7 @@ void reset_in_child() {
   reset_reclaim_in_child();
   process_limits::reset_in_child();
   bump::reset_in_child();
+  auto_routes::reset_in_child();
 }
 
 void watch_thread_exits() {

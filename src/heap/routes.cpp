@@ -10,18 +10,18 @@ static_assert(config::kRoutedMost == kSmallMax);
 static_assert(static_cast<unsigned>(Route::kPool) == 0);
 
 NEBULA_START_DATA constinit std::atomic<bool> in_force{false};
-NEBULA_START_DATA constinit std::uint8_t route_of_class[kUnitUses] = {};
+NEBULA_START_DATA constinit std::atomic<Route> route_of_class[kUnitUses] = {};
 
 void set(const config::Routes& routes, std::uint64_t bump_limit) {
   bump::set_limit(bump_limit);
-  bool any = false;
+  bool any = routes.is_auto;
   for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
     const SizeClass c = size_class(i);
-    route_of_class[i] = static_cast<std::uint8_t>(Route::kPool);
+    move(c, Route::kPool);
     for (const config::RouteRange& range : std::span(routes.ranges).first(routes.count)) {
       if (slot_size(c) < range.first || slot_size(c) > range.last) continue;
       if (range.route == Route::kPool || size_limits::of_class(c) != nullptr) continue;
-      route_of_class[i] = static_cast<std::uint8_t>(range.route);
+      move(c, range.route);
       any = true;
     }
   }

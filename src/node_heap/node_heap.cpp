@@ -185,6 +185,18 @@ unsigned NodeHeap::take_from_any_slab(SizeClass c, void** end, unsigned wanted, 
   return got;
 }
 
+bool NodeHeap::has_free_slots(SizeClass c, Shard threads_shard) {
+  const Shard shard = own(threads_shard);
+  if (depot(shard, c).slots(c) != 0) return true;
+  {
+    Class& of = class_of(shard, c);
+    LockGuard guard(of.lock);
+    for (unsigned list = kFullest; list < kListEnd; ++list)
+      if (of.lists[list] != kNoUnit) return true;
+  }
+  return take_over_slab(c, shard);
+}
+
 unsigned NodeHeap::take_from_depot(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard) {
   Depot& from = depot(shard, c);
   unsigned got = 0;

@@ -64,6 +64,9 @@ class NodeHeap {
   // budget have no more. At the limit of the class's size as few as one.
   [[nodiscard]] unsigned refill(SizeClass c, void** end, unsigned wanted, unsigned room, Source source, Shard shard);
 
+  // Whether a refill would find some without new memory: in the depot, or in a slab, which is taken over from another shard for that.
+  [[nodiscard]] bool has_free_slots(SizeClass c, Shard shard);
+
   // Takes slots back, each to its own heap and shard. What proves to be no free slot is reported as misuse of `call`, and
   // dropped.
   static void flush(SizeClass c, void* const* slots, unsigned count, Source source, const char* call);

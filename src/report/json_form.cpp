@@ -284,6 +284,37 @@ void write_bump(JsonWriter& json, const Snapshot& s) {
   json.close_object();
 }
 
+void write_move(JsonWriter& json, const heap::auto_routes::Move& move) {
+  json.open_object();
+  json.number("slot_bytes", slot_size(move.c));
+  json.string("from", heap::auto_routes::name_of(move.from));
+  json.string("to", heap::auto_routes::name_of(move.to));
+  json.string("reason", heap::auto_routes::name_of(move.reason));
+  json.number("at_milliseconds", move.at);
+  json.number("window_milliseconds", move.milliseconds);
+  json.number("allocated", move.allocated);
+  json.number("freed", move.freed);
+  json.number("live", move.live);
+  json.number("life_bytes", move.life_bytes);
+  json.number("held_bytes", move.held_before);
+  json.number("expected_bytes", move.held_after);
+  json.close_object();
+}
+
+void write_auto_routes(JsonWriter& json, const heap::auto_routes::Facts& facts) {
+  if (!facts.are_on) return json.null("auto_routes");
+  json.open_object("auto_routes");
+  json.number("looks", facts.looks);
+  json.number("missed_looks", facts.missed_looks);
+  json.number("look_microseconds", (facts.nanoseconds + 500) / 1000);
+  json.number("classes_away", facts.away);
+  json.number("moves", facts.moves);
+  json.open_array("first_moves");
+  for (const heap::auto_routes::Move& move : std::span(facts.kept_moves).first(facts.kept)) write_move(json, move);
+  json.close_array();
+  json.close_object();
+}
+
 void write_nodes(JsonWriter& json, const stats::Nodes& nodes) {
   json.open_array("node_heaps");
   for (unsigned heap = 0; nodes.count > 1 && heap < nodes.count; ++heap) {
@@ -385,6 +416,7 @@ void write_json(Text& text, const Occasion& occasion, const Snapshot& s, Layout 
   write_budget(json, s);
   write_rest(json, s);
   write_bump(json, s);
+  write_auto_routes(json, s.auto_routes);
   write_nodes(json, s.nodes);
   write_profile(json, s);
   write_timeline(json, s, layout);

@@ -191,6 +191,18 @@ void write_bump(Exposition& out, const Snapshot& s) {
   out.sample(s.bump.passed_on);
 }
 
+void write_auto_routes(Exposition& out, const heap::auto_routes::Facts& facts) {
+  if (!facts.are_on) return;
+  out.counter("route_moves_total", "Size classes that NEBULA_ROUTE=auto moved, by the route they came to.");
+  for (const config::Route route : {config::Route::kPool, config::Route::kBump, config::Route::kNode})
+    out.sample("to", heap::auto_routes::name_of(route), facts.moves_to[static_cast<unsigned>(route)]);
+  out.gauge("route_classes_away", "Size classes that it has moved away from pools now.");
+  out.sample(facts.away);
+  out.counter("route_looks_total", "Looks at all size classes for that.");
+  out.sample("result", "done", facts.looks);
+  out.sample("result", "missed", facts.missed_looks);
+}
+
 void write_budget(Exposition& out, const Snapshot& s) {
   const stats::Budget& budget = s.budget;
   if (budget.hard_limit != kNoLimit || budget.soft_limit != kNoLimit) {
@@ -313,6 +325,7 @@ void write_prometheus(Text& text, const Occasion& occasion, const Snapshot& snap
   write_objects(out, snapshot);
   write_threads(out, snapshot);
   write_bump(out, snapshot);
+  write_auto_routes(out, snapshot.auto_routes);
   write_budget(out, snapshot);
   write_accounts(out, snapshot);
   write_nodes(out, snapshot);

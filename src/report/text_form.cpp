@@ -137,6 +137,28 @@ void write_objects(Text& text, const Snapshot& s) {
   text << '\n';
 }
 
+// What decided: how often the class is allocated, or what it holds and would hold the other way.
+void write_move(Text& text, const heap::auto_routes::Move& move) {
+  text << "    size " << std::uint64_t{slot_size(move.c)} << " from " << heap::auto_routes::name_of(move.from) << " to "
+       << heap::auto_routes::name_of(move.to) << " at ";
+  text.seconds(move.at) << ", " << heap::auto_routes::name_of(move.reason);
+  if (move.allocated != 0) {
+    text << "; " << move.allocated << " allocated in ";
+    text.seconds(move.milliseconds);
+  }
+  if (move.life_bytes != 0) text << ", " << move.freed << " freed: an object lives for " << move.life_bytes << " bytes of these";
+  if (move.live != 0)
+    text << "; " << move.live << " live in " << move.held_before << " bytes, " << move.held_after << " expected";
+  text << '\n';
+}
+
+void write_auto_routes(Text& text, const heap::auto_routes::Facts& facts) {
+  text << "  auto      " << facts.moves << " moves in " << facts.looks << " looks, " << facts.away << " size classes away from pools; "
+       << facts.missed_looks << " looks missed; looks took ";
+  text.seconds((facts.nanoseconds + 500'000) / 1'000'000) << '\n';
+  for (const heap::auto_routes::Move& move : std::span(facts.kept_moves).first(facts.kept)) write_move(text, move);
+}
+
 // The three ways, each with what it holds that is nobody's.
 void write_routes(Text& text, const Snapshot& s) {
   const auto write_route = [&text](const char* name, const Objects& objects) -> Text& {
@@ -151,6 +173,7 @@ void write_routes(Text& text, const Snapshot& s) {
                               << " times one used again, " << s.bump.blocks << " now of " << s.bump.block_bytes << " bytes, limit "
                               << s.bump.limit_bytes << ", met " << s.bump.passed_on << " times\n";
   write_route("node", s.large) << s.dirty_bytes << " bytes held dirty\n";
+  if (s.auto_routes.are_on) write_auto_routes(text, s.auto_routes);
 }
 
 void write_budget(Text& text, const Snapshot& s) {

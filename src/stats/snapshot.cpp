@@ -93,6 +93,11 @@ void look_at_bump(Snapshot& s) {
   s.bump.passed_on = blocks.passed_on;
 }
 
+void look_at_auto_routes(heap::auto_routes::Facts& facts) {
+  heap::auto_routes::read(facts);
+  for (heap::auto_routes::Move& move : std::span(facts.kept_moves).first(facts.kept)) move.at = at_least_zero(move.at, started_at);
+}
+
 std::uint64_t activity(const Pools& pools) { return pools.allocations + pools.frees; }
 
 // The rows are those with most activity, in the order in which the heaps come: that of their indices.
@@ -232,6 +237,7 @@ void look_once(Snapshot& s, heap::AllLocks::Wish wish) {
   s.large_granted_bytes = heap::large_granted_bytes();
   s.dirty_bytes = at_least_zero(s.heap.signal_committed_bytes, s.heap.signal_bytes);
   look_at_bump(s);
+  look_at_auto_routes(s.auto_routes);
   walk_units(s, frontier.regions());
   // Nobody counts frees: what was allocated and is not alive is free.
   s.bump.frees = at_least_zero(s.bump.allocations, s.bump.live);

@@ -12,6 +12,7 @@
 #include "diag/misuse.hpp"
 #include "budget/account.hpp"
 #include "config/budgets.hpp"
+#include "heap/auto_routes.hpp"
 #include "heap/heap.hpp"
 #include "heap/reclaim.hpp"
 #include "heap/requests.hpp"
@@ -161,6 +162,7 @@ struct Snapshot {
   Objects large;
   Bump bump;
   bool has_routes = false;
+  heap::auto_routes::Facts auto_routes;  // times since the start of the process
   Objects in_handlers;
   Objects total;
 

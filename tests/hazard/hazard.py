@@ -430,6 +430,19 @@ plain("fork_handlers")
 
 
 @test
+def auto_routes(test):
+    """Classes move in the middle of everything, in forks too; all forms of the report say the same of it."""
+    forms = {"NEBULA_STATS": "text,json,prometheus,html", "NEBULA_STATS_FILE": str(test.scratch / "auto")}
+    outcome = test.run([test.program("auto_routes")], {"NEBULA_ROUTE": "auto", **forms}).ended(0).quiet()
+    found = checked(outcome, (test.scratch / "auto.txt").read_text())
+    moves = [(move["size"], move["from"], move["to"], move["reason"]) for move in found.auto_routes["shown"]]
+    for wanted in ((10240, "pool", "bump", "tighter in blocks"), (10240, "bump", "pool", "allocated often"),
+                   (24576, "pool", "node", "sparse slabs")):
+        test.expect(wanted in moves, f"{wanted} is not among {found.auto_routes}")
+    test.expect(found.rows and found.row("in blocks").allocations > 1000, f"in blocks: {found.row('in blocks')}")
+
+
+@test
 def handler_allocates(test):
     """No deadlock; a slot that went out twice is a misuse to be told, not more."""
     test.run([test.program("handler_allocates")], {"NEBULA_ON_MISUSE": "warn"}).ended(0)

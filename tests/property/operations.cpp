@@ -60,6 +60,7 @@ class Model {
     ++operations_done;
     Choices choices(number);
     const std::uint64_t kind = choices.below(100);
+    if (testing::classes_move() && operations_done % 8 == 0) testing::move_a_class(number / 100);
     if (kind < 35) add(heap::allocate(size_ = choices.size()), 16);
     else if (kind < 42) add_zeroed(choices.size());
     else if (kind < 48) add_aligned(choices);

@@ -62,6 +62,31 @@ bool drop(const Object& object) {
   return good;
 }
 
+// While it lives, classes move from route to route, if that is asked for.
+class Moving {
+ public:
+  Moving() {
+    if (!testing::classes_move()) return;
+    thread_ = std::thread([this] {
+      testing::Random random(17);
+      while (!stop_.load(std::memory_order_relaxed)) {
+        testing::move_a_class(random.next() >> 8);
+        std::this_thread::sleep_for(std::chrono::microseconds(50));
+      }
+    });
+  }
+  ~Moving() {
+    stop_ = true;
+    if (thread_.joinable()) thread_.join();
+  }
+  Moving(const Moving&) = delete;
+  Moving& operator=(const Moving&) = delete;
+
+ private:
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
 class Shelf {
  public:
   void put(const Object& object) {
@@ -384,5 +409,6 @@ int main(int argc, char** argv) {
   ::testing::InitGoogleTest(&argc, argv);
   nebula::lifecycle::start(environ);
   nebula::testing::start_heap();  // what meson.build asks for beside the environment of a program
+  const nebula::Moving moving;
   return RUN_ALL_TESTS();
 }

@@ -11,6 +11,7 @@
 #include "bump/bump.hpp"
 #include "config/routes.hpp"
 #include "heap/heap.hpp"
+#include "heap/routes.hpp"
 #include "node_heap/node_heap.hpp"
 #include "node_heap/placement.hpp"
 #include "pages/region.hpp"
@@ -164,6 +165,16 @@ void for_each_word_of_pattern(std::size_t size, std::uint64_t key, Visitor visit
   if (size < kDense && offset < size) visit(offset, size - offset, value_at(offset));
 }
 
+// TEST_ROUTE: what NEBULA_ROUTE may be, or "moving": the classes begin in pools, and move_a_class moves them.
+void set_routes_asked_for() {
+  const char* const route = std::getenv("TEST_ROUTE");
+  if (route == nullptr) return;
+  config::Routes routes;
+  const char* const limit = std::getenv("TEST_ROUTE_BUMP_LIMIT");
+  if (!config::parse_routes(classes_move() ? "32768:bump" : route, routes)) std::abort();
+  heap::set_routes(routes, limit == nullptr ? 256 * kMiB : std::strtoull(limit, nullptr, 10));
+}
+
 }  // namespace
 
 void pretend_nodes(unsigned count) { nodes_pretended = count; }
@@ -191,16 +202,23 @@ void start_heap() {
     return has_heap && placement::start_with(nodes_pretended, node_here);
   }();
   if (!started) std::abort();
-  if (const char* const route = std::getenv("TEST_ROUTE"); route != nullptr) {
-    config::Routes routes;
-    const char* const limit = std::getenv("TEST_ROUTE_BUMP_LIMIT");
-    if (!config::parse_routes(route, routes)) std::abort();
-    heap::set_routes(routes, limit == nullptr ? 256 * kMiB : std::strtoull(limit, nullptr, 10));
-  }
+  static const bool routed = (set_routes_asked_for(), true);
+  static_cast<void>(routed);
   heap::watch_thread_exits();
   // The same tests while a profile is taken: meson.build runs some a second time so.
   if (const char* const period = std::getenv("TEST_PROFILE_PERIOD"); period != nullptr && !profiling::is_on())
     if (!heap::begin_profile(std::strtoull(period, nullptr, 10))) std::abort();
+}
+
+bool classes_move() {
+  static const char* const route = std::getenv("TEST_ROUTE");
+  return route != nullptr && std::strcmp(route, "moving") == 0;
+}
+
+void move_a_class(std::uint64_t number) {
+  constexpr unsigned kRoutes = 3;
+  const SizeClass c = size_class(static_cast<unsigned>(kClassFirst + number / kRoutes % (kClassEnd - kClassFirst)));
+  heap::routes::move(c, static_cast<heap::routes::Route>(number % kRoutes));
 }
 
 Live live() {

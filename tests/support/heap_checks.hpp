@@ -18,6 +18,11 @@ void run_on_node(unsigned node);
 // A thread of its own on that node, from beginning to end; its pools are empty then.
 void on_node(unsigned node, const std::function<void()>& work);
 
+// Whether size classes are to be moved between routes in the middle of everything, as NEBULA_ROUTE=auto moves a few of them now and
+// then (TEST_ROUTE=moving); and one such move, which `number` chooses.
+[[nodiscard]] bool classes_move();
+void move_a_class(std::uint64_t number);
+
 // What the heap's books say is in the program's hands: small by counts of calls, large by the class map.
 struct Live {
   std::uint64_t objects = 0;

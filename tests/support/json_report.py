@@ -55,6 +55,7 @@ def problems(report):
         if is_still and row['sampled_requests'] > row['allocations']:
             yield f'size {size}: {row["sampled_requests"]} requests noted of {row["allocations"]}'
     yield from bump_problems(report)
+    yield from auto_route_problems(report)
     yield from differ('pooled bytes', memory['pooled_bytes'], sum(row['pooled'] * row['slot_bytes'] for row in classes))
     yield from differ('depot bytes', memory['depot_bytes'], sum(row['in_depots'] * row['slot_bytes'] for row in classes))
 
@@ -130,6 +131,21 @@ def bump_problems(report):
         yield f'blocks are above their limit: {bump}'
     if report['at_rest'] and objects['allocations'] - objects['frees'] != objects['live']:
         yield f'objects in blocks do not add up: {objects}'
+
+
+def auto_route_problems(report):
+    facts = report['auto_routes']
+    if (facts is not None) != (report['options'].get('NEBULA_ROUTE') == 'auto'):
+        yield f'options are {report["options"]}, what auto did is {facts}'
+    if facts is None:
+        return
+    moves = facts['first_moves']
+    if len(moves) != min(facts['moves'], 32):
+        yield f'{facts["moves"]} moves, and {len(moves)} are told'
+    if any(move['at_milliseconds'] > report['elapsed_milliseconds'] for move in moves):
+        yield f'moves in the future: {moves}'
+    if any(move['from'] == move['to'] or 'pool' not in (move['from'], move['to']) for move in moves):
+        yield f'moves that are none: {moves}'
 
 
 def timeline_problems(report):

@@ -54,6 +54,7 @@ class Report:
     ladder: dict
     rows: list
     routes: dict  # by route; empty without NEBULA_ROUTE
+    auto_routes: dict  # with 'shown', the moves; empty without NEBULA_ROUTE=auto
     process: dict
     peak: dict
     threads: dict
@@ -177,6 +178,22 @@ def read_routes(lines):
     return {route: lines.numbers(start.format(route=route) + rest[route]) for route in ('pool', 'bump', 'node')}
 
 
+def read_auto_routes(lines):
+    facts = lines.numbers('  auto      {moves} moves in {looks} looks, {away} size classes away from pools; {missed} looks missed; '
+                          'looks took {time:s}', optional=True)
+    if not facts:
+        return {}
+    shown = []
+    while found := lines.take(r'    size (?P<size>[\d,]+) from (?P<from>pool|bump|node) to (?P<to>pool|bump|node) at (?P<at>[\d,.]+) s, '
+                              r'(?P<reason>[a-z ]+)(?:; (?P<allocated>[\d,]+) allocated in (?P<window>[\d,.]+) s)?'
+                              r'(?:, (?P<freed>[\d,]+) freed: an object lives for (?P<life>[\d,]+) bytes of these)?'
+                              r'(?:; (?P<live>[\d,]+) live in (?P<held>[\d,]+) bytes, (?P<expected>[\d,]+) expected)?', optional=True):
+        words = found.groupdict()
+        numbers = {name: number(words[name] or '0') for name in ('size', 'allocated', 'freed', 'life', 'live', 'held', 'expected')}
+        shown.append({**numbers, **{name: words[name] for name in ('from', 'to', 'reason', 'at')}})
+    return {**facts, 'shown': shown}
+
+
 def read_budget(lines):
     rest = (r'; peak {peak}; hit {hits} times, reclaimed {reclaimed} bytes; refused {refusals} requests, largest '
             r'{largest_refused} bytes')
@@ -276,6 +293,7 @@ def read_lines(lines):
     threads = lines.numbers('threads   {started} started, {now} now, {heaps} heaps; {refills} refills, {flushes} flushes; '
                             'depots {batches_in} batches in, {batches_out} out; {waits} waits for a lock')
     routes = read_routes(lines)
+    auto_routes = read_auto_routes(lines) if routes else {}
     budget = read_budget(lines)
     accounts = read_accounts(lines)
     reclaim = lines.numbers('  reclaim   ' + '; '.join(f'{step} {{{step.replace(" ", "_")}}} times, '
@@ -299,7 +317,7 @@ def read_lines(lines):
         advice.append(found[1])
     nodes = read_nodes(lines)
     return Report(heading['program'], int(heading['pid']), options, not moments,
-                  moments.get('apart', 0), ladder, rows, routes, process, peak, threads, budget,
+                  moments.get('apart', 0), ladder, rows, routes, auto_routes, process, peak, threads, budget,
                   {name: number(text) for name, text in pages.groupdict().items()}, waste, profile, misuse, handlers, accounts, reclaim,
                   actions, pressure, heading['reason'], advice, nodes)
 
@@ -330,6 +348,34 @@ def route_problems(report):
     bump = routes['bump']
     if bump['bytes'] + bump['held'] > bump['block_bytes'] or bump['now'] > bump['taken'] or bump['block_bytes'] > bump['limit']:
         yield f'blocks do not fit: {bump}'
+    yield from auto_route_problems(report)
+
+
+REASONS_TO_LEAVE = {'tighter in blocks': 'bump', 'sparse slabs': 'node'}
+REASONS_TO_RETURN = {'allocated often': ('bump', 'node'), 'blocks hold more': ('bump',), 'number is steady': ('node',)}
+MOVES_SHOWN = 32
+
+
+def auto_route_problems(report):
+    facts = report.auto_routes
+    if bool(facts) != (report.options.get('NEBULA_ROUTE') == 'auto'):
+        yield f'options are {report.options}, what auto did is {facts}'
+    if not facts:
+        return
+    if len(facts['shown']) != min(facts['moves'], MOVES_SHOWN):
+        yield f'{facts["moves"]} moves, and {len(facts["shown"])} are shown'
+    at = {}  # the route of each class
+    for move in facts['shown']:
+        if at.get(move['size'], 'pool') != move['from']:
+            yield f'the class was at {at.get(move["size"], "pool")}: {move}'
+        at[move['size']] = move['to']
+        fits = REASONS_TO_LEAVE.get(move['reason']) == move['to'] if move['from'] == 'pool' else \
+            move['to'] == 'pool' and move['from'] in REASONS_TO_RETURN.get(move['reason'], ())
+        if not fits or (move['from'] == 'pool' and move['expected'] >= move['held']):
+            yield f'the reason does not fit: {move}'
+    away = sum(route != 'pool' for route in at.values())
+    if facts['moves'] <= MOVES_SHOWN and away != facts['away']:
+        yield f'{facts["away"]} classes are said to be away, by the moves {away} are'
 
 
 def ladder_problems(report):

@@ -158,6 +158,11 @@ def differences(forms):
             expected[f"nebula_{metric}", frozenset()] = value
         if data["budget"]["hard_limit_bytes"] is not None:
             expected["nebula_budget_limit_bytes", frozenset({("limit", "hard")})] = data["budget"]["hard_limit_bytes"]
+        if (facts := data["auto_routes"]) is not None:
+            expected["nebula_route_classes_away", frozenset()] = facts["classes_away"]
+            expected["nebula_route_looks_total", frozenset({("result", "done")})] = facts["looks"]
+            moves = sum(value for (name, _), value in metrics.items() if name == "nebula_route_moves_total")
+            pairs.append(("moves between routes", moves, facts["moves"]))
         pairs += [(str(key), metrics.get(key), value) for key, value in expected.items() if value is not None]
     for what, one, other in pairs:
         if one != other:
@@ -187,6 +192,11 @@ def text_pairs(text, data):
               ("threads", text.threads["started"], data["threads"]["started"]),
               ("refills", text.threads["refills"], data["threads"]["refills"]),
               ("purged", text.pages["purged"], data["pages"]["purged_bytes"]), ("advice", text.advice, data["advice"])]
+    if (facts := data["auto_routes"]) is not None:
+        pairs += [(f"auto: {name}", text.auto_routes.get(name), facts[field])
+                  for name, field in (("moves", "moves"), ("looks", "looks"), ("missed", "missed_looks"), ("away", "classes_away"))]
+        pairs += [("auto: the moves", [(move["size"], move["to"], move["reason"]) for move in text.auto_routes.get("shown", [])],
+                   [(move["slot_bytes"], move["to"], move["reason"]) for move in facts["first_moves"]])]
     if text.profile:
         pairs += [(f"profile: {which} {column}", text.profile[f"{which}_{column}"], data["profile"][which][column])
                   for which in ("live", "allocated") for column in ("bytes", "objects")]

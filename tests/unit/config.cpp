@@ -276,7 +276,12 @@ TEST(Config, RoutesOfEveryForm) {
   EXPECT_TRUE(parse_routes("bump", routes));
   ASSERT_EQ(routes.count, 1u);
   EXPECT_EQ(routes.ranges[0].last, kRoutedMost);
+  EXPECT_FALSE(routes.is_auto);
+  EXPECT_TRUE(parse_routes("auto", routes));
+  EXPECT_EQ(routes.count, 0u);
+  EXPECT_TRUE(routes.is_auto);
   EXPECT_TRUE(parse_routes("-4K:bump", routes));
+  EXPECT_FALSE(routes.is_auto);
   EXPECT_EQ(routes.ranges[0].first, 0u);
   EXPECT_EQ(routes.ranges[0].last, 4096u);
   EXPECT_TRUE(parse_routes("64:bump", routes));
@@ -295,7 +300,7 @@ TEST(Config, RoutesThatAreNone) {
     EXPECT_EQ(routes.count, 7u);
   }
   const Reading reading({"NEBULA_ROUTE=16-40000:bump"});
-  EXPECT_TRUE(has(reading.said, "NEBULA_ROUTE=16-40000:bump is not understood; accepted: pool, bump, or up to 8 of FIRST-LAST:ROUTE"));
+  EXPECT_TRUE(has(reading.said, "NEBULA_ROUTE=16-40000:bump is not understood; accepted: pool, bump, auto, or up to 8 of FIRST-LAST:ROUTE"));
 }
 
 TEST(Config, LimitsOfNodesThreadsAndModules) {
