@@ -154,8 +154,7 @@ void write_move(Text& text, const heap::auto_routes::Move& move) {
 
 void write_auto_routes(Text& text, const heap::auto_routes::Facts& facts) {
   text << "  auto      " << facts.moves << " moves in " << facts.looks << " looks, " << facts.away << " size classes away from pools; "
-       << facts.missed_looks << " looks missed; looks took ";
-  text.seconds((facts.nanoseconds + 500'000) / 1'000'000) << '\n';
+       << facts.missed_looks << " looks missed; looks took " << (facts.nanoseconds + 500) / 1000 << " us\n";
   for (const heap::auto_routes::Move& move : std::span(facts.kept_moves).first(facts.kept)) write_move(text, move);
 }
 

@@ -180,7 +180,7 @@ def read_routes(lines):
 
 def read_auto_routes(lines):
     facts = lines.numbers('  auto      {moves} moves in {looks} looks, {away} size classes away from pools; {missed} looks missed; '
-                          'looks took {time:s}', optional=True)
+                          'looks took {microseconds} us', optional=True)
     if not facts:
         return {}
     shown = []

@@ -194,7 +194,8 @@ def text_pairs(text, data):
               ("purged", text.pages["purged"], data["pages"]["purged_bytes"]), ("advice", text.advice, data["advice"])]
     if (facts := data["auto_routes"]) is not None:
         pairs += [(f"auto: {name}", text.auto_routes.get(name), facts[field])
-                  for name, field in (("moves", "moves"), ("looks", "looks"), ("missed", "missed_looks"), ("away", "classes_away"))]
+                  for name, field in (("moves", "moves"), ("looks", "looks"), ("missed", "missed_looks"), ("away", "classes_away"),
+                                    ("microseconds", "look_microseconds"))]
         pairs += [("auto: the moves", [(move["size"], move["to"], move["reason"]) for move in text.auto_routes.get("shown", [])],
                    [(move["slot_bytes"], move["to"], move["reason"]) for move in facts["first_moves"]])]
     if text.profile:
