@@ -28,6 +28,8 @@ inline constexpr std::size_t kUnitSize = std::size_t{1} << kUnitShift;
 inline constexpr std::size_t kRegionSize = std::size_t{1} << kRegionShift;
 inline constexpr unsigned kPagesPerUnit = kUnitSize / kPageSize;
 inline constexpr unsigned kUnitsPerRegion = kRegionSize / kUnitSize;
+inline constexpr std::uint32_t kAllUnits = ~std::uint32_t{0};  // of a region, as a mask
+static_assert(kUnitsPerRegion == 32);
 inline constexpr unsigned kPagesPerRegion = kRegionSize / kPageSize;
 inline constexpr std::size_t kCacheLine = 64;
 

@@ -20,6 +20,20 @@ bool parse_purge(std::string_view text, PagePolicy& policy) {
   return true;
 }
 
+std::string_view purge_kind_of(os::Advice advice) {
+  constexpr std::string_view kKinds[] = {"dontneed", "free", "cold", "pageout"};
+  return kKinds[static_cast<std::size_t>(advice)];
+}
+
+bool parse_purge_kind(std::string_view text, PagePolicy& policy) {
+  for (const os::Advice advice : {os::Advice::kNone, os::Advice::kFree, os::Advice::kCold, os::Advice::kPageOut}) {
+    if (text != purge_kind_of(advice)) continue;
+    policy.idle_pages = advice;
+    return true;
+  }
+  return false;
+}
+
 bool parse_huge_pages(std::string_view text, PagePolicy& policy) {
   using HugePages = PagePolicy::HugePages;
   if (text != "auto" && text != "always" && text != "never") return false;

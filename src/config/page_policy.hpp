@@ -1,8 +1,11 @@
-// When free pages go back to the system, and where huge pages are asked for: what NEBULA_PURGE and NEBULA_THP say.
+// When and how free pages go back to the system, and where huge pages are asked for: what NEBULA_PURGE, NEBULA_PURGE_KIND and
+// NEBULA_THP say.
 #pragma once
 
 #include <cstdint>
 #include <string_view>
+
+#include "os/memory.hpp"
 
 namespace nebula::config {
 
@@ -18,10 +21,14 @@ struct PagePolicy {
   Purge purge = Purge::kKeepSome;
   HugePages huge_pages = HugePages::kAuto;
   std::uint32_t delay_milliseconds = 1000;
+  os::Advice idle_pages = os::Advice::kNone;  // after the delay; none: they are given back
 };
 
 // "delay:500ms", "never" or "now". False for anything else: the policy unchanged, here and below.
 [[nodiscard]] bool parse_purge(std::string_view text, PagePolicy& policy);
+// "dontneed", "free", "cold" or "pageout".
+[[nodiscard]] bool parse_purge_kind(std::string_view text, PagePolicy& policy);
+[[nodiscard]] std::string_view purge_kind_of(os::Advice advice);
 // "auto", "always" or "never".
 [[nodiscard]] bool parse_huge_pages(std::string_view text, PagePolicy& policy);
 

@@ -225,7 +225,7 @@ void give_back_now() {
   std::size_t purged = 0;
   const HoldGate hold;
   for_each_node_heap(nullptr, [&](NodeHeap& heap) {
-    if (heap.spans().dirty_bytes() != 0) purged += heap.spans().purge(SpanHeap::Purge::kEverything, kAll);
+    purged += heap.spans().purge(SpanHeap::Purge::kIdle);
   });
   purge_news::note(PurgeReason::kIdle, purged);
 }
@@ -278,9 +278,8 @@ void attend_soft_limit() {
 }
 
 void attend_idle_memory() {
-  const bool is_now = page_policy.purge == config::PagePolicy::Purge::kNow;
   if (!is_due(ticked_at, kTickMilliseconds)) {
-    if (is_now) give_back_now();
+    if (page_policy.purge == config::PagePolicy::Purge::kNow) give_back_now();
     return;
   }
   if (pressure_source != config::Pressure::kOff) answer_pressure();
@@ -289,7 +288,7 @@ void attend_idle_memory() {
     std::size_t purged = 0;
     for_each_node_heap(nullptr, [&](NodeHeap& heap) {
       heap.drain_depots(NodeHeap::Depots::kIdle);
-      purged += heap.spans().purge(is_now ? SpanHeap::Purge::kEverything : SpanHeap::Purge::kByAge, kAll);
+      purged += heap.spans().purge(SpanHeap::Purge::kIdle);
     });
     purged += bump::purge_left_blocks(bump::Which::kIdle);
     purge_news::note(PurgeReason::kIdle, purged);

@@ -34,6 +34,11 @@ bool discard(Address where, std::size_t bytes) {
   return system_call(SYS_madvise, as_long(where), as_long(bytes), MADV_DONTNEED) == 0;
 }
 
+bool advise_idle(Address where, std::size_t bytes, Advice advice) {
+  const int number = advice == Advice::kFree ? MADV_FREE : advice == Advice::kCold ? MADV_COLD : MADV_PAGEOUT;
+  return system_call(SYS_madvise, as_long(where), as_long(bytes), number) == 0;
+}
+
 bool map_over(Address where, std::size_t bytes) {
   constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
   return system_call(SYS_mmap, as_long(where), as_long(bytes), PROT_READ | PROT_WRITE, kFlags, -1, 0) == as_long(where);

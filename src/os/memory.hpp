@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "base/units.hpp"
 
@@ -18,6 +19,16 @@ enum class MapResult {
 
 // Gives the pages back; they read as zero afterwards. False when the kernel refuses (locked memory): nothing changed.
 [[nodiscard]] bool discard(Address where, std::size_t bytes);
+
+// What the kernel may do with pages that nobody uses, other than drop them at once.
+enum class Advice : std::uint8_t {
+  kNone,
+  kFree,     // take them when it is short of memory, and give zeros then, unless they are written before (since 4.5)
+  kCold,     // take these before others, with their contents (since 5.4)
+  kPageOut,  // swap them out now, if there is swap (since 5.4)
+};
+// False when the kernel does not know the advice or refuses it (locked memory): nothing changed.
+[[nodiscard]] bool advise_idle(Address where, std::size_t bytes, Advice advice);
 
 // Puts fresh memory over what map_at mapped: like discard, and the kernel forgets whatever set this piece apart from its
 // neighbours. False when it refuses: nothing changed.

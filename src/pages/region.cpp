@@ -12,6 +12,9 @@ namespace {
 constinit std::atomic<std::uint64_t> purges{0};  // all relaxed: totals for the report
 constinit std::atomic<std::uint64_t> purged_bytes{0};
 constinit std::atomic<std::uint64_t> purge_refusals{0};
+constinit std::atomic<std::uint64_t> advices{0};
+constinit std::atomic<std::uint64_t> advised_bytes{0};
+constinit std::atomic<std::uint64_t> advice_refusals{0};
 constinit std::atomic<std::uint64_t> moves{0};
 constinit std::atomic<std::uint64_t> moved_bytes{0};
 
@@ -37,6 +40,21 @@ void for_each_word(Range range, Visitor visit) {
 HeapId heap_of(Range range) { return region_at(static_cast<RegionIndex>(range.first / kPagesPerRegion)).heap; }
 
 std::size_t count_ones(std::uint64_t bits) { return static_cast<std::size_t>(std::popcount(bits)); }
+
+// What of a range one call to the kernel is about; nothing when none of it is committed and only that counts.
+Range part_to_tell(Range range, Extent extent) {
+  if (extent == Extent::kWhole) return range;
+  PageIndex first = ~PageIndex{0};
+  PageIndex last = 0;
+  for_each_word(range, [&](auto& word, std::uint64_t mask, PageIndex start) {
+    const std::uint64_t bits = word.load(kRelaxed) & mask;
+    if (bits == 0) return;
+    if (first == ~PageIndex{0}) first = start + static_cast<unsigned>(std::countr_zero(bits));
+    last = start + 63 - static_cast<unsigned>(std::countl_zero(bits));
+  });
+  if (first == ~PageIndex{0}) return {};
+  return {first, {last - first + 1}};
+}
 
 }  // namespace
 
@@ -68,30 +86,29 @@ void clear_committed(Range range) {
 }
 
 bool purge(Range range, Extent extent) {
-  PageIndex first = ~PageIndex{0};
-  PageIndex last = 0;
-  std::size_t count = 0;
-  for_each_word(range, [&](auto& word, std::uint64_t mask, PageIndex start) {
-    const std::uint64_t bits = word.load(kRelaxed) & mask;
-    if (bits == 0) return;
-    count += count_ones(bits);
-    if (first == ~PageIndex{0}) first = start + static_cast<unsigned>(std::countr_zero(bits));
-    last = start + 63 - static_cast<unsigned>(std::countl_zero(bits));
-  });
-  if (extent == Extent::kWhole) {
-    first = range.first;
-    last = range.first + range.count.count - 1;
-  } else if (count == 0) {
-    return true;
-  }
-  if (!os::discard(address_of_page(first), (last - first + 1) * kPageSize)) {
+  const Range part = part_to_tell(range, extent);
+  if (part.count.count == 0) return true;
+  if (!os::discard(address_of_page(part.first), part.count.bytes())) {
     purge_refusals.fetch_add(1, kRelaxed);
     return false;
   }
+  const std::size_t bytes = committed_in(range).bytes();
   for_each_word(range, [](auto& word, std::uint64_t mask, PageIndex) { word.fetch_and(~mask, kRelaxed); });
-  heap_accounts::credit_pages(heap_of(range), count * kPageSize);
+  heap_accounts::credit_pages(heap_of(range), bytes);
   purges.fetch_add(1, kRelaxed);
-  purged_bytes.fetch_add(count * kPageSize, kRelaxed);
+  purged_bytes.fetch_add(bytes, kRelaxed);
+  return true;
+}
+
+bool advise(Range range, Extent extent, os::Advice advice) {
+  const Range part = part_to_tell(range, extent);
+  if (part.count.count == 0) return true;
+  if (!os::advise_idle(address_of_page(part.first), part.count.bytes(), advice)) {
+    advice_refusals.fetch_add(1, kRelaxed);
+    return false;
+  }
+  advices.fetch_add(1, kRelaxed);
+  advised_bytes.fetch_add(committed_in(range).bytes(), kRelaxed);
   return true;
 }
 
@@ -125,8 +142,8 @@ bool move(Range from, Range to) {
 }
 
 PurgeCounts purge_counts() {
-  return {purges.load(kRelaxed), purged_bytes.load(kRelaxed), purge_refusals.load(kRelaxed), moves.load(kRelaxed),
-          moved_bytes.load(kRelaxed)};
+  return {purges.load(kRelaxed), purged_bytes.load(kRelaxed), purge_refusals.load(kRelaxed), advices.load(kRelaxed),
+          advised_bytes.load(kRelaxed), advice_refusals.load(kRelaxed), moves.load(kRelaxed), moved_bytes.load(kRelaxed)};
 }
 
 }  // namespace nebula::pages

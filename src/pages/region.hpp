@@ -12,6 +12,7 @@
 
 #include "base/units.hpp"
 #include "budget/account.hpp"
+#include "os/memory.hpp"
 #include "pages/address_space.hpp"
 
 namespace nebula {
@@ -37,6 +38,7 @@ struct alignas(kCacheLine) Region {
   bool has_unit_records;       // the unit records of this region are committed
   std::atomic<std::uint8_t> block_records;  // of bump blocks in this region: see bump/block.cpp
   HeapId heap;                 // whose it is, for ever; read without the lock by whoever got an address of the region
+  std::uint32_t settled_units; // of the dirty ones, those that the purge of idle pages has done with
 };
 static_assert(sizeof(Region) == kRegionRecordBytes);
 
@@ -52,6 +54,7 @@ struct Range {
 };
 
 [[nodiscard]] constexpr Range pages_of(RegionIndex region) { return {PageIndex{region} * kPagesPerRegion, {kPagesPerRegion}}; }
+[[nodiscard]] constexpr Range pages_of(UnitIndex first, Units count) { return {first_page_of(first), {count.count * kPagesPerUnit}}; }
 
 [[nodiscard]] Pages committed_in(Range range);
 // Charges the pages of the range that are not committed. False when the budget refuses: nothing changed.
@@ -64,6 +67,9 @@ enum class Extent {
 };
 // Gives back the committed pages of a range with one call to the kernel; false when it refuses: nothing changed.
 bool purge(Range range, Extent extent = Extent::kCommitted);
+// Leaves the committed pages of a range to the kernel, in the way advised: they stay committed, charged and of unknown contents.
+// False when it refuses: nothing changed.
+[[nodiscard]] bool advise(Range range, Extent extent, os::Advice advice);
 // Gives back a whole region and heals it: it is one mapping with its neighbours again. False when the kernel refuses:
 // nothing changed.
 [[nodiscard]] bool renew(RegionIndex region);
@@ -75,6 +81,9 @@ struct PurgeCounts {
   std::uint64_t purges;
   std::uint64_t purged_bytes;
   std::uint64_t refusals;
+  std::uint64_t advices;
+  std::uint64_t advised_bytes;
+  std::uint64_t advice_refusals;
   std::uint64_t moves;
   std::uint64_t moved_bytes;
 };

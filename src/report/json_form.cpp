@@ -253,6 +253,10 @@ void write_rest(JsonWriter& json, const Snapshot& s) {
   json.number("purges", s.purges.purges);
   json.number("purged_bytes", s.purges.purged_bytes);
   json.number("purge_refusals", s.purges.refusals);
+  json.string("purge_kind", config::purge_kind_of(s.page_policy.idle_pages));
+  json.number("advices", s.purges.advices);
+  json.number("advised_bytes", s.purges.advised_bytes);
+  json.number("advice_refusals", s.purges.advice_refusals);
   json.number("moves", s.purges.moves);
   json.number("moved_bytes", s.purges.moved_bytes);
   json.number("grown_in_place", s.grown_in_place);

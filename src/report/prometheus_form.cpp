@@ -308,6 +308,10 @@ void write_rest(Exposition& out, const Snapshot& s) {
   out.sample(s.purges.purges);
   out.counter("purged_bytes_total", "Memory given back to the system.");
   out.sample(s.purges.purged_bytes);
+  out.counter("advised_bytes_total", "Idle memory that the system was advised about and that stays committed.");
+  out.sample(s.purges.advised_bytes);
+  out.counter("advice_refusals_total", "Times that the system refused such advice.");
+  out.sample(s.purges.advice_refusals);
   out.gauge("huge_page_regions", "Regions of 2 MiB for which huge pages were asked.");
   out.sample(s.huge_regions);
   out.counter("misuse_total", "Frees of what is no object, by what they were.");

@@ -303,6 +303,17 @@ void write_profile(Text& text, const Snapshot& s) {
   if (counts.samples != 0) write_lives(text, s.profile);
 }
 
+// What was asked for by variables, and what was had.
+void write_pages(Text& text, const Snapshot& s) {
+  text << "pages     " << s.purges.purges << " purges of " << s.purges.purged_bytes << " bytes, " << s.purges.refusals
+       << " refused; " << s.purges.moves << " moves of " << s.purges.moved_bytes << " bytes; " << s.grown_in_place
+       << " objects grown in place; huge pages asked for in " << s.huge_regions << " regions (system: "
+       << s.huge_page_mode << ")\n";
+  if (s.page_policy.idle_pages != os::Advice::kNone)
+    text << "  kind      " << config::purge_kind_of(s.page_policy.idle_pages) << ": the system was advised " << s.purges.advices
+         << " times, about " << s.purges.advised_bytes << " bytes; refused " << s.purges.advice_refusals << " times\n";
+}
+
 void write_rest(Text& text, const Snapshot& s) {
   text << "\nthreads   " << s.threads.threads_started << " started, " << s.threads.threads_now << " now, "
        << s.threads.heaps << " heaps; " << s.threads.refills << " refills, " << s.threads.flushes << " flushes; depots "
@@ -312,10 +323,7 @@ void write_rest(Text& text, const Snapshot& s) {
   for (unsigned i = 0; i < s.account_count; ++i) write_account(text, s.accounts[i]);
   write_thread_accounts(text, s.thread_accounts);
   write_reclaim(text, s);
-  text << "pages     " << s.purges.purges << " purges of " << s.purges.purged_bytes << " bytes, " << s.purges.refusals
-       << " refused; " << s.purges.moves << " moves of " << s.purges.moved_bytes << " bytes; " << s.grown_in_place
-       << " objects grown in place; huge pages asked for in " << s.huge_regions << " regions (system: "
-       << s.huge_page_mode << ")\n";
+  write_pages(text, s);
   text << "waste     about " << s.internal_waste_bytes << " bytes of live slots not asked for (from " << s.sampled_requests
        << " requests); " << s.external_bytes() << " bytes committed and neither live nor metadata\n";
   if (s.profile.period_bytes != 0) write_profile(text, s);

@@ -20,7 +20,6 @@ namespace {
 
 using Policy = config::PagePolicy;
 
-constexpr std::uint32_t kAllUnits = ~std::uint32_t{0};
 constexpr std::size_t kRecordBytesPerRegion = kUnitsPerRegion * kUnitRecordBytes;
 
 constexpr std::size_t kGrowthLeast = 2;   // regions
@@ -29,10 +28,6 @@ constexpr std::size_t kGrowthMost = 32;
 // Below this much heap, pages stay small: a small program must not pay for huge ones.
 constexpr std::size_t kSmallPagesBytes = 16 * kMiB;
 
-constexpr std::uint64_t kKeptDirtyBytes = 4 * kMiB;
-constexpr unsigned kRegionsPerPurge = 4;  // keeps the longest call under about a millisecond
-constexpr unsigned kRegionsPerWantedPurge = 16;  // where the delay is asked for
-
 // The span that this thread has claimed, one at a time: what a child of fork keeps of the claims. Set before the claim's
 // bit and cleared after it, under the lock.
 struct Claimed {
@@ -40,10 +35,6 @@ struct Claimed {
   std::uint32_t era = 0;
 };
 constinit thread_local Claimed claimed_here;
-
-pages::Range pages_of(UnitIndex first, Units count) {
-  return {first_page_of(first), {count.count * kPagesPerUnit}};
-}
 
 }  // namespace
 
@@ -363,6 +354,7 @@ void SpanHeap::rebuild() NEBULA_UNCHECKED {
   lists_used_ = 0;
   dirty_ = {};
   dirty_pages_ = 0;
+  settled_pages_ = 0;
   patched_regions_ = 0;
   huge_regions_ = 0;
   std::memset(free_regions_, 0, sizeof free_regions_);
@@ -377,6 +369,7 @@ void SpanHeap::rebuild() NEBULA_UNCHECKED {
     region.is_dirty_listed = false;
     region.dirty_units = dirty_units_in(index, free_units);
     region.dirty_pages = static_cast<std::uint32_t>(dirty_pages_in(index, free_units));
+    region.settled_units = 0;  // at worst the kernel is told once more
     dirty_pages_ += region.dirty_pages;
     set_free_units(index, free_units, End::kBack);
     if (region.dirty_pages != 0) dirty_append(index);
@@ -392,16 +385,17 @@ void SpanHeap::mark_used(UnitIndex first, Units count) {
     const RegionIndex index = region_of(static_cast<UnitIndex>(unit));
     const std::size_t stop = first_unit_of(index) + kUnitsPerRegion < end ? first_unit_of(index) + kUnitsPerRegion : end;
     const auto taken = static_cast<unsigned>(stop - unit);
+    const std::uint32_t mask = mask_of(static_cast<unsigned>(unit % kUnitsPerRegion), taken);
     Region& region = region_at(index);
     if (region.dirty_pages != 0) {
-      const Pages dirty = pages::committed_in(pages_of(static_cast<UnitIndex>(unit), {taken}));
+      const Pages dirty = pages::committed_in(pages::pages_of(static_cast<UnitIndex>(unit), {taken}));
+      if ((region.settled_units & mask) != 0) [[unlikely]] unsettle(index, mask);
       region.dirty_pages -= static_cast<std::uint32_t>(dirty.count);
-      region.dirty_units &= ~mask_of(static_cast<unsigned>(unit % kUnitsPerRegion), taken);
+      region.dirty_units &= ~mask;
       dirty_pages_ -= dirty.count;
       if (region.dirty_pages == 0) dirty_unlink(index);
     }
-    set_free_units(index, region.free_units & ~mask_of(static_cast<unsigned>(unit % kUnitsPerRegion), taken),
-                   End::kFront);
+    set_free_units(index, region.free_units & ~mask, End::kFront);
     unit = stop;
   }
 }
@@ -417,7 +411,7 @@ void SpanHeap::mark_free(UnitIndex first, Units count) {
     const std::uint32_t mask = mask_of(static_cast<unsigned>(unit % kUnitsPerRegion), freed);
     Region& region = region_at(index);
     if ((region.free_units & mask) != 0) fatal::broken("a span given back twice");
-    const Pages dirty = pages::committed_in(pages_of(static_cast<UnitIndex>(unit), {freed}));
+    const Pages dirty = pages::committed_in(pages::pages_of(static_cast<UnitIndex>(unit), {freed}));
     region.dirty_pages += static_cast<std::uint32_t>(dirty.count);
     region.dirty_units |= dirty_units_in(index, mask);
     dirty_pages_ += dirty.count;
@@ -490,130 +484,37 @@ void SpanHeap::dirty_append(RegionIndex index) {
   region.is_dirty_listed = true;
 }
 
-// The free units worth a call to the kernel: with dirty pages, by age in runs of at least 64 KiB of them.
-std::uint32_t SpanHeap::units_to_purge(RegionIndex index, Purge how) const {
-  const std::size_t least = how == Purge::kByAge ? kPagesPerUnit : 1;
-  std::uint32_t chosen = 0;
-  std::uint32_t run = 0;
-  std::size_t run_pages = 0;
-  for (unsigned i = 0; i <= kUnitsPerRegion; ++i) {
-    std::size_t dirty = 0;
-    if (i < kUnitsPerRegion && (region_at(index).free_units >> i & 1) != 0)
-      dirty = pages::committed_in(pages_of(first_unit_of(index) + i, {1})).count;
-    if (dirty != 0) {
-      run |= std::uint32_t{1} << i;
-      run_pages += dirty;
-      continue;
-    }
-    if (run_pages >= least) chosen |= run;
-    run = 0;
-    run_pages = 0;
-  }
-  return chosen;
-}
-
-// The oldest dirty region, when there is more dirty than is kept and it was idle for long enough.
-RegionIndex SpanHeap::next_by_age(std::uint64_t now) const {
-  if (page_policy.purge == Policy::Purge::kNever) return kNoRegion;
-  if (dirty_.first == kNoRegion || region_at(dirty_.first).freed_at + page_policy.delay_milliseconds > now) return kNoRegion;
-  if (page_policy.purge != Policy::Purge::kKeepSome) return dirty_.first;
-  const std::uint64_t dirty = dirty_pages_ * kPageSize;
-  const std::uint64_t in_use = process_account.committed() - dirty;
-  const std::uint64_t kept = in_use / 8 > kKeptDirtyBytes ? in_use / 8 : kKeptDirtyBytes;
-  return dirty > kept ? dirty_.first : kNoRegion;
-}
-
-std::size_t SpanHeap::purge(Purge how, std::size_t enough) {
-  std::size_t purged = 0;
-  const std::uint64_t now = os::coarse_milliseconds();
-  LockGuard guard(lock_);
-  if (how == Purge::kByAge) {
-    const unsigned most = page_policy.purge == Policy::Purge::kKeepSome ? kRegionsPerPurge : kRegionsPerWantedPurge;
-    for (unsigned i = 0; i < most; ++i) {
-      const RegionIndex index = next_by_age(now);
-      if (index == kNoRegion) break;
-      purged += purge_region(index, how);
-    }
-    return purged;
-  }
-  while (dirty_.first != kNoRegion && purged < enough) purged += purge_region(dirty_.first, how);
-  // What the kernel refused once is not in the list.
-  for (RegionIndex index = 0; index < regions_ && purged < enough; ++index)
-    if (is_own(index) && region_at(index).dirty_pages != 0) purged += purge_region(index, how);
-  // What other threads are purging is memory on its way back: the caller may count on it.
-  changes_.wait_while(lock_, [&]() NEBULA_UNCHECKED { return purging_.count() != 0; });
-  return purged;
-}
-
-std::size_t SpanHeap::purge_region(RegionIndex index, Purge how) {
+void SpanHeap::note_dirty(RegionIndex index, std::uint32_t units) {
   Region& region = region_at(index);
-  std::uint32_t chosen = units_to_purge(index, how);
-  dirty_unlink(index);  // what stays dirty (too small, or refused) is listed again by the next free here
-  if (chosen == 0) return 0;
-  const bool is_whole = region.free_units == kAllUnits;
-  const bool breaks_huge_page = region.wants_huge_pages && !is_whole;
-  // A huge page goes with all that is free under it, dirty or not; a patched region heals as a whole.
-  const pages::Extent extent = region.wants_huge_pages ? pages::Extent::kWhole : pages::Extent::kCommitted;
-  if (region.wants_huge_pages || (region.is_patched && is_whole)) chosen = region.free_units;
-  if (breaks_huge_page) {
-    region.wants_huge_pages = false;
-    --huge_regions_;
-  }
-  const bool heals = region.is_patched && is_whole;
-  // Out of circulation: nobody else can take these units while the lock is released.
-  const std::size_t dirty_before = dirty_pages_in(index, chosen);
-  region.dirty_pages -= static_cast<std::uint32_t>(dirty_before);
-  region.dirty_units &= ~chosen;
-  dirty_pages_ -= dirty_before;
-  set_free_units(index, region.free_units & ~chosen, End::kFront);
-  const std::uint32_t era = purging_.begin();
-  lock_.unlock();
+  const std::size_t dirty = dirty_pages_in(index, units);
+  region.dirty_pages += static_cast<std::uint32_t>(dirty);
+  region.dirty_units |= dirty_units_in(index, units);
+  dirty_pages_ += dirty;
+}
 
-  // Else the kernel would soon put a huge page back under the whole region.
-  if (breaks_huge_page)
-    os::advise_huge_pages(address_of_unit(first_unit_of(index)), kRegionSize, os::HugePages::kUnwanted);
-  std::size_t purged = 0;
-  bool healed = false;
-  bool is_placed = true;
-  if (heals) {
-    healed = pages::renew(index);
-    if (healed) {
-      purged = dirty_before * kPageSize;
-      if (placement_.policy != os::Policy::kKernel && !pages::place_regions(index, 1, placement_)) is_placed = false;
-      const os::HugePages advice = region.wants_huge_pages ? os::HugePages::kWanted : os::HugePages::kUnwanted;
-      os::advise_huge_pages(address_of_unit(first_unit_of(index)), kRegionSize, advice);
-    }
-  }
-  for (std::uint32_t rest = healed ? 0 : chosen; rest != 0;) {
-    const auto start = static_cast<unsigned>(std::countr_zero(rest));
-    const auto length = static_cast<unsigned>(std::countr_one(rest >> start));
-    const pages::Range range = pages_of(first_unit_of(index) + start, {length});
-    const std::size_t bytes = pages::committed_in(range).bytes();
-    if (pages::purge(range, extent)) purged += bytes;
-    rest &= ~mask_of(start, length);
-  }
+void SpanHeap::forget_dirty(RegionIndex index, std::uint32_t units) {
+  Region& region = region_at(index);
+  const std::size_t dirty = dirty_pages_in(index, units);
+  unsettle(index, units);
+  region.dirty_pages -= static_cast<std::uint32_t>(dirty);
+  region.dirty_units &= ~units;
+  dirty_pages_ -= dirty;
+}
 
-  lock_.lock();
-  purging_.end(era);
-  if (!is_placed) ++placement_refusals_;
-  if (healed) {
-    region.is_patched = false;
-    --patched_regions_;
-  }
-  changes_.announce();
-  set_free_units(index, region.free_units | chosen, End::kBack);
-  const std::size_t dirty_after = dirty_pages_in(index, chosen);
-  region.dirty_pages += static_cast<std::uint32_t>(dirty_after);
-  region.dirty_units |= dirty_units_in(index, chosen);
-  dirty_pages_ += dirty_after;
-  return purged;
+void SpanHeap::unsettle(RegionIndex index, std::uint32_t units) {
+  Region& region = region_at(index);
+  settled_pages_ -= dirty_pages_in(index, region.settled_units & units);
+  region.settled_units &= ~units;
 }
 
 std::size_t SpanHeap::dirty_pages_in(RegionIndex index, std::uint32_t units) const {
   std::size_t count = 0;
-  for (; units != 0; units &= units - 1)
-    count += pages::committed_in(
-        pages_of(first_unit_of(index) + static_cast<unsigned>(std::countr_zero(units)), {1})).count;
+  while (units != 0) {
+    const auto start = static_cast<unsigned>(std::countr_zero(units));
+    const auto length = static_cast<unsigned>(std::countr_one(units >> start));
+    count += pages::committed_in(pages::pages_of(first_unit_of(index) + start, {length})).count;
+    units &= ~mask_of(start, length);
+  }
   return count;
 }
 

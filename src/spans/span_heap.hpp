@@ -7,7 +7,8 @@
 // region are free for others. Freeing sets bits; neighbours coalesce by being neighbours.
 //
 // Pages keep their state while free: dirty ones are used again without asking the kernel, clean ones are known to be
-// zero. Regions with dirty free pages wait in a list by the age of the last free; purge takes the oldest first.
+// zero. Regions with dirty free pages wait in a list by the age of the last free; purge (span_purge.cpp) takes the oldest first.
+// Units with which it is done though they are dirty still (the kernel was only advised) are settled until they are used.
 //
 // One lock. It is not held across the kernel's work: growth is done by one thread at a time with the lock released, and
 // a purge takes its units out of the free masks for as long as it lasts.
@@ -62,8 +63,8 @@ class SpanHeap {
   [[nodiscard]] bool is_own(RegionIndex index) const { return region_at(index).heap == id_; }
 
   enum class Purge {
-    kByAge,       // what was idle for the policy's delay, beyond what it keeps, in pieces of at least 64 KiB, a few regions
-    kEverything,  // all dirty free pages
+    kIdle,        // what was idle for the policy's delay, beyond what it keeps, in the policy's way and in pieces
+    kEverything,  // all dirty free pages, given back whatever the policy says
   };
   // Returns the bytes given back. kEverything stops after `enough` of them, the oldest regions first.
   std::size_t purge(Purge how, std::size_t enough = ~std::size_t{0});
@@ -113,8 +114,18 @@ class SpanHeap {
   void unlink(RegionIndex index) NEBULA_REQUIRES(lock_);
   void dirty_unlink(RegionIndex index) NEBULA_REQUIRES(lock_);
   void dirty_append(RegionIndex index) NEBULA_REQUIRES(lock_);
-  [[nodiscard]] RegionIndex next_by_age(std::uint64_t now) const NEBULA_REQUIRES(lock_);
+  void note_dirty(RegionIndex index, std::uint32_t units) NEBULA_REQUIRES(lock_);
+  void forget_dirty(RegionIndex index, std::uint32_t units) NEBULA_REQUIRES(lock_);
+  void settle(RegionIndex index, std::uint32_t units) NEBULA_REQUIRES(lock_);
+  void unsettle(RegionIndex index, std::uint32_t units) NEBULA_REQUIRES(lock_);
+
+  struct PurgeJob;
+  [[nodiscard]] RegionIndex next_idle(std::uint64_t now) const NEBULA_REQUIRES(lock_);
+  std::size_t purge_idle() NEBULA_REQUIRES(lock_);
+  std::size_t purge_everything(std::size_t enough) NEBULA_REQUIRES(lock_);
   std::size_t purge_region(RegionIndex index, Purge how) NEBULA_REQUIRES(lock_);
+  void heal(PurgeJob& job) const;
+  void purge_runs(PurgeJob& job) const;
   [[nodiscard]] std::size_t dirty_pages_in(RegionIndex index, std::uint32_t units) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] std::uint32_t dirty_units_in(RegionIndex index, std::uint32_t units) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] std::uint32_t units_to_purge(RegionIndex index, Purge how) const NEBULA_REQUIRES(lock_);
@@ -124,6 +135,7 @@ class SpanHeap {
   std::uint64_t lists_used_ NEBULA_GUARDED_BY(lock_) = 0;
   List dirty_ NEBULA_GUARDED_BY(lock_) = {};  // oldest free first
   std::uint64_t dirty_pages_ NEBULA_GUARDED_BY(lock_) = 0;
+  std::uint64_t settled_pages_ NEBULA_GUARDED_BY(lock_) = 0;  // of these
   RegionIndex regions_ NEBULA_GUARDED_BY(lock_) = 0;  // above all of its own
   std::size_t mapped_regions_ NEBULA_GUARDED_BY(lock_) = 0;
   HeapId id_ = kFirstHeap;

@@ -226,6 +226,7 @@ void look_once(Snapshot& s, heap::AllLocks::Wish wish) {
   s.grown_in_place = large.grown_in_place;
   s.heap = heap::facts();
   s.purges = pages::purge_counts();
+  s.page_policy = page_policy;
   s.metadata_bytes = pages::metadata_bytes();
   s.mapped_bytes = pages::mapped_bytes();
   s.misuse = look_at_misuse();

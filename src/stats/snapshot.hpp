@@ -12,6 +12,7 @@
 #include "diag/misuse.hpp"
 #include "budget/account.hpp"
 #include "config/budgets.hpp"
+#include "config/page_policy.hpp"
 #include "heap/auto_routes.hpp"
 #include "heap/heap.hpp"
 #include "heap/reclaim.hpp"
@@ -204,6 +205,7 @@ struct Snapshot {
   heap::ReclaimFacts reclaim;
   heap::Facts heap;
   pages::PurgeCounts purges = {};
+  config::PagePolicy page_policy;
   std::uint64_t grown_in_place = 0;
   std::uint64_t huge_regions = 0;
   std::string_view huge_page_mode;

@@ -246,6 +246,23 @@ def purge_policies(test):
 
 
 @test
+def purge_kinds(test):
+    """NEBULA_PURGE_KIND: idle memory is advised about and stays; a limit takes it back all the same."""
+    for kind in ("free", "cold", "pageout"):
+        variables = {"NEBULA_PURGE_KIND": kind, "NEBULA_PURGE": "delay:100ms"}
+        seen, its_report = pages(test, "purge", variables=variables)
+        told = its_report.pages
+        if told["purged"] != 0 or not 56 << 20 <= told["advised"] <= 80 << 20 or told["advice_refusals"] != 0:
+            raise harness.Failure(f"{variables}: the report says {told}")
+        if (seen["lazy"] >= 50) != (kind == "free") or (kind != "pageout" and seen["late"] < 55):
+            raise harness.Failure(f"{variables}: {seen}")
+        limited = {**variables, "NEBULA_BUDGET_SOFT": "24M"}
+        seen, its_report = pages(test, "purge", variables=limited)
+        if its_report.pages["purged"] < 32 << 20 or seen["late"] > 28:
+            raise harness.Failure(f"{limited}: {seen}, {its_report.pages}")
+
+
+@test
 def huge_page_policies(test):
     """NEBULA_THP: where the kernel has it noted that huge pages are wanted."""
     for policy, size, least, most in (("always", 8, 8, 20), ("always", 100, 90, 170), ("never", 100, 0, 0), ("auto", 8, 0, 0),

@@ -204,6 +204,11 @@ void start_heap() {
   if (!started) std::abort();
   static const bool routed = (set_routes_asked_for(), true);
   static_cast<void>(routed);
+  if (const char* const kind = std::getenv("TEST_PURGE_KIND"); kind != nullptr) {
+    config::PagePolicy policy;
+    if (!config::parse_purge_kind(kind, policy) || !config::parse_purge("now", policy)) std::abort();
+    heap::set_page_policy(policy);
+  }
   heap::watch_thread_exits();
   // The same tests while a profile is taken: meson.build runs some a second time so.
   if (const char* const period = std::getenv("TEST_PROFILE_PERIOD"); period != nullptr && !profiling::is_on())

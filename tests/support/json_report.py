@@ -91,6 +91,9 @@ def problems(report):
         yield f'resident are {report["resident_bytes"]} bytes, above their peak, {report["peak_resident_bytes"]}'
     if report['misuse']['foreign_to_libc'] > report['misuse']['foreign_pointers']:
         yield 'more foreign pointers went to libc than there were'
+    pages = report['pages']
+    if pages['purge_kind'] == 'dontneed' and (pages['advices'], pages['advised_bytes'], pages['advice_refusals']) != (0, 0, 0):
+        yield f'advice that nobody asked for: {pages}'
     yield from timeline_problems(report)
     if report['profile'] is not None:
         yield from profile_problems(report['profile'], report['at_rest'])

@@ -305,6 +305,11 @@ def read_lines(lines):
     pages = lines.take(pattern('pages     {purges} purges of {purged} bytes, {purge_refusals} refused; {moves} moves of '
                                '{moved} bytes; {grown_in_place} objects grown in place; huge pages asked for in '
                                '{huge_regions} regions (system: ') + r'[\w ]+\)')
+    pages = {name: number(text) for name, text in pages.groupdict().items()}
+    kind = lines.take(r'  kind      (?P<kind>free|cold|pageout): ' + pattern('the system was advised {advices} times, about {advised} '
+                      'bytes; refused {advice_refusals} times'), optional=True)
+    if kind:
+        pages |= {name: text if name == 'kind' else number(text) for name, text in kind.groupdict().items()}
     waste = lines.numbers('waste     about {internal} bytes of live slots not asked for (from {requests} requests); '
                           '{external} bytes committed and neither live nor metadata')
     profile = read_profile(lines)
@@ -318,7 +323,7 @@ def read_lines(lines):
     nodes = read_nodes(lines)
     return Report(heading['program'], int(heading['pid']), options, not moments,
                   moments.get('apart', 0), ladder, rows, routes, auto_routes, process, peak, threads, budget,
-                  {name: number(text) for name, text in pages.groupdict().items()}, waste, profile, misuse, handlers, accounts, reclaim,
+                  pages, waste, profile, misuse, handlers, accounts, reclaim,
                   actions, pressure, heading['reason'], advice, nodes)
 
 
@@ -476,6 +481,11 @@ def account_problems(report):
     for name in ('purged', 'moved'):
         if report.pages[name] % PAGE != 0:
             yield f'bytes {name} are no whole number of pages: {report.pages[name]}'
+    kind = report.options.get('NEBULA_PURGE_KIND', 'dontneed')
+    if report.pages.get('kind', 'dontneed') != kind:
+        yield f'idle memory goes the way of {report.pages}, asked for was {kind}'
+    if report.pages.get('advised', 0) % PAGE != 0 or (report.pages.get('advised', 0) != 0 and report.pages['advices'] == 0):
+        yield f'advice does not add up: {report.pages}'
     waste = report.waste
     needed = report.ladder['live'] + report.ladder['metadata']
     if waste['external'] != max(0, committed - needed):

@@ -191,7 +191,9 @@ def text_pairs(text, data):
               ("external", text.waste["external"], data["fragmentation"]["external_bytes"]),
               ("threads", text.threads["started"], data["threads"]["started"]),
               ("refills", text.threads["refills"], data["threads"]["refills"]),
-              ("purged", text.pages["purged"], data["pages"]["purged_bytes"]), ("advice", text.advice, data["advice"])]
+              ("purged", text.pages["purged"], data["pages"]["purged_bytes"]),
+              ("advised", text.pages.get("advised", 0), data["pages"]["advised_bytes"]),
+              ("purge kind", text.pages.get("kind", "dontneed"), data["pages"]["purge_kind"]), ("advice", text.advice, data["advice"])]
     if (facts := data["auto_routes"]) is not None:
         pairs += [(f"auto: {name}", text.auto_routes.get(name), facts[field])
                   for name, field in (("moves", "moves"), ("looks", "looks"), ("missed", "missed_looks"), ("away", "classes_away"),

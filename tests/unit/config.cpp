@@ -339,6 +339,12 @@ TEST(Config, PagePolicies) {
     EXPECT_FALSE(parse_purge(wrong, policy)) << wrong;
     EXPECT_TRUE(policy.purge == Purge::kNever && policy.delay_milliseconds == 500) << wrong;
   }
+  ASSERT_TRUE(parse_purge_kind("pageout", policy));
+  EXPECT_EQ(policy.idle_pages, os::Advice::kPageOut);
+  for (const char* const wrong : {"", "Free", "lazy", "free,cold"}) EXPECT_FALSE(parse_purge_kind(wrong, policy)) << wrong;
+  EXPECT_EQ(policy.idle_pages, os::Advice::kPageOut);
+  ASSERT_TRUE(parse_purge_kind("dontneed", policy));
+  EXPECT_EQ(policy.idle_pages, os::Advice::kNone);
   ASSERT_TRUE(parse_huge_pages("always", policy));
   EXPECT_EQ(policy.huge_pages, PagePolicy::HugePages::kAlways);
   for (const char* const wrong : {"", "madvise", "1", "always,never"}) EXPECT_FALSE(parse_huge_pages(wrong, policy)) << wrong;

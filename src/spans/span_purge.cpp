@@ -1,0 +1,179 @@
+// What becomes of dirty pages that no span holds. Given back, they are clean and credited; or, where the policy says so of idle
+// ones, the kernel is advised about them and they stay dirty: their units are settled then, and are not told of again
+// before they were used.
+#include <bit>
+
+#include "base/bits.hpp"
+#include "os/memory.hpp"
+#include "os/process.hpp"
+#include "spans/span_heap.hpp"
+
+namespace nebula {
+namespace {
+
+using Policy = config::PagePolicy;
+
+constexpr std::uint64_t kKeptDirtyBytes = 4 * kMiB;
+constexpr unsigned kRegionsPerPurge = 4;  // keeps the longest call under about a millisecond
+constexpr unsigned kRegionsPerWantedPurge = 16;  // where the delay is asked for
+
+// In one call, and the least that is worth a call to the kernel.
+unsigned most_regions() {
+  if (page_policy.purge == Policy::Purge::kNow) return ~0u;
+  return page_policy.purge == Policy::Purge::kKeepSome ? kRegionsPerPurge : kRegionsPerWantedPurge;
+}
+std::size_t least_pages() { return page_policy.purge == Policy::Purge::kNow ? 1 : kPagesPerUnit; }
+
+}  // namespace
+
+// One region's part in a purge, done without the lock: the units are out of circulation.
+struct SpanHeap::PurgeJob {
+  RegionIndex index;
+  std::uint32_t units;
+  pages::Extent extent;
+  os::Advice advice;
+  bool has_huge_pages;
+  std::size_t dirty_bytes;
+  std::size_t purged_bytes = 0;
+  std::uint32_t settled_units = 0;
+  bool is_placed = true;
+};
+
+std::size_t SpanHeap::purge(Purge how, std::size_t enough) {
+  LockGuard guard(lock_);
+  return how == Purge::kIdle ? purge_idle() : purge_everything(enough);
+}
+
+std::size_t SpanHeap::purge_idle() {
+  const std::uint64_t now = os::coarse_milliseconds();
+  std::size_t purged = 0;
+  for (unsigned left = most_regions(); left != 0; --left) {
+    const RegionIndex index = next_idle(now);
+    if (index == kNoRegion) break;
+    purged += purge_region(index, Purge::kIdle);
+  }
+  return purged;
+}
+
+std::size_t SpanHeap::purge_everything(std::size_t enough) {
+  std::size_t purged = 0;
+  while (dirty_.first != kNoRegion && purged < enough) purged += purge_region(dirty_.first, Purge::kEverything);
+  // What is settled, or was refused by the kernel, is not in the list.
+  for (RegionIndex index = 0; index < regions_ && purged < enough; ++index)
+    if (is_own(index) && region_at(index).dirty_pages != 0) purged += purge_region(index, Purge::kEverything);
+  // What other threads are purging is memory on its way back: the caller may count on it.
+  changes_.wait_while(lock_, [&]() NEBULA_UNCHECKED { return purging_.count() != 0; });
+  return purged;
+}
+
+// The oldest dirty region, when there is more dirty than is kept and it was idle for long enough.
+RegionIndex SpanHeap::next_idle(std::uint64_t now) const {
+  if (page_policy.purge == Policy::Purge::kNever || dirty_.first == kNoRegion) return kNoRegion;
+  if (page_policy.purge == Policy::Purge::kNow) return dirty_.first;
+  if (region_at(dirty_.first).freed_at + page_policy.delay_milliseconds > now) return kNoRegion;
+  if (page_policy.purge != Policy::Purge::kKeepSome) return dirty_.first;
+  const std::uint64_t in_use = process_account.committed() - dirty_pages_ * kPageSize;
+  const std::uint64_t kept = in_use / 8 > kKeptDirtyBytes ? in_use / 8 : kKeptDirtyBytes;
+  return (dirty_pages_ - settled_pages_) * kPageSize > kept ? dirty_.first : kNoRegion;
+}
+
+// The free units worth a call to the kernel: with dirty pages, idle ones in runs of so many of them.
+std::uint32_t SpanHeap::units_to_purge(RegionIndex index, Purge how) const {
+  const Region& region = region_at(index);
+  const std::uint32_t candidates = how == Purge::kIdle ? region.free_units & ~region.settled_units : region.free_units;
+  const std::size_t least = how == Purge::kIdle ? least_pages() : 1;
+  std::uint32_t chosen = 0;
+  std::uint32_t run = 0;
+  std::size_t run_pages = 0;
+  for (unsigned i = 0; i <= kUnitsPerRegion; ++i) {
+    std::size_t dirty = 0;
+    if (i < kUnitsPerRegion && (candidates >> i & 1) != 0)
+      dirty = pages::committed_in(pages::pages_of(first_unit_of(index) + i, {1})).count;
+    if (dirty != 0) {
+      run |= std::uint32_t{1} << i;
+      run_pages += dirty;
+      continue;
+    }
+    if (run_pages >= least) chosen |= run;
+    run = 0;
+    run_pages = 0;
+  }
+  return chosen;
+}
+
+std::size_t SpanHeap::purge_region(RegionIndex index, Purge how) {
+  Region& region = region_at(index);
+  std::uint32_t chosen = units_to_purge(index, how);
+  dirty_unlink(index);  // what stays dirty (too small, settled, or refused) is listed again by the next free here
+  if (chosen == 0) return 0;
+  const os::Advice advice = how == Purge::kIdle ? page_policy.idle_pages : os::Advice::kNone;
+  const bool is_whole = region.free_units == kAllUnits;
+  const bool heals = region.is_patched && is_whole && advice == os::Advice::kNone;
+  const bool breaks_huge_page = region.wants_huge_pages && !is_whole;
+  // A huge page goes with all that is free under it, dirty or not; a patched region heals as a whole.
+  const pages::Extent extent = region.wants_huge_pages ? pages::Extent::kWhole : pages::Extent::kCommitted;
+  if (region.wants_huge_pages || heals) chosen = region.free_units;
+  if (breaks_huge_page) {
+    region.wants_huge_pages = false;
+    --huge_regions_;
+  }
+  PurgeJob job = {index, chosen, extent, advice, region.wants_huge_pages, dirty_pages_in(index, chosen) * kPageSize};
+  forget_dirty(index, chosen);
+  // Out of circulation: nobody else can take these units while the lock is released.
+  set_free_units(index, region.free_units & ~chosen, End::kFront);
+  const std::uint32_t era = purging_.begin();
+  lock_.unlock();
+
+  // Else the kernel would soon put a huge page back under the whole region.
+  if (breaks_huge_page)
+    os::advise_huge_pages(address_of_unit(first_unit_of(index)), kRegionSize, os::HugePages::kUnwanted);
+  if (heals) heal(job);
+  purge_runs(job);
+
+  lock_.lock();
+  purging_.end(era);
+  if (!job.is_placed) ++placement_refusals_;
+  if (heals && job.units == 0) {
+    region.is_patched = false;
+    --patched_regions_;
+  }
+  changes_.announce();
+  set_free_units(index, region.free_units | chosen, End::kBack);
+  note_dirty(index, chosen);
+  settle(index, job.settled_units);
+  return job.purged_bytes;
+}
+
+// Leaves the job no units when it has succeeded.
+void SpanHeap::heal(PurgeJob& job) const {
+  if (!pages::renew(job.index)) return;
+  if (placement_.policy != os::Policy::kKernel) job.is_placed = pages::place_regions(job.index, 1, placement_);
+  const os::HugePages advice = job.has_huge_pages ? os::HugePages::kWanted : os::HugePages::kUnwanted;
+  os::advise_huge_pages(address_of_unit(first_unit_of(job.index)), kRegionSize, advice);
+  job.purged_bytes = job.dirty_bytes;
+  job.units = 0;
+}
+
+// Of a kernel that refuses the advice the pages are given back, as without it.
+void SpanHeap::purge_runs(PurgeJob& job) const {
+  for (std::uint32_t rest = job.units; rest != 0;) {
+    const auto start = static_cast<unsigned>(std::countr_zero(rest));
+    const auto length = static_cast<unsigned>(std::countr_one(rest >> start));
+    const pages::Range range = pages::pages_of(first_unit_of(job.index) + start, {length});
+    const std::size_t bytes = pages::committed_in(range).bytes();
+    if (job.advice != os::Advice::kNone && pages::advise(range, job.extent, job.advice))
+      job.settled_units |= mask_of(start, length);
+    else if (pages::purge(range, job.extent))
+      job.purged_bytes += bytes;
+    rest &= ~mask_of(start, length);
+  }
+}
+
+void SpanHeap::settle(RegionIndex index, std::uint32_t units) {
+  Region& region = region_at(index);
+  const std::uint32_t dirty = units & region.dirty_units;
+  region.settled_units |= dirty;
+  settled_pages_ += dirty_pages_in(index, dirty);
+}
+
+}  // namespace nebula

@@ -1,0 +1,130 @@
+// What is asked of the kernel for the options of pages, and what is done when it refuses: a stand-in sees each call. Each test in a
+// process of its own, because the heap is one per process.
+#include <errno.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include <map>
+#include <vector>
+
+#include "budget/account.hpp"
+#include "node_heap/node_heap.hpp"
+#include "spans/span_heap.hpp"
+#include "support/fault_system_call.hpp"
+#include "support/heap_checks.hpp"
+
+namespace nebula {
+namespace {
+
+using testing::kAskKernel;
+
+SpanHeap& spans() {
+  testing::start_heap();
+  return node_heap.spans();
+}
+
+char* byte_at(UnitIndex unit) { return reinterpret_cast<char*>(address_of_unit(unit)); }
+
+UnitIndex take_dirty(SpanHeap& heap, std::size_t units) {
+  const UnitIndex first = heap.take({units}, {1});
+  EXPECT_NE(first, kNoUnit);
+  EXPECT_TRUE(pages::commit({first_page_of(first), {units * kPagesPerUnit}}));
+  for (std::size_t offset = 0; offset < units * kUnitSize; offset += kPageSize) byte_at(first)[offset] = 'd';
+  return first;
+}
+
+// madvise, by advice: how many bytes, and which advice the kernel of the test refuses.
+std::map<long, std::size_t> advised;
+long refused_advice = -1;
+
+long note_advice(long number, long, long bytes, long advice, long) {
+  if (number != SYS_madvise) return kAskKernel;
+  advised[advice] += static_cast<std::size_t>(bytes);
+  return advice == refused_advice ? -EINVAL : kAskKernel;
+}
+
+TEST(PageOptions, AdvisedOnceUntilUsed) {
+  SpanHeap& heap = spans();
+  heap.purge(SpanHeap::Purge::kEverything);
+  page_policy.purge = config::PagePolicy::Purge::kNow;
+  page_policy.idle_pages = os::Advice::kFree;
+  testing::stand_in(note_advice);
+  const UnitIndex first = take_dirty(heap, 64);
+  const std::uint64_t committed = process_account.committed();
+  heap.give_back(first, {64});
+  EXPECT_EQ(heap.purge(SpanHeap::Purge::kIdle), 0u) << "nothing was given back";
+  EXPECT_EQ(advised[MADV_FREE], 64 * kUnitSize);
+  EXPECT_EQ(advised[MADV_DONTNEED], 0u);
+  EXPECT_EQ(process_account.committed(), committed) << "advised pages stay charged";
+  EXPECT_EQ(heap.facts().dirty_bytes, 64 * kUnitSize);
+  heap.purge(SpanHeap::Purge::kIdle);
+  EXPECT_EQ(advised[MADV_FREE], 64 * kUnitSize) << "advised twice";
+
+  // What was used in between is advised anew, and nothing beside it.
+  const UnitIndex again = take_dirty(heap, 3);
+  heap.give_back(again, {3});
+  heap.purge(SpanHeap::Purge::kIdle);
+  EXPECT_EQ(advised[MADV_FREE], 67 * kUnitSize);
+  EXPECT_EQ(pages::purge_counts().advised_bytes, 67 * kUnitSize);
+  EXPECT_EQ(testing::inconsistency(), "");
+
+  // Who needs memory back gets all of it.
+  EXPECT_EQ(heap.purge(SpanHeap::Purge::kEverything), 64 * kUnitSize);
+  EXPECT_EQ(process_account.committed(), committed - 64 * kUnitSize);
+  EXPECT_EQ(heap.facts().dirty_bytes, 0u);
+  for (std::size_t offset = 0; offset < 64 * kUnitSize; offset += kPageSize) ASSERT_EQ(byte_at(first)[offset], 0);
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+// Pages that were advised are not known to be zero: calloc must clear them.
+TEST(PageOptions, AdvisedPagesAreDirty) {
+  SpanHeap& heap = spans();
+  page_policy.purge = config::PagePolicy::Purge::kNow;
+  page_policy.idle_pages = os::Advice::kCold;
+  const UnitIndex first = take_dirty(heap, 40);
+  heap.give_back(first, {40});
+  heap.purge(SpanHeap::Purge::kIdle);
+  const pages::Range range = {first_page_of(first), {40 * kPagesPerUnit}};
+  EXPECT_EQ(pages::committed_in(range).count, 40u * kPagesPerUnit);
+  EXPECT_EQ(heap.take({40}, {1}), first);
+  pages::clear_committed(range);
+  for (std::size_t offset = 0; offset < 40 * kUnitSize; offset += kPageSize) ASSERT_EQ(byte_at(first)[offset], 0);
+  heap.give_back(first, {40});
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+TEST(PageOptions, AdviceThatTheKernelDoesNotKnow) {
+  SpanHeap& heap = spans();
+  heap.purge(SpanHeap::Purge::kEverything);
+  page_policy.purge = config::PagePolicy::Purge::kNow;
+  page_policy.idle_pages = os::Advice::kPageOut;
+  refused_advice = MADV_PAGEOUT;
+  testing::stand_in(note_advice);
+  const UnitIndex first = take_dirty(heap, 32);
+  heap.give_back(first, {32});
+  EXPECT_EQ(heap.purge(SpanHeap::Purge::kIdle), 32 * kUnitSize);
+  EXPECT_GE(pages::purge_counts().advice_refusals, 1u);
+  EXPECT_EQ(pages::purge_counts().advices, 0u);
+  EXPECT_EQ(heap.facts().dirty_bytes, 0u);
+  EXPECT_EQ(*byte_at(first), 0);
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+// What is settled no longer counts for what the policy keeps: else all idle memory would be advised bit by bit.
+TEST(PageOptions, KeptMemoryIsNotAdvised) {
+  SpanHeap& heap = spans();
+  heap.purge(SpanHeap::Purge::kEverything);
+  page_policy.delay_milliseconds = 0;
+  page_policy.idle_pages = os::Advice::kFree;
+  testing::stand_in(note_advice);
+  const UnitIndex first = take_dirty(heap, 160);  // 10 MiB
+  heap.give_back(first, {160});
+  for (int i = 0; i < 20; ++i) heap.purge(SpanHeap::Purge::kIdle);
+  EXPECT_GE(advised[MADV_FREE], 6 * kMiB);
+  EXPECT_LE(advised[MADV_FREE], 8 * kMiB);
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+}  // namespace
+}  // namespace nebula
