@@ -56,6 +56,7 @@ struct Units {
   std::size_t count = 0;
   [[nodiscard]] constexpr std::size_t bytes() const { return count << kUnitShift; }
   constexpr auto operator<=>(const Units&) const = default;
+  constexpr Units operator-(Units other) const { return {count - other.count}; }
 };
 
 // value − minus, of counts that were read at different moments: never below zero.

@@ -1,6 +1,7 @@
 #include "config/page_policy.hpp"
 
 #include "config/budgets.hpp"
+#include "config/config.hpp"
 #include "diag/text.hpp"
 
 namespace nebula::config {
@@ -32,6 +33,15 @@ bool parse_purge_kind(std::string_view text, PagePolicy& policy) {
     return true;
   }
   return false;
+}
+
+bool parse_reserve(std::string_view text, PagePolicy& policy) {
+  constexpr std::string_view kStrict = ":strict";
+  const bool is_strict = text.size() > kStrict.size() && text.ends_with(kStrict);
+  if (is_strict) text.remove_suffix(kStrict.size());
+  if (!parse_size(text, policy.reserve_bytes)) return false;
+  policy.is_reserve_strict = is_strict;
+  return true;
 }
 
 bool parse_huge_pages(std::string_view text, PagePolicy& policy) {

@@ -1,5 +1,5 @@
-// When and how free pages go back to the system, and where huge pages are asked for: what NEBULA_PURGE, NEBULA_PURGE_KIND and
-// NEBULA_THP say.
+// When and how free pages go back to the system, and where huge pages are asked for: what NEBULA_PURGE, NEBULA_PURGE_KIND,
+// NEBULA_RESERVE and NEBULA_THP say.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +22,8 @@ struct PagePolicy {
   HugePages huge_pages = HugePages::kAuto;
   std::uint32_t delay_milliseconds = 1000;
   os::Advice idle_pages = os::Advice::kNone;  // after the delay; none: they are given back
+  std::uint64_t reserve_bytes = 0;
+  bool is_reserve_strict = false;  // no program without all of it
 };
 
 // "delay:500ms", "never" or "now". False for anything else: the policy unchanged, here and below.
@@ -29,6 +31,8 @@ struct PagePolicy {
 // "dontneed", "free", "cold" or "pageout".
 [[nodiscard]] bool parse_purge_kind(std::string_view text, PagePolicy& policy);
 [[nodiscard]] std::string_view purge_kind_of(os::Advice advice);
+// A size, or "512M:strict".
+[[nodiscard]] bool parse_reserve(std::string_view text, PagePolicy& policy);
 // "auto", "always" or "never".
 [[nodiscard]] bool parse_huge_pages(std::string_view text, PagePolicy& policy);
 

@@ -25,6 +25,7 @@
 #include "profiling/sites.hpp"
 #include "profiling/stack.hpp"
 #include "spans/large.hpp"
+#include "spans/reserve.hpp"
 #include "spans/sampled.hpp"
 
 namespace nebula::heap {
@@ -520,6 +521,14 @@ void set_routes(const config::Routes& wanted, std::uint64_t bump_limit) {
 void set_page_policy(const config::PagePolicy& policy) {
   page_policy = policy;
   if (policy.purge == config::PagePolicy::Purge::kNow) slow_calls_between_ticks.store(0, kRelaxed);
+}
+
+bool begin_reserve(std::uint64_t bytes) {
+  attend_thread();
+  const SlowPath slow;
+  if (!slow.entered() || !is_started()) return false;
+  const HoldGate hold;
+  return reserve::fill(NodeHeap::at(placement::small_here()).spans(), bytes);
 }
 
 void reset_in_child() {

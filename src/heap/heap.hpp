@@ -132,6 +132,9 @@ bool start();
 [[nodiscard]] bool begin_profile(std::uint64_t period);
 // When pages are purged and which are huge, from now on. Before there are threads.
 void set_page_policy(const config::PagePolicy& policy);
+// Has as much memory ready from now on (spans/reserve.hpp). Once, when the places are there and before other threads are. False: there
+// is less.
+[[nodiscard]] bool begin_reserve(std::uint64_t bytes);
 // Which way the classes come from now on. Once, before other threads exist.
 void set_routes(const config::Routes& routes, std::uint64_t bump_limit);
 // The accounts of threads and modules hold from now on. Once, when they and the places are set; false when there is no memory for it.

@@ -28,6 +28,7 @@
 #include "report/report.hpp"
 #include "report/reporter.hpp"
 #include "report/totals.hpp"
+#include "spans/reserve.hpp"
 #include "stats/snapshot.hpp"
 
 #ifndef NEBULA_VERSION
@@ -204,6 +205,19 @@ void begin_places() {
   if (!good && configuration.abort_on_bad_limit) refuse_to_start();
 }
 
+void begin_reserve() {
+  const config::PagePolicy& wanted = configuration.pages;
+  if (wanted.reserve_bytes == 0 || heap::begin_reserve(wanted.reserve_bytes)) return;
+  const reserve::Facts& facts = reserve::facts();
+  const bool is_refused = wanted.is_reserve_strict && configuration.abort_on_bad_limit;
+  TextOf<512> line;
+  line << "NEBULA_RESERVE: of " << wanted.reserve_bytes << " bytes " << facts.obtained_bytes << " could be had within the budget and "
+       << "what the system gives, " << facts.touched_bytes << " of them resident; "
+       << (is_refused ? "not running with less (without :strict it would)" : "running with these");
+  say(line.view());
+  if (is_refused) refuse_to_start();
+}
+
 void begin_profile() {
   constexpr std::uint64_t kPeriodForLeaks = 512 * kKiB;  // they come with their call sites, profile or not
   const bool is_wanted = configuration.profile_period != 0;
@@ -242,6 +256,7 @@ void start(const char* const* environment) {
   if (configuration.stats_on_crash) report::report_on_crash();
   heap::set_page_policy(configuration.pages);
   if (heap::start()) begin_places();
+  begin_reserve();
   heap::set_routes(configuration.routes, configuration.bump_limit);
   heap::watch_thread_exits();
   begin_profile();

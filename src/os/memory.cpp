@@ -49,6 +49,15 @@ bool advise_huge_pages(Address where, std::size_t bytes, HugePages wish) {
   return system_call(SYS_madvise, as_long(where), as_long(bytes), advice) == 0;
 }
 
+PopulateResult populate(Address where, std::size_t bytes) {
+  long result;
+  do {
+    result = system_call(SYS_madvise, as_long(where), as_long(bytes), MADV_POPULATE_WRITE);
+  } while (result == -EINTR || result == -EAGAIN);
+  if (result == 0) return PopulateResult::kDone;
+  return result == -EINVAL || result == -EPERM || result == -ENOSYS ? PopulateResult::kUnknown : PopulateResult::kRefused;
+}
+
 bool move_pages(Address from, Address to, std::size_t bytes) {
   constexpr long kFlags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
   return system_call(SYS_mremap, as_long(from), as_long(bytes), as_long(bytes), kFlags, as_long(to)) == as_long(to);

@@ -38,6 +38,14 @@ enum class HugePages { kWanted, kUnwanted };
 // A hint; false when the kernel has no huge pages or refuses.
 bool advise_huge_pages(Address where, std::size_t bytes, HugePages wish);
 
+enum class PopulateResult {
+  kDone,
+  kUnknown,  // the kernel has no such request (before 5.14), or it is forbidden: whoever wants the pages touches them
+  kRefused,  // touching the pages would end in a signal
+};
+// Makes pages of map_at's resident, as if each were written.
+[[nodiscard]] PopulateResult populate(Address where, std::size_t bytes);
+
 // Moves the pages of [from, from + bytes) to [to, to + bytes), both mapped by map_at; whatever was at `to` is dropped,
 // `from` stays mapped and reads as zero. False when the kernel cannot (before 5.7, or refused): nothing changed.
 [[nodiscard]] bool move_pages(Address from, Address to, std::size_t bytes);

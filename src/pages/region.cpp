@@ -72,6 +72,13 @@ bool commit(Range range, Account::Reserve reserve) {
   return true;
 }
 
+bool touch(Range range) {
+  const os::PopulateResult result = os::populate(address_of_page(range.first), range.count.bytes());
+  if (result == os::PopulateResult::kUnknown)
+    for (std::size_t i = 0; i < range.count.count; ++i) *reinterpret_cast<volatile char*>(address_of_page(range.first + i)) = 0;
+  return result != os::PopulateResult::kRefused;
+}
+
 void clear_committed(Range range) {
   for_each_word(range, [](auto& word, std::uint64_t mask, PageIndex first) {
     std::uint64_t bits = word.load(kRelaxed) & mask;

@@ -59,6 +59,8 @@ struct Range {
 [[nodiscard]] Pages committed_in(Range range);
 // Charges the pages of the range that are not committed. False when the budget refuses: nothing changed.
 [[nodiscard]] bool commit(Range range, Account::Reserve reserve = Account::Reserve::kMayUse);
+// Makes pages resident that are committed and hold nothing. False when the system has none for them.
+[[nodiscard]] bool touch(Range range);
 // Writes zeros over the committed pages; the others read as zero anyway. Touches no clean page.
 void clear_committed(Range range);
 enum class Extent {

@@ -257,6 +257,9 @@ void write_rest(JsonWriter& json, const Snapshot& s) {
   json.number("advices", s.purges.advices);
   json.number("advised_bytes", s.purges.advised_bytes);
   json.number("advice_refusals", s.purges.advice_refusals);
+  json.number("reserve_asked_bytes", s.reserve.asked_bytes);
+  json.number("reserve_obtained_bytes", s.reserve.obtained_bytes);
+  json.number("reserve_touched_bytes", s.reserve.touched_bytes);
   json.number("moves", s.purges.moves);
   json.number("moved_bytes", s.purges.moved_bytes);
   json.number("grown_in_place", s.grown_in_place);

@@ -312,6 +312,10 @@ void write_rest(Exposition& out, const Snapshot& s) {
   out.sample(s.purges.advised_bytes);
   out.counter("advice_refusals_total", "Times that the system refused such advice.");
   out.sample(s.purges.advice_refusals);
+  out.gauge("reserve_bytes", "Memory had ready at the start.");
+  out.sample("part", "asked", s.reserve.asked_bytes);
+  out.sample("part", "obtained", s.reserve.obtained_bytes);
+  out.sample("part", "touched", s.reserve.touched_bytes);
   out.gauge("huge_page_regions", "Regions of 2 MiB for which huge pages were asked.");
   out.sample(s.huge_regions);
   out.counter("misuse_total", "Frees of what is no object, by what they were.");

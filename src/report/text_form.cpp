@@ -309,6 +309,9 @@ void write_pages(Text& text, const Snapshot& s) {
        << " refused; " << s.purges.moves << " moves of " << s.purges.moved_bytes << " bytes; " << s.grown_in_place
        << " objects grown in place; huge pages asked for in " << s.huge_regions << " regions (system: "
        << s.huge_page_mode << ")\n";
+  if (s.reserve.asked_bytes != 0)
+    text << "  reserve   " << s.reserve.asked_bytes << " bytes asked for, " << s.reserve.obtained_bytes << " obtained, "
+         << s.reserve.touched_bytes << " touched\n";
   if (s.page_policy.idle_pages != os::Advice::kNone)
     text << "  kind      " << config::purge_kind_of(s.page_policy.idle_pages) << ": the system was advised " << s.purges.advices
          << " times, about " << s.purges.advised_bytes << " bytes; refused " << s.purges.advice_refusals << " times\n";

@@ -69,6 +69,9 @@ class SpanHeap {
   // Returns the bytes given back. kEverything stops after `enough` of them, the oldest regions first.
   std::size_t purge(Purge how, std::size_t enough = ~std::size_t{0});
 
+  // The purge of idle pages leaves so many committed, with those in use. Before other threads use the heap.
+  void keep(Pages pages);
+
   // Committed pages of free units. Takes the lock.
   [[nodiscard]] std::uint64_t dirty_bytes();
 
@@ -122,6 +125,7 @@ class SpanHeap {
   struct PurgeJob;
   [[nodiscard]] RegionIndex next_idle(std::uint64_t now) const NEBULA_REQUIRES(lock_);
   std::size_t purge_idle() NEBULA_REQUIRES(lock_);
+  [[nodiscard]] std::size_t spare_pages() const NEBULA_REQUIRES(lock_);
   std::size_t purge_everything(std::size_t enough) NEBULA_REQUIRES(lock_);
   std::size_t purge_region(RegionIndex index, Purge how) NEBULA_REQUIRES(lock_);
   void heal(PurgeJob& job) const;
@@ -140,6 +144,7 @@ class SpanHeap {
   std::size_t mapped_regions_ NEBULA_GUARDED_BY(lock_) = 0;
   HeapId id_ = kFirstHeap;
   os::Placement placement_ = {};  // set before other threads use the heap
+  Pages kept_ = {};               // the same
   std::uint32_t patched_regions_ NEBULA_GUARDED_BY(lock_) = 0;
   std::uint32_t grower_ NEBULA_GUARDED_BY(lock_) = 0;  // the token of the thread that is at it
   Tally purging_ NEBULA_GUARDED_BY(lock_);

@@ -47,12 +47,33 @@ std::size_t SpanHeap::purge(Purge how, std::size_t enough) {
 std::size_t SpanHeap::purge_idle() {
   const std::uint64_t now = os::coarse_milliseconds();
   std::size_t purged = 0;
+  std::size_t spare = spare_pages();
   for (unsigned left = most_regions(); left != 0; --left) {
     const RegionIndex index = next_idle(now);
     if (index == kNoRegion) break;
+    if (kept_.count != 0) {
+      const std::size_t going = dirty_pages_in(index, region_at(index).dirty_units & ~region_at(index).settled_units);
+      if (going > spare) break;
+      spare -= going;
+    }
     purged += purge_region(index, Purge::kIdle);
   }
   return purged;
+}
+
+void SpanHeap::keep(Pages pages) {
+  LockGuard guard(lock_);
+  kept_ = pages;
+}
+
+// What may go before less is left than is kept. Two purges at a time would each count the same pages.
+std::size_t SpanHeap::spare_pages() const {
+  if (kept_.count == 0) return ~std::size_t{0};
+  if (purging_.count() != 0 || dirty_.first == kNoRegion) return 0;
+  std::size_t committed = 0;
+  for (RegionIndex index = 0; index < regions_; ++index)
+    if (is_own(index)) committed += pages::committed_in(pages::pages_of(index)).count;
+  return at_least_zero(committed, settled_pages_ + kept_.count);
 }
 
 std::size_t SpanHeap::purge_everything(std::size_t enough) {

@@ -22,6 +22,7 @@
 #include "profiling/sites.hpp"
 #include "size_class/size_class.hpp"
 #include "spans/large.hpp"
+#include "spans/reserve.hpp"
 #include "stats/nodes.hpp"
 #include "stats/timeline.hpp"
 #include "thread_heap/thread_heap.hpp"
@@ -206,6 +207,7 @@ struct Snapshot {
   heap::Facts heap;
   pages::PurgeCounts purges = {};
   config::PagePolicy page_policy;
+  reserve::Facts reserve;
   std::uint64_t grown_in_place = 0;
   std::uint64_t huge_regions = 0;
   std::string_view huge_page_mode;

@@ -263,6 +263,36 @@ def purge_kinds(test):
 
 
 @test
+def reserve(test):
+    """NEBULA_RESERVE: the page faults come before main, and idling takes nothing of it."""
+    small = {"NEBULA_THP": "never"}
+    seen, _ = pages(test, "faults", "48", variables=small)
+    test.expect(seen["faults"] > 10_000 and seen["resident"] < 16, f"without a reserve: {seen}")
+    seen, its_report = pages(test, "faults", "48", variables={**small, "NEBULA_RESERVE": "64M"})
+    told = [its_report.pages[f"reserve_{part}"] for part in ("asked", "obtained", "touched")]
+    test.expect(seen["faults"] < 500 and seen["resident"] >= 64 and told == [64 << 20] * 3, f"with a reserve: {seen}, {told}")
+    seen, its_report = pages(test, "purge", variables={**small, "NEBULA_RESERVE": "48M", "NEBULA_PURGE": "now"})
+    test.expect(48 <= seen["before"] <= 64 and seen["late"] <= 6 and its_report.ladder["= committed"] >= 48 << 20 and
+                its_report.pages["purged"] >= 12 << 20, f"purged at once, but for the reserve: {seen}, {its_report.pages}")
+
+
+@test
+def reserve_beyond_what_there_is(test):
+    program = [test.program("pages"), "faults", "8"]
+    variables = {"NEBULA_BUDGET": "64M", "NEBULA_RESERVE": "1G:strict", "NEBULA_STATS": "1"}
+    words = r"\Anebula: NEBULA_RESERVE: of 1,073,741,824 bytes [\d,]+ could be had .*; "
+    test.run(program, variables).ended(BAD_LIMIT_STATUS).printed("").said(words + r"not running with less \(without :strict it would\)\n\Z")
+    for changed in ({"NEBULA_RESERVE": "1G"}, {"NEBULA_ABORT_CONF": "0"}):
+        outcome = test.run(program, {**variables, **changed}).ended(0).said(words + r"running with these\n")
+        told = checked(outcome, behind_the_words(outcome.errors)).pages
+        test.expect(56 << 20 <= told["reserve_touched"] == told["reserve_obtained"] <= 64 << 20, f"{changed}: {told}")
+    outcome = test.run(program, {"NEBULA_RESERVE": "1G", "NEBULA_STATS": "1"}, before=limit(resource.RLIMIT_AS, 256 << 20)).ended(0).said(words)
+    told = checked(outcome, behind_the_words(outcome.errors)).pages
+    test.expect(128 << 20 <= told["reserve_touched"] <= 256 << 20, f"in a small address space: {told}")
+    test.run(program, {"NEBULA_RESERVE": "half"}).ended(0).said(r"\Anebula: NEBULA_RESERVE=half is not understood; accepted: a size: 512M; ")
+
+
+@test
 def huge_page_policies(test):
     """NEBULA_THP: where the kernel has it noted that huge pages are wanted."""
     for policy, size, least, most in (("always", 8, 8, 20), ("always", 100, 90, 170), ("never", 100, 0, 0), ("auto", 8, 0, 0),

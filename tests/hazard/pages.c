@@ -1,10 +1,12 @@
 /* What the kernel says of a program's memory, for whoever runs it to judge.
    pages purge          64 MiB of large objects, filled and freed: MiB resident then, after 0.4 s and after 1.6 s of small work,
                         and MiB that the system takes first when it is short (lazy)
+   pages faults MIB     resident MiB at the start, page faults while MIB of objects are filled
    pages huge MIB       MIB of objects: MiB of the mappings where huge pages are wanted, and where they are not */
 #include "check.h"
 
 #include <stdio.h>
+#include <sys/resource.h>
 #include <time.h>
 
 enum { kSize = 130000 }; /* nearly whole units, so that huge pages pay */
@@ -46,14 +48,28 @@ static void work(long milliseconds) {
   }
 }
 
+static size_t more_than(size_t before) {
+  size_t now = resident_mib();
+  return now > before ? now - before : 0;
+}
+
 static void purge(void) {
   size_t before = resident_mib(), count = fill(64);
   for (size_t i = 0; i < count; ++i) free(objects[i]);
-  printf("freed %zu", resident_mib() - before);
+  printf("before %zu freed %zu", before, more_than(before));
   work(400);
-  printf(" soon %zu", resident_mib() - before);
+  printf(" soon %zu", more_than(before));
   work(1200);
-  printf(" late %zu lazy %zu\n", resident_mib() - before, lazily_freed_mib());
+  printf(" late %zu lazy %zu\n", more_than(before), lazily_freed_mib());
+}
+
+static void faults(size_t mib) {
+  struct rusage before, after;
+  CHECK(getrusage(RUSAGE_SELF, &before) == 0);
+  printf("resident %zu", resident_mib());
+  fill(mib);
+  CHECK(getrusage(RUSAGE_SELF, &after) == 0);
+  printf(" faults %ld\n", after.ru_minflt - before.ru_minflt);
 }
 
 static void huge(size_t mib) {
@@ -75,6 +91,7 @@ static void huge(size_t mib) {
 int main(int count, char **arguments) {
   CHECK(count > 1);
   if (strcmp(arguments[1], "purge") == 0) purge();
+  else if (strcmp(arguments[1], "faults") == 0) faults(strtoul(arguments[2], NULL, 10));
   else huge(strtoul(arguments[2], NULL, 10));
   return 0;
 }

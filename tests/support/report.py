@@ -306,6 +306,8 @@ def read_lines(lines):
                                '{moved} bytes; {grown_in_place} objects grown in place; huge pages asked for in '
                                '{huge_regions} regions (system: ') + r'[\w ]+\)')
     pages = {name: number(text) for name, text in pages.groupdict().items()}
+    reserve = lines.numbers('  reserve   {asked} bytes asked for, {obtained} obtained, {touched} touched', optional=True)
+    pages |= {f'reserve_{name}': found for name, found in reserve.items()}
     kind = lines.take(r'  kind      (?P<kind>free|cold|pageout): ' + pattern('the system was advised {advices} times, about {advised} '
                       'bytes; refused {advice_refusals} times'), optional=True)
     if kind:
@@ -481,6 +483,9 @@ def account_problems(report):
     for name in ('purged', 'moved'):
         if report.pages[name] % PAGE != 0:
             yield f'bytes {name} are no whole number of pages: {report.pages[name]}'
+    reserve = [report.pages.get(f'reserve_{name}', 0) for name in ('asked', 'obtained', 'touched')]
+    if (report.options.get('NEBULA_RESERVE', '0') == '0') != (reserve[0] == 0) or reserve[2] > reserve[1] or reserve[1] > reserve[0] + 65535:
+        yield f'the reserve does not add up: {report.pages}'
     kind = report.options.get('NEBULA_PURGE_KIND', 'dontneed')
     if report.pages.get('kind', 'dontneed') != kind:
         yield f'idle memory goes the way of {report.pages}, asked for was {kind}'

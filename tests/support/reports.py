@@ -192,6 +192,8 @@ def text_pairs(text, data):
               ("threads", text.threads["started"], data["threads"]["started"]),
               ("refills", text.threads["refills"], data["threads"]["refills"]),
               ("purged", text.pages["purged"], data["pages"]["purged_bytes"]),
+              ("reserve", [text.pages.get(f"reserve_{part}", 0) for part in ("asked", "obtained", "touched")],
+               [data["pages"][f"reserve_{part}_bytes"] for part in ("asked", "obtained", "touched")]),
               ("advised", text.pages.get("advised", 0), data["pages"]["advised_bytes"]),
               ("purge kind", text.pages.get("kind", "dontneed"), data["pages"]["purge_kind"]), ("advice", text.advice, data["advice"])]
     if (facts := data["auto_routes"]) is not None:

@@ -345,6 +345,14 @@ TEST(Config, PagePolicies) {
   EXPECT_EQ(policy.idle_pages, os::Advice::kPageOut);
   ASSERT_TRUE(parse_purge_kind("dontneed", policy));
   EXPECT_EQ(policy.idle_pages, os::Advice::kNone);
+  ASSERT_TRUE(parse_reserve("512M", policy));
+  EXPECT_TRUE(policy.reserve_bytes == 512 * kMiB && !policy.is_reserve_strict);
+  ASSERT_TRUE(parse_reserve("1.5G:strict", policy));
+  EXPECT_TRUE(policy.reserve_bytes == 1536 * kMiB && policy.is_reserve_strict);
+  for (const char* const wrong : {"", ":strict", "512M:", "512M:Strict", "512M:strict:strict", "strict", "512M,strict", "50%"}) {
+    EXPECT_FALSE(parse_reserve(wrong, policy)) << wrong;
+    EXPECT_TRUE(policy.reserve_bytes == 1536 * kMiB && policy.is_reserve_strict) << wrong;
+  }
   ASSERT_TRUE(parse_huge_pages("always", policy));
   EXPECT_EQ(policy.huge_pages, PagePolicy::HugePages::kAlways);
   for (const char* const wrong : {"", "madvise", "1", "always,never"}) EXPECT_FALSE(parse_huge_pages(wrong, policy)) << wrong;

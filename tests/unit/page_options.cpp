@@ -10,6 +10,7 @@
 
 #include "budget/account.hpp"
 #include "node_heap/node_heap.hpp"
+#include "spans/reserve.hpp"
 #include "spans/span_heap.hpp"
 #include "support/fault_system_call.hpp"
 #include "support/heap_checks.hpp"
@@ -123,6 +124,117 @@ TEST(PageOptions, KeptMemoryIsNotAdvised) {
   for (int i = 0; i < 20; ++i) heap.purge(SpanHeap::Purge::kIdle);
   EXPECT_GE(advised[MADV_FREE], 6 * kMiB);
   EXPECT_LE(advised[MADV_FREE], 8 * kMiB);
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+bool is_resident(UnitIndex first, std::size_t units) {
+  std::vector<unsigned char> pages(units * kPagesPerUnit);
+  if (mincore(byte_at(first), units * kUnitSize, pages.data()) != 0) return false;
+  for (const unsigned char page : pages)
+    if ((page & 1) == 0) return false;
+  return true;
+}
+
+// The resident pages of free memory, by walking the regions.
+std::size_t resident_free_pages(SpanHeap& heap) {
+  std::size_t count = 0;
+  for (RegionIndex index = 0; index < heap.facts().regions; ++index)
+    for (unsigned unit = 0; unit < kUnitsPerRegion; ++unit)
+      if ((region_at(index).free_units >> unit & 1) != 0 && is_resident(first_unit_of(index) + unit, 1)) count += kPagesPerUnit;
+  return count;
+}
+
+std::size_t committed_pages(SpanHeap& heap) {
+  std::size_t count = 0;
+  for (RegionIndex index = 0; index < heap.facts().regions; ++index) count += pages::committed_in(pages::pages_of(index)).count;
+  return count;
+}
+
+constexpr std::size_t kReserve = 150 * kMiB + 300 * kKiB;  // whole pieces and a piece of a region
+
+TEST(PageOptions, ReserveIsResidentAndKept) {
+  SpanHeap& heap = spans();
+  testing::stand_in(note_advice);
+  EXPECT_TRUE(reserve::fill(heap, kReserve));
+  EXPECT_EQ(advised[MADV_POPULATE_WRITE], 150 * kMiB + 320 * kKiB);
+  EXPECT_EQ(reserve::facts().obtained_bytes, 150 * kMiB + 320 * kKiB);
+  EXPECT_EQ(reserve::facts().touched_bytes, 150 * kMiB + 320 * kKiB);
+  EXPECT_GE(resident_free_pages(heap) * kPageSize, kReserve);
+  EXPECT_EQ(testing::inconsistency(), "");
+
+  // What is taken from it and given back in time is its own again; what is above it goes.
+  page_policy.purge = config::PagePolicy::Purge::kNow;
+  const UnitIndex first = take_dirty(heap, 4000);
+  EXPECT_GE(committed_pages(heap) * kPageSize, 240 * kMiB);
+  heap.give_back(first, {4000});
+  EXPECT_GT(heap.purge(SpanHeap::Purge::kIdle), 0u);
+  EXPECT_GE(committed_pages(heap) * kPageSize, reserve::facts().obtained_bytes);
+  EXPECT_LE(committed_pages(heap) * kPageSize, reserve::facts().obtained_bytes + 2 * kRegionSize);
+  EXPECT_EQ(heap.purge(SpanHeap::Purge::kIdle), 0u);
+
+  // The program's own use counts, too: what it holds need not be kept beside it.
+  page_policy.idle_pages = os::Advice::kFree;
+  EXPECT_EQ(heap.purge(SpanHeap::Purge::kIdle), 0u);
+  EXPECT_EQ(advised[MADV_FREE], 0u) << "the reserve is not left to the kernel";
+  const std::uint64_t committed = process_account.committed();
+  EXPECT_GE(heap.purge(SpanHeap::Purge::kEverything), kReserve) << "at a limit it goes like any other";
+  EXPECT_LE(process_account.committed(), committed - kReserve);
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+TEST(PageOptions, ReserveIsTouchedByHandWhereTheKernelCannot) {
+  SpanHeap& heap = spans();
+  refused_advice = MADV_POPULATE_WRITE;
+  testing::stand_in(note_advice);
+  EXPECT_TRUE(reserve::fill(heap, kReserve));
+  EXPECT_EQ(reserve::facts().touched_bytes, 150 * kMiB + 320 * kKiB);
+  EXPECT_GE(resident_free_pages(heap) * kPageSize, kReserve);
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+std::size_t populated = 0;
+
+long populate_100_mib(long number, long, long bytes, long advice, long) {
+  if (number != SYS_madvise || advice != MADV_POPULATE_WRITE) return kAskKernel;
+  if (populated + static_cast<std::size_t>(bytes) > 100 * kMiB) return -EFAULT;
+  populated += static_cast<std::size_t>(bytes);
+  return kAskKernel;
+}
+
+TEST(PageOptions, ReserveBeyondWhatCanBeTouched) {
+  SpanHeap& heap = spans();
+  testing::stand_in(populate_100_mib);
+  EXPECT_FALSE(reserve::fill(heap, kReserve));
+  EXPECT_EQ(reserve::facts().touched_bytes, 100 * kMiB);
+  EXPECT_GE(reserve::facts().obtained_bytes, 100 * kMiB);
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+std::size_t mapped = 0;
+
+long map_80_mib(long number, long, long bytes, long, long) {
+  if (number != SYS_mmap) return kAskKernel;
+  if (mapped + static_cast<std::size_t>(bytes) > 80 * kMiB) return -ENOMEM;
+  mapped += static_cast<std::size_t>(bytes);
+  return kAskKernel;
+}
+
+TEST(PageOptions, ReserveBeyondWhatTheSystemMaps) {
+  SpanHeap& heap = spans();
+  testing::stand_in(map_80_mib);
+  EXPECT_FALSE(reserve::fill(heap, kReserve));
+  EXPECT_GE(reserve::facts().obtained_bytes, 60 * kMiB);
+  EXPECT_LE(reserve::facts().obtained_bytes, 80 * kMiB);
+  EXPECT_EQ(reserve::facts().touched_bytes, reserve::facts().obtained_bytes);
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+TEST(PageOptions, ReserveBeyondTheBudget) {
+  SpanHeap& heap = spans();
+  process_account.set_limits(64 * kMiB, kNoLimit);
+  EXPECT_FALSE(reserve::fill(heap, kReserve));
+  EXPECT_GE(reserve::facts().touched_bytes, 63 * kMiB);
+  EXPECT_LE(process_account.peak(), 64 * kMiB);
   EXPECT_EQ(testing::inconsistency(), "");
 }
 
