@@ -158,6 +158,8 @@ constexpr Option kOptions[] = {
     {"NEBULA_RESERVE", "a size: 512M; 512M:strict to end where not all of it is to be had", "0",
      "Memory to have resident from the start, which idling does not take back.", Kind::kSetting,
      [](std::string_view v, Config& c) { return parse_reserve(v, c.pages); }},
+    {"NEBULA_LOCK", kSwitchForm, "0", "Keep in memory what was touched: lock all that is mapped, as far as the system allows.",
+     Kind::kSetting, [](std::string_view v, Config& c) { return parse_switch(v, c.pages.locks); }},
     {"NEBULA_THP", "auto, always or never", "auto",
      "Where huge pages are asked for: in large heaps, filled densely, and well below a budget; in all; or nowhere.", Kind::kSetting,
      [](std::string_view v, Config& c) { return parse_huge_pages(v, c.pages); }},

@@ -1,5 +1,5 @@
 // When and how free pages go back to the system, and where huge pages are asked for: what NEBULA_PURGE, NEBULA_PURGE_KIND,
-// NEBULA_RESERVE and NEBULA_THP say.
+// NEBULA_RESERVE, NEBULA_LOCK and NEBULA_THP say.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +24,7 @@ struct PagePolicy {
   os::Advice idle_pages = os::Advice::kNone;  // after the delay; none: they are given back
   std::uint64_t reserve_bytes = 0;
   bool is_reserve_strict = false;  // no program without all of it
+  bool locks = false;
 };
 
 // "delay:500ms", "never" or "now". False for anything else: the policy unchanged, here and below.

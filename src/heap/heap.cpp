@@ -22,6 +22,7 @@
 #include "node_heap/placement.hpp"
 #include "node_heap/tenants.hpp"
 #include "os/process.hpp"
+#include "pages/locking.hpp"
 #include "profiling/sites.hpp"
 #include "profiling/stack.hpp"
 #include "spans/large.hpp"
@@ -520,6 +521,7 @@ void set_routes(const config::Routes& wanted, std::uint64_t bump_limit) {
 
 void set_page_policy(const config::PagePolicy& policy) {
   page_policy = policy;
+  if (policy.locks) locking::begin();
   if (policy.purge == config::PagePolicy::Purge::kNow) slow_calls_between_ticks.store(0, kRelaxed);
 }
 
@@ -536,6 +538,7 @@ void reset_in_child() {
   process_limits::reset_in_child();
   bump::reset_in_child();
   auto_routes::reset_in_child();
+  locking::end_in_child();
 }
 
 void watch_thread_exits() {

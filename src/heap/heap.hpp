@@ -130,7 +130,7 @@ bool set_budget(std::uint64_t hard, std::uint64_t soft);
 bool start();
 // Samples every `period` bytes from now on. Once; false when there is no memory for it: nothing has changed.
 [[nodiscard]] bool begin_profile(std::uint64_t period);
-// When pages are purged and which are huge, from now on. Before there are threads.
+// When pages are purged, which are huge, whether they are locked, from now on. Before there are threads.
 void set_page_policy(const config::PagePolicy& policy);
 // Has as much memory ready from now on (spans/reserve.hpp). Once, when the places are there and before other threads are. False: there
 // is less.

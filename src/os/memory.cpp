@@ -34,6 +34,16 @@ bool discard(Address where, std::size_t bytes) {
   return system_call(SYS_madvise, as_long(where), as_long(bytes), MADV_DONTNEED) == 0;
 }
 
+bool lock_on_fault(Address where, std::size_t bytes) {
+  return system_call(SYS_mlock2, as_long(where), as_long(bytes), MLOCK_ONFAULT) == 0;
+}
+
+bool unlock(Address where, std::size_t bytes) { return system_call(SYS_munlock, as_long(where), as_long(bytes)) == 0; }
+
+bool discard_locked(Address where, std::size_t bytes) {
+  return system_call(SYS_madvise, as_long(where), as_long(bytes), MADV_DONTNEED_LOCKED) == 0;
+}
+
 bool advise_idle(Address where, std::size_t bytes, Advice advice) {
   const int number = advice == Advice::kFree ? MADV_FREE : advice == Advice::kCold ? MADV_COLD : MADV_PAGEOUT;
   return system_call(SYS_madvise, as_long(where), as_long(bytes), number) == 0;

@@ -20,6 +20,12 @@ enum class MapResult {
 // Gives the pages back; they read as zero afterwards. False when the kernel refuses (locked memory): nothing changed.
 [[nodiscard]] bool discard(Address where, std::size_t bytes);
 
+// Keeps pages in memory from when they are touched on, until they are discarded, unmapped or unlocked. False: the system refuses.
+[[nodiscard]] bool lock_on_fault(Address where, std::size_t bytes);
+[[nodiscard]] bool unlock(Address where, std::size_t bytes);
+// As discard, of pages that may be locked and stay so. False also where the kernel has no such request (before 5.18).
+[[nodiscard]] bool discard_locked(Address where, std::size_t bytes);
+
 // What the kernel may do with pages that nobody uses, other than drop them at once.
 enum class Advice : std::uint8_t {
   kNone,

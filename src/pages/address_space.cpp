@@ -4,6 +4,7 @@
 #include "base/fast_load.hpp"  // NEBULA_THREAD_SANITIZER
 #include "budget/account.hpp"
 #include "os/process.hpp"
+#include "pages/locking.hpp"
 
 namespace nebula {
 
@@ -29,6 +30,11 @@ constinit AreaState areas[static_cast<unsigned>(Area::kEnd)];
 constinit RegionIndex regions_capacity = 0;
 constinit std::atomic<std::uint64_t> mapped{0};    // relaxed: totals
 constinit std::atomic<std::uint64_t> metadata{0};
+
+void note_mapped(Address where, std::size_t bytes) {
+  mapped.fetch_add(bytes, std::memory_order_relaxed);
+  locking::note_mapped(where, bytes);
+}
 
 AreaState& state_of(Area area) { return areas[static_cast<unsigned>(area)]; }
 
@@ -154,7 +160,7 @@ bool map_metadata(Area area, std::size_t bytes) {
     state.attempted = wanted;
     const os::MapResult result = os::map_at(state.start + state.mapped, more);
     if (result == os::MapResult::kMapped) {
-      mapped.fetch_add(more, std::memory_order_relaxed);
+      note_mapped(state.start + state.mapped, more);
       state.mapped = wanted;
     }
     state.attempted = 0;
@@ -170,12 +176,12 @@ void reset_in_child() {
 
 bool map_piece(Area area, std::size_t offset, std::size_t bytes) {
   if (os::map_at(state_of(area).start + offset, bytes) != os::MapResult::kMapped) return false;
-  mapped.fetch_add(bytes, std::memory_order_relaxed);
+  note_mapped(state_of(area).start + offset, bytes);
   return true;
 }
 
 bool purge_metadata(Address where, std::size_t bytes, std::size_t charged) {
-  if (!os::discard(where, bytes)) return false;
+  if (!locking::discard(where, bytes)) return false;
   uncommit_metadata(charged);
   return true;
 }
@@ -194,8 +200,9 @@ void uncommit_metadata(std::size_t bytes) {
 os::MapResult map_regions(RegionIndex first, std::size_t count) {
   const std::size_t skipped = first == 0 ? kUnitSize : 0;
   const std::size_t bytes = count * kRegionSize - skipped;
-  const os::MapResult result = os::map_at(address_of_unit(first_unit_of(first)) + skipped, bytes);
-  if (result == os::MapResult::kMapped) mapped.fetch_add(bytes, std::memory_order_relaxed);
+  const Address where = address_of_unit(first_unit_of(first)) + skipped;
+  const os::MapResult result = os::map_at(where, bytes);
+  if (result == os::MapResult::kMapped) note_mapped(where, bytes);
   return result;
 }
 

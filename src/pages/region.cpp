@@ -5,6 +5,7 @@
 
 #include "budget/heap_accounts.hpp"
 #include "os/memory.hpp"
+#include "pages/locking.hpp"
 
 namespace nebula::pages {
 namespace {
@@ -95,7 +96,7 @@ void clear_committed(Range range) {
 bool purge(Range range, Extent extent) {
   const Range part = part_to_tell(range, extent);
   if (part.count.count == 0) return true;
-  if (!os::discard(address_of_page(part.first), part.count.bytes())) {
+  if (!locking::discard(address_of_page(part.first), part.count.bytes())) {
     purge_refusals.fetch_add(1, kRelaxed);
     return false;
   }
@@ -122,6 +123,7 @@ bool advise(Range range, Extent extent, os::Advice advice) {
 bool renew(RegionIndex region) {
   const Range range = pages_of(region);
   if (!os::map_over(address_of_page(range.first), kRegionSize)) return false;
+  locking::note_renewed(address_of_page(range.first), kRegionSize);
   const std::size_t bytes = committed_in(range).bytes();
   for_each_word(range, [](auto& word, std::uint64_t mask, PageIndex) { word.fetch_and(~mask, kRelaxed); });
   heap_accounts::credit_pages(heap_of(range), bytes);
@@ -132,6 +134,8 @@ bool renew(RegionIndex region) {
 
 bool move(Range from, Range to) {
   if (!os::move_pages(address_of_page(from.first), address_of_page(to.first), from.count.bytes())) return false;
+  locking::note_renewed(address_of_page(from.first), from.count.bytes());
+  locking::note_renewed(address_of_page(to.first), to.count.bytes());
   // What was committed at `to` was dropped by the kernel; what was at `from` is now at `to`.
   const Pages dropped = committed_in(to);
   for_each_word(to, [](auto& word, std::uint64_t mask, PageIndex) { word.fetch_and(~mask, kRelaxed); });

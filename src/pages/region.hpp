@@ -38,6 +38,7 @@ struct alignas(kCacheLine) Region {
   bool has_unit_records;       // the unit records of this region are committed
   std::atomic<std::uint8_t> block_records;  // of bump blocks in this region: see bump/block.cpp
   HeapId heap;                 // whose it is, for ever; read without the lock by whoever got an address of the region
+  std::atomic<std::uint8_t> is_locked;  // in memory, and counted as such: see locking.cpp
   std::uint32_t settled_units; // of the dirty ones, those that the purge of idle pages has done with
 };
 static_assert(sizeof(Region) == kRegionRecordBytes);

@@ -260,6 +260,9 @@ void write_rest(JsonWriter& json, const Snapshot& s) {
   json.number("reserve_asked_bytes", s.reserve.asked_bytes);
   json.number("reserve_obtained_bytes", s.reserve.obtained_bytes);
   json.number("reserve_touched_bytes", s.reserve.touched_bytes);
+  json.number("lock_asked_bytes", s.locked.asked_bytes);
+  json.number("lock_obtained_bytes", s.locked.obtained_bytes);
+  json.number("lock_refusals", s.locked.refusals);
   json.number("moves", s.purges.moves);
   json.number("moved_bytes", s.purges.moved_bytes);
   json.number("grown_in_place", s.grown_in_place);

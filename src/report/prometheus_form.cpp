@@ -316,6 +316,9 @@ void write_rest(Exposition& out, const Snapshot& s) {
   out.sample("part", "asked", s.reserve.asked_bytes);
   out.sample("part", "obtained", s.reserve.obtained_bytes);
   out.sample("part", "touched", s.reserve.touched_bytes);
+  out.gauge("locked_bytes", "Memory that is mapped to be locked, and that is.");
+  out.sample("part", "asked", s.locked.asked_bytes);
+  out.sample("part", "obtained", s.locked.obtained_bytes);
   out.gauge("huge_page_regions", "Regions of 2 MiB for which huge pages were asked.");
   out.sample(s.huge_regions);
   out.counter("misuse_total", "Frees of what is no object, by what they were.");

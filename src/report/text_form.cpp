@@ -312,6 +312,9 @@ void write_pages(Text& text, const Snapshot& s) {
   if (s.reserve.asked_bytes != 0)
     text << "  reserve   " << s.reserve.asked_bytes << " bytes asked for, " << s.reserve.obtained_bytes << " obtained, "
          << s.reserve.touched_bytes << " touched\n";
+  if (s.page_policy.locks)
+    text << "  lock      " << s.locked.asked_bytes << " bytes asked for, " << s.locked.obtained_bytes << " obtained; refused "
+         << s.locked.refusals << " times\n";
   if (s.page_policy.idle_pages != os::Advice::kNone)
     text << "  kind      " << config::purge_kind_of(s.page_policy.idle_pages) << ": the system was advised " << s.purges.advices
          << " times, about " << s.purges.advised_bytes << " bytes; refused " << s.purges.advice_refusals << " times\n";

@@ -228,6 +228,7 @@ void look_once(Snapshot& s, heap::AllLocks::Wish wish) {
   s.purges = pages::purge_counts();
   s.page_policy = page_policy;
   s.reserve = reserve::facts();
+  s.locked = locking::facts();
   s.metadata_bytes = pages::metadata_bytes();
   s.mapped_bytes = pages::mapped_bytes();
   s.misuse = look_at_misuse();

@@ -18,6 +18,7 @@
 #include "heap/reclaim.hpp"
 #include "heap/requests.hpp"
 #include "os/process.hpp"
+#include "pages/locking.hpp"
 #include "pages/region.hpp"
 #include "profiling/sites.hpp"
 #include "size_class/size_class.hpp"
@@ -208,6 +209,7 @@ struct Snapshot {
   pages::PurgeCounts purges = {};
   config::PagePolicy page_policy;
   reserve::Facts reserve;
+  locking::Facts locked;
   std::uint64_t grown_in_place = 0;
   std::uint64_t huge_regions = 0;
   std::string_view huge_page_mode;

@@ -3,6 +3,7 @@
 variable and judge how it ends. Most programs judge themselves and end with status 0."""
 
 import contextlib
+import ctypes
 import json
 import os
 import re
@@ -217,9 +218,21 @@ def mlockall_unprivileged(test):
     test.run([test.program("locked_memory"), "unprivileged"]).ended(0).quiet()
 
 
-def pages(test, *words, variables):
+def without_right_to_lock(most):
+    """For a child: it and what it executes may lock so many bytes."""
+    prctl, drop, ipc_lock = ctypes.CDLL(None).prctl, 24, 14  # PR_CAPBSET_DROP, CAP_IPC_LOCK
+
+    def drop_it():
+        if prctl(drop, ipc_lock, 0, 0, 0) != 0:
+            raise OSError("the capability cannot be dropped")
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (most, most))
+
+    return drop_it
+
+
+def pages(test, *words, variables, before=None):
     """What the program says of itself, by name, and its report."""
-    outcome = test.run([test.program("pages"), *words], {"NEBULA_STATS": "1", **variables}).ended(0)
+    outcome = test.run([test.program("pages"), *words], {"NEBULA_STATS": "1", **variables}, before=before).ended(0)
     found = dict(re.findall(r"(\w+) (\d+)", outcome.output))
     text = behind_the_words(outcome.errors) if "reclaiming\n" in outcome.errors else outcome.errors
     return {name: int(number) for name, number in found.items()}, checked(outcome, text)
@@ -290,6 +303,26 @@ def reserve_beyond_what_there_is(test):
     told = checked(outcome, behind_the_words(outcome.errors)).pages
     test.expect(128 << 20 <= told["reserve_touched"] <= 256 << 20, f"in a small address space: {told}")
     test.run(program, {"NEBULA_RESERVE": "half"}).ended(0).said(r"\Anebula: NEBULA_RESERVE=half is not understood; accepted: a size: 512M; ")
+
+
+@test
+def locked_heap(test):
+    """NEBULA_LOCK: all that is mapped is locked, or as much as the limit allows; a child has no locks."""
+    if os.geteuid() != 0:
+        raise Skip("needs the right to lock memory")
+    for purge in ("now", "never"):
+        seen, its_report = pages(test, "locked", "100", variables={"NEBULA_LOCK": "1", "NEBULA_PURGE": purge})
+        told = its_report.pages
+        test.expect(told["lock_obtained"] == told["lock_asked"] >= 100 << 20 and seen["child"] == 0 and
+                    abs(seen["locked"] - told["lock_obtained"] // (1 << 20)) <= 1, f"{seen}, {told}")
+    seen, its_report = pages(test, "locked", "100", variables={}, before=without_right_to_lock(24 << 20))
+    test.expect(seen["locked"] == 0, f"without NEBULA_LOCK: {seen}")
+    seen, its_report = pages(test, "locked", "100", variables={"NEBULA_LOCK": "1"}, before=without_right_to_lock(24 << 20))
+    told = its_report.pages
+    test.expect(16 << 20 <= told["lock_obtained"] <= 24 << 20 and told["lock_refusals"] > 0 and seen["locked"] <= 24 and
+                told["lock_asked"] >= 100 << 20, f"with a limit: {seen}, {told}")
+    told = pages(test, "locked", "20", variables={"NEBULA_LOCK": "1"}, before=without_right_to_lock(0))[1].pages
+    test.expect(told["lock_obtained"] == 0 and told["lock_refusals"] > 0, f"without any right: {told}")
 
 
 @test

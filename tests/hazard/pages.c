@@ -2,11 +2,13 @@
    pages purge          64 MiB of large objects, filled and freed: MiB resident then, after 0.4 s and after 1.6 s of small work,
                         and MiB that the system takes first when it is short (lazy)
    pages faults MIB     resident MiB at the start, page faults while MIB of objects are filled
+   pages locked MIB     MiB locked while MIB of objects are held, in the process and in a child of its fork
    pages huge MIB       MIB of objects: MiB of the mappings where huge pages are wanted, and where they are not */
 #include "check.h"
 
 #include <stdio.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <time.h>
 
 enum { kSize = 130000 }; /* nearly whole units, so that huge pages pay */
@@ -72,6 +74,31 @@ static void faults(size_t mib) {
   printf(" faults %ld\n", after.ru_minflt - before.ru_minflt);
 }
 
+static size_t locked_mib(void) {
+  char text[8192] = "";
+  int file = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+  CHECK(file >= 0 && read(file, text, sizeof text - 1) > 0);
+  close(file);
+  return strtoul(strstr(text, "VmLck:") + 6, NULL, 10) / 1024;
+}
+
+static void locked(size_t mib) {
+  size_t count = fill(mib);
+  printf("locked %zu", locked_mib());
+  fflush(stdout);
+  pid_t child = fork();
+  CHECK(child >= 0);
+  if (child == 0) {
+    for (size_t i = 0; i < count; ++i) free(objects[i]);
+    fill(mib);
+    printf(" child %zu\n", locked_mib());
+    fflush(stdout);
+    _exit(0);
+  }
+  int status = 1;
+  CHECK(waitpid(child, &status, 0) == child && status == 0);
+}
+
 static void huge(size_t mib) {
   fill(mib);
   FILE *maps = fopen("/proc/self/smaps", "re");
@@ -92,6 +119,7 @@ int main(int count, char **arguments) {
   CHECK(count > 1);
   if (strcmp(arguments[1], "purge") == 0) purge();
   else if (strcmp(arguments[1], "faults") == 0) faults(strtoul(arguments[2], NULL, 10));
+  else if (strcmp(arguments[1], "locked") == 0) locked(strtoul(arguments[2], NULL, 10));
   else huge(strtoul(arguments[2], NULL, 10));
   return 0;
 }

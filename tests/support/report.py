@@ -308,6 +308,8 @@ def read_lines(lines):
     pages = {name: number(text) for name, text in pages.groupdict().items()}
     reserve = lines.numbers('  reserve   {asked} bytes asked for, {obtained} obtained, {touched} touched', optional=True)
     pages |= {f'reserve_{name}': found for name, found in reserve.items()}
+    pages |= lines.numbers('  lock      {lock_asked} bytes asked for, {lock_obtained} obtained; refused {lock_refusals} times',
+                           optional=True)
     kind = lines.take(r'  kind      (?P<kind>free|cold|pageout): ' + pattern('the system was advised {advices} times, about {advised} '
                       'bytes; refused {advice_refusals} times'), optional=True)
     if kind:
@@ -486,6 +488,14 @@ def account_problems(report):
     reserve = [report.pages.get(f'reserve_{name}', 0) for name in ('asked', 'obtained', 'touched')]
     if (report.options.get('NEBULA_RESERVE', '0') == '0') != (reserve[0] == 0) or reserve[2] > reserve[1] or reserve[1] > reserve[0] + 65535:
         yield f'the reserve does not add up: {report.pages}'
+    if ('lock_asked' in report.pages) != (report.options.get('NEBULA_LOCK') == '1'):
+        yield f'NEBULA_LOCK is {report.options.get("NEBULA_LOCK")}, and said is {report.pages}'
+    asked, obtained = (report.pages.get(f'lock_{part}', 0) for part in ('asked', 'obtained'))
+    # With none refused, all that is mapped is locked; what grew while the report was made may be in one number only.
+    if obtained > asked or (asked > obtained and report.pages['lock_refusals'] == 0) and is_still(report):
+        yield f'what is locked does not add up: {report.pages}'
+    if asked not in (0, report.ladder['= mapped']) and is_still(report):
+        yield f'{asked} bytes were asked to be locked, {report.ladder["= mapped"]} are mapped'
     kind = report.options.get('NEBULA_PURGE_KIND', 'dontneed')
     if report.pages.get('kind', 'dontneed') != kind:
         yield f'idle memory goes the way of {report.pages}, asked for was {kind}'

@@ -4,12 +4,19 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <cstring>
+#include <fstream>
 #include <map>
+#include <string>
 #include <vector>
 
 #include "budget/account.hpp"
 #include "node_heap/node_heap.hpp"
+#include "pages/locking.hpp"
+#include "spans/large.hpp"
 #include "spans/reserve.hpp"
 #include "spans/span_heap.hpp"
 #include "support/fault_system_call.hpp"
@@ -236,6 +243,119 @@ TEST(PageOptions, ReserveBeyondTheBudget) {
   EXPECT_GE(reserve::facts().touched_bytes, 63 * kMiB);
   EXPECT_LE(process_account.peak(), 64 * kMiB);
   EXPECT_EQ(testing::inconsistency(), "");
+}
+
+std::size_t locked_by_the_kernel() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("VmLck:")) return std::stoul(line.substr(6)) * 1024;
+  return 0;
+}
+
+void expect_all_locked() {
+  const locking::Facts facts = locking::facts();
+  EXPECT_EQ(facts.asked_bytes, pages::mapped_bytes());
+  EXPECT_EQ(facts.obtained_bytes, facts.asked_bytes);
+  EXPECT_EQ(facts.refusals, 0u);
+  EXPECT_EQ(locked_by_the_kernel(), facts.obtained_bytes);
+}
+
+// Whether this process may lock as much as the tests do.
+bool begin_locking() {
+  testing::start_heap();
+  locking::begin();
+  return locking::facts().refusals == 0;
+}
+
+TEST(PageOptions, LocksFollowTheHeap) {
+  if (!begin_locking()) GTEST_SKIP() << "this user may not lock memory";
+  SpanHeap& heap = spans();
+  expect_all_locked();
+  const UnitIndex large = take_dirty(heap, 3000);
+  expect_all_locked();
+
+  // Moved pages are locked at both ends.
+  const Address object = large::allocate(heap, 10 * kMiB, kPageSize, large::Contents::kAny);
+  ASSERT_NE(object, 0u);
+  std::memset(reinterpret_cast<void*>(object), 'm', 10 * kMiB);
+  const Address moved = large::grow_by_moving_pages(heap, static_cast<UnitIndex>(unit_of(reinterpret_cast<void*>(object))), 11 * kMiB);
+  ASSERT_NE(moved, 0u);
+  EXPECT_EQ(reinterpret_cast<char*>(moved)[10 * kMiB - 1], 'm');
+  expect_all_locked();
+
+  // Given back, and healed where it was patched.
+  EXPECT_TRUE(large::deallocate(heap, reinterpret_cast<void*>(moved)));
+  heap.give_back(large, {3000});
+  EXPECT_GE(heap.purge(SpanHeap::Purge::kEverything), 3000 * kUnitSize);
+  EXPECT_EQ(*byte_at(large), 0);
+  expect_all_locked();
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+TEST(PageOptions, LockedPagesArePurgedByOldKernels) {
+  if (!begin_locking()) GTEST_SKIP() << "this user may not lock memory";
+  SpanHeap& heap = spans();
+  refused_advice = MADV_DONTNEED_LOCKED;
+  testing::stand_in(note_advice);
+  const UnitIndex first = take_dirty(heap, 64);
+  heap.give_back(first, {64});
+  EXPECT_GE(heap.purge(SpanHeap::Purge::kEverything), 64 * kUnitSize);
+  EXPECT_GE(advised[MADV_DONTNEED], 64 * kUnitSize);
+  for (std::size_t offset = 0; offset < 64 * kUnitSize; offset += kPageSize) ASSERT_EQ(byte_at(first)[offset], 0);
+  expect_all_locked();
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+std::size_t locked = 0;
+
+long lock_40_mib(long number, long, long bytes, long, long) {
+  if (number != SYS_mlock2) return kAskKernel;
+  if (locked + static_cast<std::size_t>(bytes) > 40 * kMiB) return -ENOMEM;
+  locked += static_cast<std::size_t>(bytes);
+  return 0;
+}
+
+TEST(PageOptions, LocksAsMuchAsIsAllowed) {
+  testing::stand_in(lock_40_mib);
+  SpanHeap& heap = spans();
+  locking::begin();
+  const UnitIndex large = take_dirty(heap, 3000);
+  EXPECT_EQ(locking::facts().asked_bytes, pages::mapped_bytes());
+  EXPECT_EQ(locking::facts().obtained_bytes, locked);
+  EXPECT_GT(locked, 36 * kMiB) << "what the limit left was used, region by region";
+  EXPECT_GE(locking::facts().refusals, 1u);
+  heap.give_back(large, {3000});
+  EXPECT_GE(heap.purge(SpanHeap::Purge::kEverything), 3000 * kUnitSize);
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+TEST(PageOptions, LocksThatAreLostAreNotCounted) {
+  if (!begin_locking()) GTEST_SKIP() << "this user may not lock memory";
+  SpanHeap& heap = spans();
+  const Address object = large::allocate(heap, 10 * kMiB, kPageSize, large::Contents::kAny);
+  const std::uint64_t before = locking::facts().obtained_bytes;
+  locked = 40 * kMiB;  // no more
+  testing::stand_in(lock_40_mib);
+  EXPECT_NE(large::grow_by_moving_pages(heap, static_cast<UnitIndex>(unit_of(reinterpret_cast<void*>(object))), 11 * kMiB), 0u);
+  EXPECT_LE(locking::facts().obtained_bytes, before - 10 * kMiB);
+  EXPECT_LE(locking::facts().obtained_bytes, locked_by_the_kernel());
+  EXPECT_GE(locking::facts().refusals, 1u);
+}
+
+TEST(PageOptions, AChildHoldsNoLocks) {
+  if (!begin_locking()) GTEST_SKIP() << "this user may not lock memory";
+  const pid_t child = fork();
+  if (child == 0) {
+    locking::end_in_child();
+    const UnitIndex first = take_dirty(spans(), 3000);
+    spans().give_back(first, {3000});
+    const bool is_purged = spans().purge(SpanHeap::Purge::kEverything) >= 3000 * kUnitSize;
+    const locking::Facts facts = locking::facts();
+    _exit(is_purged && facts.asked_bytes == 0 && facts.obtained_bytes == 0 && locked_by_the_kernel() == 0 ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
 }
 
 }  // namespace
