@@ -158,6 +158,8 @@ constexpr Option kOptions[] = {
     {"NEBULA_RESERVE", "a size: 512M; 512M:strict to end where not all of it is to be had", "0",
      "Memory to have resident from the start, which idling does not take back.", Kind::kSetting,
      [](std::string_view v, Config& c) { return parse_reserve(v, c.pages); }},
+    {"NEBULA_HUGETLB", kSwitchForm, "0", "Grow out of the pool of huge pages of 2 MiB (vm.nr_hugepages) while it has some.",
+     Kind::kSetting, [](std::string_view v, Config& c) { return parse_switch(v, c.pages.uses_huge_tlb); }},
     {"NEBULA_LOCK", kSwitchForm, "0", "Keep in memory what was touched: lock all that is mapped, as far as the system allows.",
      Kind::kSetting, [](std::string_view v, Config& c) { return parse_switch(v, c.pages.locks); }},
     {"NEBULA_THP", "auto, always or never", "auto",

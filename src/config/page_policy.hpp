@@ -1,5 +1,5 @@
 // When and how free pages go back to the system, and where huge pages are asked for: what NEBULA_PURGE, NEBULA_PURGE_KIND,
-// NEBULA_RESERVE, NEBULA_LOCK and NEBULA_THP say.
+// NEBULA_RESERVE, NEBULA_LOCK, NEBULA_HUGETLB and NEBULA_THP say.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +25,7 @@ struct PagePolicy {
   std::uint64_t reserve_bytes = 0;
   bool is_reserve_strict = false;  // no program without all of it
   bool locks = false;
+  bool uses_huge_tlb = false;
 };
 
 // "delay:500ms", "never" or "now". False for anything else: the policy unchanged, here and below.

@@ -15,13 +15,15 @@ namespace {
 // Kernels before 4.17 take MAP_FIXED_NOREPLACE for a hint and may answer with another place.
 constexpr int kMapFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
 
+constexpr int kHugeTlbOf2MiB = 21 << MAP_HUGE_SHIFT;  // the exponent of 2
+
 long as_long(Address value) { return static_cast<long>(value); }
 
 }  // namespace
 
-MapResult map_at(Address where, std::size_t bytes) {
-  const long result =
-      system_call(SYS_mmap, as_long(where), as_long(bytes), PROT_READ | PROT_WRITE, kMapFlags, -1, 0);
+MapResult map_at(Address where, std::size_t bytes, Backing backing) {
+  const int flags = backing == Backing::kHugeTlb ? kMapFlags | MAP_HUGETLB | kHugeTlbOf2MiB : kMapFlags;
+  const long result = system_call(SYS_mmap, as_long(where), as_long(bytes), PROT_READ | PROT_WRITE, flags, -1, 0);
   if (result == as_long(where)) return MapResult::kMapped;
   if (result == -EEXIST) return MapResult::kTaken;
   constexpr long kErrorsLeast = -4095;
@@ -29,6 +31,8 @@ MapResult map_at(Address where, std::size_t bytes) {
   system_call(SYS_munmap, result, as_long(bytes));
   return MapResult::kTaken;
 }
+
+void unmap(Address where, std::size_t bytes) { system_call(SYS_munmap, as_long(where), as_long(bytes)); }
 
 bool discard(Address where, std::size_t bytes) {
   return system_call(SYS_madvise, as_long(where), as_long(bytes), MADV_DONTNEED) == 0;

@@ -14,8 +14,13 @@ enum class MapResult {
   kRefused,  // no memory, no address space, or a limit: try less
 };
 
+enum class Backing {
+  kPages,
+  kHugeTlb,  // of 2 MiB each, from the pool that the administrator has made; refused when that has too few
+};
 // Maps private, zeroed, readable and writable memory at exactly `where`, never over something else.
-[[nodiscard]] MapResult map_at(Address where, std::size_t bytes);
+[[nodiscard]] MapResult map_at(Address where, std::size_t bytes, Backing backing = Backing::kPages);
+void unmap(Address where, std::size_t bytes);
 
 // Gives the pages back; they read as zero afterwards. False when the kernel refuses (locked memory): nothing changed.
 [[nodiscard]] bool discard(Address where, std::size_t bytes);

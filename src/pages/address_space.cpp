@@ -197,13 +197,24 @@ void uncommit_metadata(std::size_t bytes) {
   credit_memory(bytes);
 }
 
-os::MapResult map_regions(RegionIndex first, std::size_t count) {
+os::MapResult map_regions(RegionIndex first, std::size_t count, os::Backing backing) {
   const std::size_t skipped = first == 0 ? kUnitSize : 0;
   const std::size_t bytes = count * kRegionSize - skipped;
   const Address where = address_of_unit(first_unit_of(first)) + skipped;
-  const os::MapResult result = os::map_at(where, bytes);
+  const os::MapResult result = os::map_at(where, bytes, backing);
   if (result == os::MapResult::kMapped) note_mapped(where, bytes);
   return result;
+}
+
+void unmap_regions(RegionIndex first, std::size_t count) {
+  const Address where = address_of_unit(first_unit_of(first));
+  locking::note_unmapped(where, count * kRegionSize);
+  os::unmap(where, count * kRegionSize);
+  mapped.fetch_sub(count * kRegionSize, std::memory_order_relaxed);
+}
+
+os::PopulateResult populate_regions(RegionIndex first, std::size_t count) {
+  return os::populate(address_of_unit(first_unit_of(first)), count * kRegionSize);
 }
 
 bool place_regions(RegionIndex first, std::size_t count, const os::Placement& placement) {

@@ -142,7 +142,10 @@ void uncommit_metadata(std::size_t bytes);
 
 // Unit 0 is never mapped: no object starts at the base, and the kernel cannot put a huge page under the first region,
 // so that a program with a small heap stays small even where huge pages are "always".
-[[nodiscard]] os::MapResult map_regions(RegionIndex first, std::size_t count);
+[[nodiscard]] os::MapResult map_regions(RegionIndex first, std::size_t count, os::Backing backing);
+// Not region 0. The reverse, of what nobody has touched yet but populate_regions, which makes it resident.
+void unmap_regions(RegionIndex first, std::size_t count);
+[[nodiscard]] os::PopulateResult populate_regions(RegionIndex first, std::size_t count);
 
 // Where the pages of these regions come from when they are touched. False when the kernel refuses.
 [[nodiscard]] bool place_regions(RegionIndex first, std::size_t count, const os::Placement& placement);

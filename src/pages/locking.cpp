@@ -46,11 +46,15 @@ void count_locked(Address where, std::size_t bytes) {
   });
 }
 
-void count_lost(Address where, std::size_t bytes) {
-  refusals.fetch_add(1, kRelaxed);
+void count_unlocked(Address where, std::size_t bytes) {
   for_each_region(where, bytes, [](Region& region) {
     if (region.is_locked.exchange(0, kRelaxed) != 0) obtained.fetch_sub(bytes_of(region), kRelaxed);
   });
+}
+
+void count_lost(Address where, std::size_t bytes) {
+  refusals.fetch_add(1, kRelaxed);
+  count_unlocked(where, bytes);
 }
 
 // All, or as many regions as the limit leaves.
@@ -95,9 +99,19 @@ void note_mapped(Address where, std::size_t bytes) {
   if (mine < kEarlyMost) early[mine] = {where, bytes};
 }
 
+void note_unmapped(Address where, std::size_t bytes) {
+  if (is_on.load(kRelaxed)) count_unlocked(where, bytes);
+}
+
 void note_renewed(Address where, std::size_t bytes) {
   if (is_on.load(kRelaxed) && !os::lock_on_fault(where, bytes)) count_lost(where, bytes);
 }
+
+void open_for_move(Address where, std::size_t bytes) {
+  if (is_on.load(kRelaxed) && !os::unlock(where, bytes)) count_lost(where, bytes);
+}
+
+void close_after_move(Address where, std::size_t bytes) { note_renewed(where, bytes); }
 
 bool discard(Address where, std::size_t bytes) {
   if (!is_on.load(kRelaxed)) return os::discard(where, bytes);

@@ -18,8 +18,13 @@ void begin();
 
 // By whoever has mapped it, before others know of it.
 void note_mapped(Address where, std::size_t bytes);
+// Heap that goes again.
+void note_unmapped(Address where, std::size_t bytes);
 // Heap that lies in a new mapping, put in place of one that may have been locked.
 void note_renewed(Address where, std::size_t bytes);
+// Around a move of pages, of both ends: the kernel would count what was locked there twice from then on.
+void open_for_move(Address where, std::size_t bytes);
+void close_after_move(Address where, std::size_t bytes);
 
 // As os::discard, which the kernel refuses of locked pages. They are locked as before afterwards, if the system lets them.
 [[nodiscard]] bool discard(Address where, std::size_t bytes);

@@ -42,6 +42,15 @@ HeapId heap_of(Range range) { return region_at(static_cast<RegionIndex>(range.fi
 
 std::size_t count_ones(std::uint64_t bits) { return static_cast<std::size_t>(std::popcount(bits)); }
 
+bool move_unlocked(Address from, Address to, std::size_t bytes) {
+  locking::open_for_move(from, bytes);
+  locking::open_for_move(to, bytes);
+  const bool is_moved = os::move_pages(from, to, bytes);
+  locking::close_after_move(from, bytes);
+  locking::close_after_move(to, bytes);
+  return is_moved;
+}
+
 // What of a range one call to the kernel is about; nothing when none of it is committed and only that counts.
 Range part_to_tell(Range range, Extent extent) {
   if (extent == Extent::kWhole) return range;
@@ -69,7 +78,7 @@ bool commit(Range range, Account::Reserve reserve) {
   const Pages missing = range.count - committed_in(range);
   if (missing.count == 0) return true;
   if (!heap_accounts::charge_pages(heap_of(range), missing.bytes(), reserve)) return false;
-  for_each_word(range, [](auto& word, std::uint64_t mask, PageIndex) { word.fetch_or(mask, kRelaxed); });
+  note_committed(range);
   return true;
 }
 
@@ -93,7 +102,19 @@ void clear_committed(Range range) {
   });
 }
 
+void note_committed(Range range) {
+  for_each_word(range, [](auto& word, std::uint64_t mask, PageIndex) { word.fetch_or(mask, kRelaxed); });
+}
+
+bool is_fixed(Range range) {
+  const PageIndex end = range.first + range.count.count;
+  for (PageIndex page = range.first; page < end; page = (page / kPagesPerRegion + 1) * kPagesPerRegion)
+    if (region_at(static_cast<RegionIndex>(page / kPagesPerRegion)).is_huge_tlb) return true;
+  return false;
+}
+
 bool purge(Range range, Extent extent) {
+  if (is_fixed(range)) return false;
   const Range part = part_to_tell(range, extent);
   if (part.count.count == 0) return true;
   if (!locking::discard(address_of_page(part.first), part.count.bytes())) {
@@ -133,9 +154,8 @@ bool renew(RegionIndex region) {
 }
 
 bool move(Range from, Range to) {
-  if (!os::move_pages(address_of_page(from.first), address_of_page(to.first), from.count.bytes())) return false;
-  locking::note_renewed(address_of_page(from.first), from.count.bytes());
-  locking::note_renewed(address_of_page(to.first), to.count.bytes());
+  if (is_fixed(from) || is_fixed(to)) return false;
+  if (!move_unlocked(address_of_page(from.first), address_of_page(to.first), from.count.bytes())) return false;
   // What was committed at `to` was dropped by the kernel; what was at `from` is now at `to`.
   const Pages dropped = committed_in(to);
   for_each_word(to, [](auto& word, std::uint64_t mask, PageIndex) { word.fetch_and(~mask, kRelaxed); });

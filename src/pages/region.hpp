@@ -38,6 +38,7 @@ struct alignas(kCacheLine) Region {
   bool has_unit_records;       // the unit records of this region are committed
   std::atomic<std::uint8_t> block_records;  // of bump blocks in this region: see bump/block.cpp
   HeapId heap;                 // whose it is, for ever; read without the lock by whoever got an address of the region
+  bool is_huge_tlb;            // of the pool of huge pages: committed whole, and never given back; set before there are objects
   std::atomic<std::uint8_t> is_locked;  // in memory, and counted as such: see locking.cpp
   std::uint32_t settled_units; // of the dirty ones, those that the purge of idle pages has done with
 };
@@ -64,6 +65,10 @@ struct Range {
 [[nodiscard]] bool touch(Range range);
 // Writes zeros over the committed pages; the others read as zero anyway. Touches no clean page.
 void clear_committed(Range range);
+// Pages that are charged already and usable as soon as they are mapped.
+void note_committed(Range range);
+// Whether some of it is of the pool of huge pages: what follows refuses such ranges.
+[[nodiscard]] bool is_fixed(Range range);
 enum class Extent {
   kCommitted,  // from the first committed page to the last
   kWhole,      // also what is clean by our books: under a huge page it is resident all the same

@@ -260,6 +260,9 @@ void write_rest(JsonWriter& json, const Snapshot& s) {
   json.number("reserve_asked_bytes", s.reserve.asked_bytes);
   json.number("reserve_obtained_bytes", s.reserve.obtained_bytes);
   json.number("reserve_touched_bytes", s.reserve.touched_bytes);
+  json.number("hugetlb_asked_bytes", s.huge_tlb.asked_regions * kRegionSize);
+  json.number("hugetlb_obtained_bytes", s.huge_tlb.regions * kRegionSize);
+  json.number("hugetlb_refusals", s.huge_tlb.refusals);
   json.number("lock_asked_bytes", s.locked.asked_bytes);
   json.number("lock_obtained_bytes", s.locked.obtained_bytes);
   json.number("lock_refusals", s.locked.refusals);

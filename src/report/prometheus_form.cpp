@@ -316,6 +316,9 @@ void write_rest(Exposition& out, const Snapshot& s) {
   out.sample("part", "asked", s.reserve.asked_bytes);
   out.sample("part", "obtained", s.reserve.obtained_bytes);
   out.sample("part", "touched", s.reserve.touched_bytes);
+  out.gauge("hugetlb_bytes", "Memory that growth asked of the pool of huge pages, and got.");
+  out.sample("part", "asked", s.huge_tlb.asked_regions * kRegionSize);
+  out.sample("part", "obtained", s.huge_tlb.regions * kRegionSize);
   out.gauge("locked_bytes", "Memory that is mapped to be locked, and that is.");
   out.sample("part", "asked", s.locked.asked_bytes);
   out.sample("part", "obtained", s.locked.obtained_bytes);

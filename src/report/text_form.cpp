@@ -312,6 +312,9 @@ void write_pages(Text& text, const Snapshot& s) {
   if (s.reserve.asked_bytes != 0)
     text << "  reserve   " << s.reserve.asked_bytes << " bytes asked for, " << s.reserve.obtained_bytes << " obtained, "
          << s.reserve.touched_bytes << " touched\n";
+  if (s.page_policy.uses_huge_tlb)
+    text << "  hugetlb   " << s.huge_tlb.asked_regions * kRegionSize << " bytes asked for, " << s.huge_tlb.regions * kRegionSize
+         << " obtained; refused " << s.huge_tlb.refusals << " times\n";
   if (s.page_policy.locks)
     text << "  lock      " << s.locked.asked_bytes << " bytes asked for, " << s.locked.obtained_bytes << " obtained; refused "
          << s.locked.refusals << " times\n";

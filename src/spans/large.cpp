@@ -195,12 +195,17 @@ bool resize_in_place(SpanHeap& spans, UnitIndex head, std::size_t size) {
 Address grow_by_moving_pages(SpanHeap& spans, UnitIndex head, std::size_t size) {
   const Record old = record_at(head);
   const Pages before = {old.pages};
+  if (pages::is_fixed({first_page_of(head), before})) return 0;
   const Pages after = pages_for(size);
   SizeCharge charge(before, after);
   if (!charge.try_charge()) return 0;
   const Units units = units_for(after);
   const UnitIndex target = spans.take(units, {1});
   if (target == kNoUnit) return 0;
+  if (pages::is_fixed(pages::pages_of(target, units))) {
+    spans.give_back(target, units);
+    return 0;
+  }
   // The growth is charged first: once the pages have moved there is no way back.
   const pages::Range growth = {first_page_of(target) + before.count, after - before};
   if (!spans.note_patched(target, units) || !pages::commit(growth, Account::Reserve::kMustLeave) ||

@@ -39,7 +39,8 @@ std::uint64_t touch(UnitIndex first, Units units) {
 bool fill(SpanHeap& spans, std::uint64_t bytes) {
   what.asked_bytes = bytes;
   Units left = units_for(pages_for(bytes));
-  Units piece = kPieceMost;
+  // The pool of huge pages is to give what it has, if not all.
+  Units piece = page_policy.uses_huge_tlb ? Units{kUnitsPerRegion} : kPieceMost;
   UnitIndex pieces = kNoUnit;
   while (left.count != 0 && piece.count != 0) {
     const Units units = left < piece ? left : piece;

@@ -18,15 +18,7 @@ NEBULA_START_DATA constinit config::PagePolicy page_policy;
 
 namespace {
 
-using Policy = config::PagePolicy;
-
 constexpr std::size_t kRecordBytesPerRegion = kUnitsPerRegion * kUnitRecordBytes;
-
-constexpr std::size_t kGrowthLeast = 2;   // regions
-constexpr std::size_t kGrowthMost = 32;
-
-// Below this much heap, pages stay small: a small program must not pay for huge ones.
-constexpr std::size_t kSmallPagesBytes = 16 * kMiB;
 
 // The span that this thread has claimed, one at a time: what a child of fork keeps of the claims. Set before the claim's
 // bit and cleared after it, under the lock.
@@ -194,127 +186,12 @@ RegionIndex SpanHeap::find_regions(std::size_t count, std::size_t alignment) con
   return kNoRegion;
 }
 
-namespace {
-
-bool map_records(std::size_t regions) {
-  return pages::map_views(regions * kUnitsPerRegion) &&
-         pages::map_metadata(pages::Area::kClassMap, regions * kUnitsPerRegion) &&
-         pages::map_metadata(pages::Area::kRegionRecords, regions * kRegionRecordBytes) &&
-         pages::map_metadata(pages::Area::kUnitRecords, regions * kRecordBytesPerRegion);
-}
-
-}  // namespace
-
 bool SpanHeap::commit_unit_records(RegionIndex index) {
   Region& region = region_at(index);
   if (region.has_unit_records) return true;
   if (!pages::commit_metadata(kRecordBytesPerRegion)) return false;
   region.has_unit_records = true;
   return true;
-}
-
-// True when something was mapped, so that another look is worth it. By the holder of the frontier.
-bool SpanHeap::grow(Units count, Units alignment) {
-  const std::size_t capacity = pages::region_capacity();
-  const std::size_t step = alignment.count > kUnitsPerRegion ? alignment.count / kUnitsPerRegion : 1;
-  const std::size_t needed = (count.count + kUnitsPerRegion - 1) / kUnitsPerRegion;
-
-  // This heap's free regions at the end need not be mapped again.
-  const RegionIndex mapped_end = frontier.regions();
-  std::size_t start = mapped_end;
-  while (start > 0 && (free_regions_[(start - 1) / 64] >> ((start - 1) % 64) & 1) != 0) --start;
-  start = round_up(start, step);
-  if (mapped_end == 0 && (count.count >= kUnitsPerRegion || step > 1)) start = step;  // region 0 lacks its first unit
-  if (start > capacity || needed > capacity - start) return false;
-  // A large alignment may leave a gap: it stays unmapped, for ever.
-  const auto first = static_cast<RegionIndex>(start > mapped_end ? start : mapped_end);
-  const std::size_t least = start + needed > first ? start + needed - first : 1;
-  std::size_t wanted = mapped_regions_ / 8;
-  if (wanted < kGrowthLeast) wanted = kGrowthLeast;
-  if (wanted > kGrowthMost) wanted = kGrowthMost;
-  if (mapped_end == 0) wanted = 1;
-  if (wanted < least) wanted = least;
-  if (wanted > capacity - first) wanted = capacity - first;
-  if (wanted == 0) return false;
-
-  if (!frontier.charge_records(first + wanted)) {
-    wanted = least;
-    if (!frontier.charge_records(first + wanted)) return false;
-  }
-  // Either what is asked for fills the regions, or those there are were filled before new ones were needed: a region that stays
-  // half empty must not be resident as a whole.
-  const bool is_dense = (count.count >= kUnitsPerRegion && count.count * 5 >= needed * kUnitsPerRegion * 4) ||
-                        process_account.committed() / 4 >= mapped_end * std::uint64_t{kRegionSize} / 5;
-  const bool is_small_heap = mapped_regions_ * kRegionSize < kSmallPagesBytes && wanted * kRegionSize < kSmallPagesBytes;
-  const bool fits_accounts = (mapped_regions_ + wanted) * kRegionSize <= heap_accounts::least_limit_of(id_) / 4;
-  grower_ = thread_token();
-  lock_.unlock();
-
-  os::MapResult result = os::MapResult::kRefused;
-  for (;;) {
-    result = map_records(first + wanted) ? pages::map_regions(first, wanted) : os::MapResult::kRefused;
-    if (result != os::MapResult::kRefused || wanted == least) break;
-    wanted = wanted / 2 > least ? wanted / 2 : least;
-  }
-  bool huge = false;
-  bool is_placed = true;
-  if (result == os::MapResult::kMapped) {
-    if (placement_.policy != os::Policy::kKernel) is_placed = pages::place_regions(first, wanted, placement_);
-    // Said without asking /sys whether it matters: a program in a sandbox may not be allowed to open a file any more.
-    const Address where = address_of_unit(first_unit_of(first));
-    // A huge page is resident as a whole, a budget counts what is committed of it: under one, only the first quarter of
-    // the budget is backed by huge pages, so that what the kernel shows stays close to what is counted.
-    const bool fits_budget = fits_accounts && (first + wanted) * kRegionSize <= process_account.hard_limit() / 4;
-    const bool wish = page_policy.huge_pages == Policy::HugePages::kAuto ? !is_small_heap && is_dense && fits_budget
-                                                                        : page_policy.huge_pages == Policy::HugePages::kAlways;
-    huge = first != 0 &&
-           os::advise_huge_pages(where, wanted * kRegionSize, wish ? os::HugePages::kWanted : os::HugePages::kUnwanted) &&
-           wish;
-  }
-
-  lock_.lock();
-  grower_ = 0;
-  changes_.announce();
-  if (result == os::MapResult::kRefused) {
-    ++growth_refusals_;
-    frontier.credit_records(mapped_end);
-    return false;
-  }
-  if (result == os::MapResult::kTaken) {
-    // Something else lives there: leave a hole of one region and go on behind it.
-    frontier.skip_to(first + 1);
-    frontier.credit_records(first + 1);
-    return true;
-  }
-  frontier.credit_records(first + wanted);  // perhaps less than at first
-  ++growths_;
-  if (!is_placed) ++placement_refusals_;
-  if (huge) huge_regions_ += wanted;
-  publish(first, wanted, huge);
-  return true;
-}
-
-void SpanHeap::publish(RegionIndex first, std::size_t count, bool huge) {
-  for (std::size_t i = 0; i < count; ++i) {
-    const auto index = static_cast<RegionIndex>(first + i);
-    region_at(index).is_listed = false;  // a thread that a fork left behind may have come as far as listing it
-    region_at(index).heap = id_;
-    region_at(index).wants_huge_pages = huge;
-    set_free_units(index, index == 0 ? kAllUnits & ~std::uint32_t{1} : kAllUnits, End::kBack);
-  }
-  regions_ = static_cast<RegionIndex>(first + count);
-  mapped_regions_ += count;
-  frontier.advance_to(regions_);
-}
-
-void SpanHeap::set_placement(const os::Placement& placement) {
-  LockGuard guard(lock_);
-  placement_ = placement;
-  if (placement_.policy == os::Policy::kKernel) return;
-  for (RegionIndex index = 0; index < regions_; ++index) {
-    if (!is_own(index)) continue;
-    if (!pages::place_regions(index, 1, placement_)) ++placement_refusals_;
-  }
 }
 
 SpanHeap& SpanHeap::begin_at(void* zeros, HeapId id) NEBULA_UNCHECKED {
@@ -349,6 +226,12 @@ void SpanHeap::reset_in_child() NEBULA_UNCHECKED {
   changes_.forget_in_child();
 }
 
+// What is to become of the dirty ones of these units, which are free now: their age counts, or nothing ever does.
+inline void SpanHeap::note_idle(RegionIndex index, std::uint32_t units) {
+  if (region_at(index).is_huge_tlb) [[unlikely]] settle(index, units);
+  else dirty_append(index);
+}
+
 void SpanHeap::rebuild() NEBULA_UNCHECKED {
   for (List& list : lists_) list = {};
   lists_used_ = 0;
@@ -372,7 +255,7 @@ void SpanHeap::rebuild() NEBULA_UNCHECKED {
     region.settled_units = 0;  // at worst the kernel is told once more
     dirty_pages_ += region.dirty_pages;
     set_free_units(index, free_units, End::kBack);
-    if (region.dirty_pages != 0) dirty_append(index);
+    if (region.dirty_pages != 0) note_idle(index, free_units);
     patched_regions_ += region.is_patched ? 1 : 0;
     huge_regions_ += region.wants_huge_pages ? 1 : 0;
   }
@@ -417,7 +300,7 @@ void SpanHeap::mark_free(UnitIndex first, Units count) {
     dirty_pages_ += dirty.count;
     region.freed_at = now;
     dirty_unlink(index);
-    if (region.dirty_pages != 0) dirty_append(index);
+    if (region.dirty_pages != 0) note_idle(index, mask);
     set_free_units(index, region.free_units | mask, End::kFront);
     unit = stop;
   }
@@ -492,6 +375,13 @@ void SpanHeap::note_dirty(RegionIndex index, std::uint32_t units) {
   dirty_pages_ += dirty;
 }
 
+void SpanHeap::settle(RegionIndex index, std::uint32_t units) {
+  Region& region = region_at(index);
+  const std::uint32_t dirty = units & region.dirty_units;
+  region.settled_units |= dirty;
+  settled_pages_ += dirty_pages_in(index, dirty);
+}
+
 void SpanHeap::forget_dirty(RegionIndex index, std::uint32_t units) {
   Region& region = region_at(index);
   const std::size_t dirty = dirty_pages_in(index, units);
@@ -535,7 +425,8 @@ std::uint64_t SpanHeap::dirty_bytes() {
 }
 
 SpanHeap::Facts SpanHeap::facts() const NEBULA_UNCHECKED {
-  return {regions_, mapped_regions_, placement_refusals_, dirty_pages_ * kPageSize, huge_regions_, growths_, growth_refusals_};
+  return {regions_,          mapped_regions_, placement_refusals_, dirty_pages_ * kPageSize, huge_regions_, growths_,
+          growth_refusals_, huge_tlb_};
 }
 
 }  // namespace nebula

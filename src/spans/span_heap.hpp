@@ -9,6 +9,7 @@
 // Pages keep their state while free: dirty ones are used again without asking the kernel, clean ones are known to be
 // zero. Regions with dirty free pages wait in a list by the age of the last free; purge (span_purge.cpp) takes the oldest first.
 // Units with which it is done though they are dirty still (the kernel was only advised) are settled until they are used.
+// Regions of hugetlbfs are committed as a whole when they are mapped: what is free there is dirty, and settled.
 //
 // One lock. It is not held across the kernel's work: growth is done by one thread at a time with the lock released, and
 // a purge takes its units out of the free masks for as long as it lasts.
@@ -75,6 +76,12 @@ class SpanHeap {
   // Committed pages of free units. Takes the lock.
   [[nodiscard]] std::uint64_t dirty_bytes();
 
+  // Growth out of the pool of huge pages (NEBULA_HUGETLB).
+  struct HugeTlb {
+    std::uint64_t asked_regions = 0;
+    std::uint64_t regions = 0;
+    std::uint64_t refusals = 0;
+  };
   struct Facts {
     RegionIndex regions = 0;  // an index above all of its own
     std::uint64_t mapped_regions = 0;
@@ -83,6 +90,7 @@ class SpanHeap {
     std::uint64_t huge_regions = 0;  // for which huge pages were asked
     std::uint64_t growths = 0;
     std::uint64_t growth_refusals = 0;
+    HugeTlb huge_tlb = {};
   };
   [[nodiscard]] Facts facts() const;
 
@@ -106,8 +114,14 @@ class SpanHeap {
   [[nodiscard]] UnitIndex find_dirty(Units count, Units alignment) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] RegionIndex find_regions(std::size_t count, std::size_t alignment) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] bool commit_unit_records(RegionIndex region) NEBULA_REQUIRES(lock_);
+  struct Growth;
   [[nodiscard]] bool grow(Units count, Units alignment) NEBULA_REQUIRES(lock_);
-  void publish(RegionIndex first, std::size_t count, bool huge) NEBULA_REQUIRES(lock_);
+  [[nodiscard]] bool plan(Units count, Units alignment, Growth& growth) const NEBULA_REQUIRES(lock_);
+  [[nodiscard]] bool charge_huge_tlb(Growth& growth) NEBULA_REQUIRES(lock_);
+  void map_huge_tlb(Growth& growth) const;
+  void map_ordinary(Growth& growth) const;
+  void book(const Growth& growth) NEBULA_REQUIRES(lock_);
+  void publish(const Growth& growth) NEBULA_REQUIRES(lock_);
 
   [[nodiscard]] bool is_claimed(UnitIndex first) const NEBULA_REQUIRES(lock_);
   void set_claimed(UnitIndex first) NEBULA_REQUIRES(lock_);
@@ -119,6 +133,7 @@ class SpanHeap {
   void dirty_append(RegionIndex index) NEBULA_REQUIRES(lock_);
   void note_dirty(RegionIndex index, std::uint32_t units) NEBULA_REQUIRES(lock_);
   void forget_dirty(RegionIndex index, std::uint32_t units) NEBULA_REQUIRES(lock_);
+  void note_idle(RegionIndex index, std::uint32_t units) NEBULA_REQUIRES(lock_);
   void settle(RegionIndex index, std::uint32_t units) NEBULA_REQUIRES(lock_);
   void unsettle(RegionIndex index, std::uint32_t units) NEBULA_REQUIRES(lock_);
 
@@ -154,6 +169,7 @@ class SpanHeap {
   std::uint64_t growths_ NEBULA_GUARDED_BY(lock_) = 0;
   std::uint64_t growth_refusals_ NEBULA_GUARDED_BY(lock_) = 0;
   std::uint64_t placement_refusals_ NEBULA_GUARDED_BY(lock_) = 0;
+  HugeTlb huge_tlb_ NEBULA_GUARDED_BY(lock_) = {};
   std::uint64_t free_regions_[kRegionsMost / 64] NEBULA_GUARDED_BY(lock_) = {};  // wholly free ones
 };
 

@@ -1,6 +1,6 @@
 // What becomes of dirty pages that no span holds. Given back, they are clean and credited; or, where the policy says so of idle
 // ones, the kernel is advised about them and they stay dirty: their units are settled then, and are not told of again
-// before they were used.
+// before they were used. Those of hugetlbfs are settled as soon as they are free, and never given back.
 #include <bit>
 
 #include "base/bits.hpp"
@@ -70,10 +70,13 @@ void SpanHeap::keep(Pages pages) {
 std::size_t SpanHeap::spare_pages() const {
   if (kept_.count == 0) return ~std::size_t{0};
   if (purging_.count() != 0 || dirty_.first == kNoRegion) return 0;
-  std::size_t committed = 0;
-  for (RegionIndex index = 0; index < regions_; ++index)
-    if (is_own(index)) committed += pages::committed_in(pages::pages_of(index)).count;
-  return at_least_zero(committed, settled_pages_ + kept_.count);
+  std::size_t held = 0;
+  for (RegionIndex index = 0; index < regions_; ++index) {
+    if (!is_own(index)) continue;
+    held += pages::committed_in(pages::pages_of(index)).count;
+    if (!region_at(index).is_huge_tlb) held -= dirty_pages_in(index, region_at(index).settled_units);
+  }
+  return at_least_zero(held, kept_.count);
 }
 
 std::size_t SpanHeap::purge_everything(std::size_t enough) {
@@ -81,7 +84,7 @@ std::size_t SpanHeap::purge_everything(std::size_t enough) {
   while (dirty_.first != kNoRegion && purged < enough) purged += purge_region(dirty_.first, Purge::kEverything);
   // What is settled, or was refused by the kernel, is not in the list.
   for (RegionIndex index = 0; index < regions_ && purged < enough; ++index)
-    if (is_own(index) && region_at(index).dirty_pages != 0) purged += purge_region(index, Purge::kEverything);
+    if (is_own(index) && region_at(index).dirty_pages != 0 && !region_at(index).is_huge_tlb) purged += purge_region(index, Purge::kEverything);
   // What other threads are purging is memory on its way back: the caller may count on it.
   changes_.wait_while(lock_, [&]() NEBULA_UNCHECKED { return purging_.count() != 0; });
   return purged;
@@ -188,13 +191,6 @@ void SpanHeap::purge_runs(PurgeJob& job) const {
       job.purged_bytes += bytes;
     rest &= ~mask_of(start, length);
   }
-}
-
-void SpanHeap::settle(RegionIndex index, std::uint32_t units) {
-  Region& region = region_at(index);
-  const std::uint32_t dirty = units & region.dirty_units;
-  region.settled_units |= dirty;
-  settled_pages_ += dirty_pages_in(index, dirty);
 }
 
 }  // namespace nebula

@@ -216,8 +216,13 @@ void look_once(Snapshot& s, heap::AllLocks::Wish wish) {
   look_at_accounts({s.accounts, s.account_count, s.thread_accounts});
   for (unsigned i = 0; i < std::size(s.steps); ++i) s.steps[i] = heap::step_facts(static_cast<heap::Step>(i));
   s.reclaim = heap::reclaim_facts();
-  for (unsigned heap = 0; heap < NodeHeap::count(); ++heap)
-    s.huge_regions += NodeHeap::at(static_cast<HeapId>(heap)).spans().facts().huge_regions;
+  for (unsigned heap = 0; heap < NodeHeap::count(); ++heap) {
+    const SpanHeap::Facts facts = NodeHeap::at(static_cast<HeapId>(heap)).spans().facts();
+    s.huge_regions += facts.huge_regions;
+    s.huge_tlb.asked_regions += facts.huge_tlb.asked_regions;
+    s.huge_tlb.regions += facts.huge_tlb.regions;
+    s.huge_tlb.refusals += facts.huge_tlb.refusals;
+  }
   s.threads = thread_heap::facts();
   s.threads.heaps = s.threads.refills = s.threads.flushes = 0;  // counted with the pools
   const large::Counts large = large::counts();

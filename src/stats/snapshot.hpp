@@ -212,6 +212,7 @@ struct Snapshot {
   locking::Facts locked;
   std::uint64_t grown_in_place = 0;
   std::uint64_t huge_regions = 0;
+  SpanHeap::HugeTlb huge_tlb;  // of all heaps
   std::string_view huge_page_mode;
   Misuse misuse;
   Nodes nodes;

@@ -326,6 +326,28 @@ def locked_heap(test):
 
 
 @test
+def pool_of_huge_pages(test):
+    """NEBULA_HUGETLB: as much as the pool has, the rest in ordinary memory."""
+    seen, its_report = pages(test, "pool", "40", variables={"NEBULA_HUGETLB": "1", "NEBULA_BUDGET": "1G"})
+    told = its_report.pages
+    free = int(re.search(r"HugePages_Free:\s+(\d+)", Path("/proc/meminfo").read_text())[1])
+    if free == 0:
+        test.expect(told["hugetlb_obtained"] == 0 and told["hugetlb_refusals"] > 0 and seen["pool"] == 0, f"without a pool: {seen}, {told}")
+    with system_setting("/proc/sys/vm/nr_hugepages", "64"):
+        there = int(Path("/proc/sys/vm/nr_hugepages").read_text())
+        if there < 64:
+            raise Skip(f"of a pool of 64 huge pages the system has {there}")
+        for variables in ({}, {"NEBULA_PURGE": "now"}, {"NEBULA_LOCK": "1"}, {"NEBULA_RESERVE": "100M"}, {"NEBULA_BUDGET": "1G"}):
+            for size in ("40", "200"):
+                seen, its_report = pages(test, "pool", size, variables={"NEBULA_HUGETLB": "1", **variables})
+                told = its_report.pages
+                test.expect(told["hugetlb_obtained"] >> 20 == seen["pool"] or told["hugetlb_obtained"] >= 40 << 20 <= seen["pool"] << 20,
+                            f"{variables}, {size}: {seen}, {told}")
+                test.expect(size == "40" or (told["hugetlb_obtained"] > 100 << 20 and told["hugetlb_refusals"] > 0),
+                            f"{variables}, {size}: {seen}, {told}")
+
+
+@test
 def huge_page_policies(test):
     """NEBULA_THP: where the kernel has it noted that huge pages are wanted."""
     for policy, size, least, most in (("always", 8, 8, 20), ("always", 100, 90, 170), ("never", 100, 0, 0), ("auto", 8, 0, 0),

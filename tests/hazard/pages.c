@@ -3,6 +3,7 @@
                         and MiB that the system takes first when it is short (lazy)
    pages faults MIB     resident MiB at the start, page faults while MIB of objects are filled
    pages locked MIB     MiB locked while MIB of objects are held, in the process and in a child of its fork
+   pages pool MIB       MiB of the pool of huge pages while MIB of objects are held, grown and freed
    pages huge MIB       MIB of objects: MiB of the mappings where huge pages are wanted, and where they are not */
 #include "check.h"
 
@@ -22,12 +23,14 @@ static size_t resident_mib(void) {
   return strtoul(strchr(text, ' '), NULL, 10) * 4096 / MIB;
 }
 
-static size_t lazily_freed_mib(void) {
+static size_t in_rollup(const char *name) {
   char text[4096] = "";
   int file = open("/proc/self/smaps_rollup", O_RDONLY | O_CLOEXEC);
   CHECK(file >= 0 && read(file, text, sizeof text - 1) > 0);
   close(file);
-  return strtoul(strstr(text, "LazyFree:") + 9, NULL, 10) / 1024;
+  const char *line = strstr(text, name);
+  CHECK(line != NULL);
+  return strtoul(line + strlen(name), NULL, 10);
 }
 
 static size_t fill(size_t mib) {
@@ -62,7 +65,7 @@ static void purge(void) {
   work(400);
   printf(" soon %zu", more_than(before));
   work(1200);
-  printf(" late %zu lazy %zu\n", more_than(before), lazily_freed_mib());
+  printf(" late %zu lazy %zu\n", more_than(before), in_rollup("LazyFree:") / 1024);
 }
 
 static void faults(size_t mib) {
@@ -99,6 +102,18 @@ static void locked(size_t mib) {
   CHECK(waitpid(child, &status, 0) == child && status == 0);
 }
 
+static void pool(size_t mib) {
+  size_t count = fill(mib);
+  for (size_t i = 0; i < count; i += 7) {
+    objects[i] = hide(realloc(objects[i], kSize * 9));
+    CHECK(objects[i] != NULL && ((char *)objects[i])[kSize - 1] == 1);
+  }
+  printf("pool %zu\n", in_rollup("Private_Hugetlb:") / 1024);
+  for (size_t i = 0; i < count; ++i) free(objects[i]);
+  char *zeros = hide(calloc(1, 8 * MIB));
+  for (size_t i = 0; i < 8 * MIB; ++i) CHECK(zeros[i] == 0);
+}
+
 static void huge(size_t mib) {
   fill(mib);
   FILE *maps = fopen("/proc/self/smaps", "re");
@@ -120,6 +135,7 @@ int main(int count, char **arguments) {
   if (strcmp(arguments[1], "purge") == 0) purge();
   else if (strcmp(arguments[1], "faults") == 0) faults(strtoul(arguments[2], NULL, 10));
   else if (strcmp(arguments[1], "locked") == 0) locked(strtoul(arguments[2], NULL, 10));
+  else if (strcmp(arguments[1], "pool") == 0) pool(strtoul(arguments[2], NULL, 10));
   else huge(strtoul(arguments[2], NULL, 10));
   return 0;
 }

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 PAGE = 4096
+REGION = 2 << 20
 SMALL_SLAB, LARGE_SLAB = 64 * 1024, 256 * 1024
 LARGEST_SLOT_IN_SMALL_SLAB = 2048
 STEPS = ['own pools', 'depots', 'other threads', 'empty slabs', 'dirty pages', 'all dirty pages']
@@ -308,6 +309,8 @@ def read_lines(lines):
     pages = {name: number(text) for name, text in pages.groupdict().items()}
     reserve = lines.numbers('  reserve   {asked} bytes asked for, {obtained} obtained, {touched} touched', optional=True)
     pages |= {f'reserve_{name}': found for name, found in reserve.items()}
+    pages |= lines.numbers('  hugetlb   {hugetlb_asked} bytes asked for, {hugetlb_obtained} obtained; refused {hugetlb_refusals} times',
+                           optional=True)
     pages |= lines.numbers('  lock      {lock_asked} bytes asked for, {lock_obtained} obtained; refused {lock_refusals} times',
                            optional=True)
     kind = lines.take(r'  kind      (?P<kind>free|cold|pageout): ' + pattern('the system was advised {advices} times, about {advised} '
@@ -488,6 +491,11 @@ def account_problems(report):
     reserve = [report.pages.get(f'reserve_{name}', 0) for name in ('asked', 'obtained', 'touched')]
     if (report.options.get('NEBULA_RESERVE', '0') == '0') != (reserve[0] == 0) or reserve[2] > reserve[1] or reserve[1] > reserve[0] + 65535:
         yield f'the reserve does not add up: {report.pages}'
+    if ('hugetlb_asked' in report.pages) != (report.options.get('NEBULA_HUGETLB') == '1'):
+        yield f'NEBULA_HUGETLB is {report.options.get("NEBULA_HUGETLB")}, and said is {report.pages}'
+    huge = [report.pages.get(f'hugetlb_{part}', 0) for part in ('obtained', 'asked')]
+    if huge[0] > huge[1] or huge[0] % REGION or huge[0] > committed or (huge[0] < huge[1]) != (report.pages.get('hugetlb_refusals', 0) > 0):
+        yield f'the pool of huge pages does not add up: {report.pages}'
     if ('lock_asked' in report.pages) != (report.options.get('NEBULA_LOCK') == '1'):
         yield f'NEBULA_LOCK is {report.options.get("NEBULA_LOCK")}, and said is {report.pages}'
     asked, obtained = (report.pages.get(f'lock_{part}', 0) for part in ('asked', 'obtained'))

@@ -196,6 +196,8 @@ def text_pairs(text, data):
                [data["pages"][f"reserve_{part}_bytes"] for part in ("asked", "obtained", "touched")]),
               ("locked", [text.pages.get(f"lock_{part}", 0) for part in ("asked", "obtained", "refusals")],
                [data["pages"][name] for name in ("lock_asked_bytes", "lock_obtained_bytes", "lock_refusals")]),
+              ("hugetlb", [text.pages.get(f"hugetlb_{part}", 0) for part in ("asked", "obtained", "refusals")],
+               [data["pages"][name] for name in ("hugetlb_asked_bytes", "hugetlb_obtained_bytes", "hugetlb_refusals")]),
               ("advised", text.pages.get("advised", 0), data["pages"]["advised_bytes"]),
               ("purge kind", text.pages.get("kind", "dontneed"), data["pages"]["purge_kind"]), ("advice", text.advice, data["advice"])]
     if (facts := data["auto_routes"]) is not None:

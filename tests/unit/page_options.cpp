@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <map>
@@ -14,11 +15,13 @@
 #include <vector>
 
 #include "budget/account.hpp"
+#include "heap/heap.hpp"
 #include "node_heap/node_heap.hpp"
 #include "pages/locking.hpp"
 #include "spans/large.hpp"
 #include "spans/reserve.hpp"
 #include "spans/span_heap.hpp"
+#include "support/enter_kernel.hpp"
 #include "support/fault_system_call.hpp"
 #include "support/heap_checks.hpp"
 
@@ -240,7 +243,7 @@ TEST(PageOptions, ReserveBeyondTheBudget) {
   SpanHeap& heap = spans();
   process_account.set_limits(64 * kMiB, kNoLimit);
   EXPECT_FALSE(reserve::fill(heap, kReserve));
-  EXPECT_GE(reserve::facts().touched_bytes, 63 * kMiB);
+  EXPECT_GE(reserve::facts().touched_bytes, 60 * kMiB);
   EXPECT_LE(process_account.peak(), 64 * kMiB);
   EXPECT_EQ(testing::inconsistency(), "");
 }
@@ -356,6 +359,198 @@ TEST(PageOptions, AChildHoldsNoLocks) {
   int status = 0;
   waitpid(child, &status, 0);
   EXPECT_EQ(status, 0);
+}
+
+// A pool of huge pages, made of ordinary ones. What is done to its memory that a real pool would refuse, or not survive, is noted.
+struct Pool {
+  std::size_t regions = 0;  // left
+  std::size_t mapped = 0;
+  bool populates = true;
+  std::vector<std::pair<long, long>> given = {};  // begin and end
+  std::string misuse = {};
+};
+Pool pool;
+
+long with_pool(long number, long a, long b, long c, long d) {
+  if (number == SYS_mmap && (d & MAP_HUGETLB) != 0) {
+    if (static_cast<std::size_t>(b) > pool.regions * kRegionSize) return -ENOMEM;
+    if (a % static_cast<long>(kRegionSize) != 0 || b % static_cast<long>(kRegionSize) != 0) return -EINVAL;
+    pool.regions -= static_cast<std::size_t>(b) / kRegionSize;
+    pool.mapped += static_cast<std::size_t>(b);
+    pool.given.emplace_back(a, a + b);
+    constexpr long kSizes = 0x3fL << MAP_HUGE_SHIFT;
+    return testing::enter_kernel(SYS_mmap, a, b, c, d & ~(MAP_HUGETLB | kSizes), -1, 0);
+  }
+  for (const auto& [begin, end] : pool.given) {
+    if (a >= end || a + b <= begin) continue;
+    if (number == SYS_munmap) pool.mapped -= static_cast<std::size_t>(b);
+    if (number == SYS_madvise && c == MADV_POPULATE_WRITE && !pool.populates) return -EFAULT;
+    if ((number == SYS_madvise && c != MADV_POPULATE_WRITE) || number == SYS_mremap)
+      pool.misuse += "call " + std::to_string(number) + " with " + std::to_string(c) + "; ";
+  }
+  return kAskKernel;
+}
+
+bool is_of_pool(UnitIndex unit) { return region_at(region_of(unit)).is_huge_tlb; }
+
+SpanHeap& spans_with_pool(std::size_t regions) {
+  SpanHeap& heap = spans();
+  pool.regions = regions;
+  page_policy.uses_huge_tlb = true;
+  testing::stand_in(with_pool);
+  return heap;
+}
+
+TEST(PageOptions, HugeTlbInTheSmallestStep) {
+  SpanHeap& heap = spans_with_pool(100);
+  const UnitIndex rest = take_dirty(heap, 40);  // more than is left of the first regions
+  ASSERT_TRUE(is_of_pool(rest));
+  EXPECT_EQ(pool.mapped, 2 * kRegionSize);
+  const std::uint64_t committed = process_account.committed();
+  const UnitIndex more = heap.take({20}, {1});
+  ASSERT_NE(more, kNoUnit);
+
+  // Whole regions are charged when they are mapped, and commit asks for nothing more.
+  const UnitIndex large = heap.take({330}, {1});
+  ASSERT_TRUE(is_of_pool(large));
+  EXPECT_EQ(pool.mapped, 13 * kRegionSize);
+  EXPECT_GE(process_account.committed(), committed + 11 * kRegionSize);
+  const std::uint64_t charged = process_account.committed();
+  EXPECT_TRUE(pages::commit({first_page_of(large), {330 * kPagesPerUnit}}));
+  EXPECT_EQ(process_account.committed(), charged);
+  EXPECT_EQ(heap.facts().huge_tlb.regions, 13u);
+  EXPECT_EQ(heap.facts().huge_tlb.refusals, 0u);
+
+  // Free, it stays: whoever purges, and whatever the policy.
+  std::memset(byte_at(large), 'h', 330 * kUnitSize);
+  heap.give_back(large, {330});
+  heap.give_back(rest, {40});
+  page_policy.purge = config::PagePolicy::Purge::kNow;
+  heap.purge(SpanHeap::Purge::kIdle);
+  heap.purge(SpanHeap::Purge::kEverything);
+  EXPECT_GE(process_account.committed(), 13 * kRegionSize);
+  EXPECT_EQ(pool.misuse, "");
+
+  // It is used again, and known not to be zero.
+  EXPECT_EQ(heap.take({330}, {1}), large);
+  EXPECT_EQ(pool.mapped, 13 * kRegionSize);
+  pages::clear_committed({first_page_of(large), {330 * kPagesPerUnit}});
+  for (std::size_t offset = 0; offset < 330 * kUnitSize; offset += kPageSize) ASSERT_EQ(byte_at(large)[offset], 0);
+  heap.give_back(large, {330});
+  heap.give_back(more, {20});
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+TEST(PageOptions, HugeTlbFallsBackToPages) {
+  SpanHeap& heap = spans_with_pool(3);
+  const UnitIndex from_pool = take_dirty(heap, 90);
+  ASSERT_TRUE(is_of_pool(from_pool));
+  const UnitIndex ordinary = take_dirty(heap, 90);
+  EXPECT_FALSE(is_of_pool(ordinary));
+  EXPECT_EQ(heap.facts().huge_tlb.asked_regions, 6u);
+  EXPECT_EQ(heap.facts().huge_tlb.regions, 3u);
+  EXPECT_EQ(heap.facts().huge_tlb.refusals, 1u);
+  heap.give_back(from_pool, {90});
+  heap.give_back(ordinary, {90});
+  EXPECT_GE(heap.purge(SpanHeap::Purge::kEverything), 90 * kUnitSize);
+  EXPECT_EQ(pool.misuse, "");
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+// Of another node, say, or of a control group's limit: it would be a SIGBUS in the program.
+TEST(PageOptions, HugeTlbThatCannotBeTouchedIsLeft) {
+  SpanHeap& heap = spans_with_pool(100);
+  pool.populates = false;
+  const std::uint64_t mapped_before = pages::mapped_bytes();
+  const UnitIndex ordinary = take_dirty(heap, 90);
+  EXPECT_FALSE(is_of_pool(ordinary));
+  EXPECT_EQ(pool.mapped, 0u);
+  EXPECT_GE(pages::mapped_bytes(), mapped_before);
+  EXPECT_EQ(heap.facts().huge_tlb.refusals, 1u);
+  heap.give_back(ordinary, {90});
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+TEST(PageOptions, HugeTlbWithinTheBudget) {
+  SpanHeap& heap = spans_with_pool(1000);
+  process_account.set_limits(32 * kMiB, kNoLimit);
+  refused_by = nullptr;
+  std::vector<UnitIndex> taken;
+  for (int i = 0; i < 16; ++i) {
+    const UnitIndex first = heap.take({31}, {1});
+    if (first == kNoUnit) break;
+    if (!pages::commit({first_page_of(first), {31 * kPagesPerUnit}})) {
+      heap.give_back(first, {31});
+      break;
+    }
+    EXPECT_EQ(refused_by, nullptr) << "a huge page that does not fit refuses nothing yet";
+    taken.push_back(first);
+  }
+  EXPECT_GE(taken.size(), 13u);
+  EXPECT_LE(process_account.peak(), 32 * kMiB);
+  EXPECT_EQ(refused_by, &process_account);
+  for (const UnitIndex first : taken) heap.give_back(first, {31});
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+// The facade over such memory: contents survive growth by copying, and the books agree.
+TEST(PageOptions, HugeTlbUnderAWorkload) {
+  spans_with_pool(40);
+  testing::Random random(5);
+  struct Held {
+    void* object;
+    std::size_t size;
+  };
+  std::vector<Held> held;
+  for (int i = 0; i < 4000; ++i) {
+    const std::uint64_t choice = random.below(10);
+    if (choice < 5 || held.empty()) {
+      const std::size_t size = 1 + random.size();
+      char* const object = static_cast<char*>(choice == 0 ? heap::allocate_zeroed(size) : heap::allocate(size));
+      ASSERT_NE(object, nullptr);
+      if (choice == 0) {
+        ASSERT_EQ(std::count(object, object + size, 0), static_cast<long>(size));
+      }
+      testing::fill_as(object, size, size);
+      held.push_back({object, size});
+      continue;
+    }
+    Held& each = held[random.below(held.size())];
+    ASSERT_TRUE(testing::is_filled_as(each.object, each.size, each.size));
+    if (choice < 7) {
+      const std::size_t size = each.size + random.below(300 * kKiB);
+      each.object = heap::reallocate(each.object, size);
+      ASSERT_TRUE(testing::is_filled_as(each.object, each.size - each.size % 8, each.size));
+      each.size = size;
+      testing::fill_as(each.object, size, size);
+    } else {
+      heap::deallocate(each.object, "free");
+      each = held.back();
+      held.pop_back();
+    }
+    if (i % 400 == 0) heap::trim();
+  }
+  EXPECT_GE(pool.given.size(), 10u);
+  EXPECT_EQ(pool.misuse, "");
+  for (const Held& each : held) heap::deallocate(each.object, "free");
+  heap::trim();
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+TEST(PageOptions, HugeTlbHoldsTheReserve) {
+  SpanHeap& heap = spans_with_pool(20);
+  EXPECT_TRUE(reserve::fill(heap, 64 * kMiB));
+  EXPECT_EQ(pool.regions, 0u) << "what the pool has, and the rest in pages";
+  page_policy.purge = config::PagePolicy::Purge::kNow;
+  heap.purge(SpanHeap::Purge::kIdle);
+  EXPECT_GE(committed_pages(heap) * kPageSize, 64 * kMiB);
+  const UnitIndex first = take_dirty(heap, 2000);
+  heap.give_back(first, {2000});
+  heap.purge(SpanHeap::Purge::kIdle);
+  EXPECT_GE(committed_pages(heap) * kPageSize, 64 * kMiB);
+  EXPECT_LE(committed_pages(heap) * kPageSize, 70 * kMiB);
+  EXPECT_EQ(pool.misuse, "");
+  EXPECT_EQ(testing::inconsistency(), "");
 }
 
 }  // namespace
