@@ -51,7 +51,7 @@ using Throw = void (*)();
 [[noreturn]] void throw_bad_alloc() {
   if (_ZSt17__throw_bad_allocv != nullptr) _ZSt17__throw_bad_allocv();
   if (const auto late = reinterpret_cast<Throw>(operators::late_symbol("_ZSt17__throw_bad_allocv"))) late();
-  nebula::say("operator new: out of memory, and no C++ library to throw bad_alloc with");
+  nebula::say(nebula::Level::kError, "operator new: out of memory, and no C++ library to throw bad_alloc with");
   nebula::fatal::abort_process();
 }
 

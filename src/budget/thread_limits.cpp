@@ -19,6 +19,7 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 struct Record {
   Account account;
   Owner owner;
+  std::atomic<bool> is_new{false};
 };
 
 constinit config::NamedLimit rules[config::kNamedLimitsMost] = {};
@@ -35,6 +36,8 @@ Record& record(Id id) { return *reinterpret_cast<Record*>(room + (id - 1u) * siz
 void set_owner(Record& record, Rule rule) {
   record.owner = {os::thread_id(), false, rule, record.account.committed(), {}};
   os::thread_name(record.owner.name);
+  record.is_new.store(true, std::memory_order_release);  // pairs with the acquire in take_beginning: the owner is seen
+  any_news.store(true, kRelaxed);
 }
 
 void begin_record(Record& record, Rule rule) {
@@ -101,6 +104,11 @@ void inherit(Id id) {
 bool can_be_inherited(Id id, Rule rule) {
   const Owner& owner = owner_of(id);
   return owner.has_ended && owner.rule == rule && account(id).committed() <= account(id).hard_limit() / 8;
+}
+
+bool take_beginning(Id id) {
+  std::atomic<bool>& is_new = record(id).is_new;
+  return is_new.load(kRelaxed) && is_new.exchange(false, std::memory_order_acquire);
 }
 
 void end(Id id) { record(id).owner.has_ended = true; }

@@ -48,6 +48,9 @@ void begin_again(Id id, Rule rule);
 void inherit(Id id);
 void end(Id id);
 
+// Whether it began, for a thread that nobody has been told of: each is told to one caller.
+[[nodiscard]] bool take_beginning(Id id);
+
 // Of accounts that began anew, what they had counted before.
 [[nodiscard]] Account::Counts past();
 // Threads that should have an account and could not.

@@ -8,6 +8,8 @@ namespace nebula::config {
 namespace {
 
 constexpr std::string_view kPrefix = "NEBULA_";
+constexpr std::string_view kLog = "NEBULA_LOG";
+constexpr std::string_view kLogStart = "NEBULA_LOG=";
 constexpr std::uint64_t kUsefulBudget = 512 * 1024;  // below it, not even libc's start-up fits
 
 bool parse_switch(std::string_view value, bool& result) {
@@ -176,6 +178,9 @@ constexpr Option kOptions[] = {
      [](std::string_view v, Config& c) { return parse_switch(v, c.live); }},
     {"NEBULA_BANNER", kSwitchForm, "0", "Say in one line at the start that Nebula is there, with what options.",
      Kind::kSetting, [](std::string_view v, Config& c) { return parse_switch(v, c.banner); }},
+    {"NEBULA_LOG", "error, warning, info or debug; with a file, debug:PATH; %p pid, %e program, %n generation of forks, %t time", "warning",
+     "What is told, on standard error or, line by line, at the end of a file.", Kind::kSetting,
+     [](std::string_view v, Config& c) { return parse_log(v, c.log); }},
     {"NEBULA_NUMA", kNumaForm, "local", "Which NUMA nodes memory comes from, where there are several.", Kind::kSetting,
      [](std::string_view v, Config& c) { return parse_numa(v, c.numa); }},
     {"NEBULA_ROUTE", kRouteForm, "pool", "Which way objects of a size come: pools, a thread's bump blocks, the node heap.",
@@ -252,10 +257,11 @@ void say_unknown(std::string_view name) {
 void say_malformed(const Option& option, std::string_view value, const Config& config) {
   TextOf<512> line;
   line << option.name << '=' << start_of(value, 100) << " is not understood; accepted: " << option.form;
+  const bool ends = option.kind == Kind::kLimit && config.abort_on_bad_limit;
   if (option.kind == Kind::kSetting) line << "; using the default, " << option.default_value;
-  else if (config.abort_on_bad_limit) line << "; not running without the limit (NEBULA_ABORT_CONF=0 would)";
+  else if (ends) line << "; not running without the limit (NEBULA_ABORT_CONF=0 would)";
   else line << "; running without the limit";
-  say(line.view());
+  say(ends ? Level::kError : Level::kWarning, line.view());
 }
 
 Outcome read_one(std::string_view name, std::string_view value, Config& config) {
@@ -305,13 +311,18 @@ const Option* nearest(std::string_view name) {
 Outcome read(const char* const* environment, Config& config) {
   Outcome outcome = Outcome::kGood;
   // First what decides about the others, wherever it stands.
-  for (const char* const* entry = environment; entry != nullptr && *entry != nullptr; ++entry)
+  for (const char* const* entry = environment; entry != nullptr && *entry != nullptr; ++entry) {
     if (std::strcmp(*entry, "NEBULA_ABORT_CONF=0") == 0) config.abort_on_bad_limit = false;
+    if (std::strncmp(*entry, kLogStart.data(), kLogStart.size()) != 0) continue;
+    read_one(kLog, *entry + kLogStart.size(), config);
+    if (config.log.least != Level::kWarning || !config.log.file.empty()) begin_log(config.log);
+  }
   for (; environment != nullptr && *environment != nullptr; ++environment) {
     if (std::strncmp(*environment, kPrefix.data(), kPrefix.size()) != 0) continue;
     const char* const equals = std::strchr(*environment, '=');
     if (equals == nullptr) continue;
     const std::string_view name(*environment, static_cast<std::size_t>(equals - *environment));
+    if (name == kLog) continue;
     if (read_one(name, equals + 1, config) == Outcome::kBadLimit) outcome = Outcome::kBadLimit;
   }
   if (is_useless(config.budget) || is_useless(config.budget_soft) || is_useless(config.budget_tree))
@@ -379,35 +390,6 @@ bool parse_size(std::string_view text, std::uint64_t& result) {
 }
 
 namespace {
-
-void write_two_digits(Text& result, std::uint64_t value) {
-  if (value < 10) result << '0';
-  result.plain(value);
-}
-
-// The date of a day since 1970-01-01 in the Gregorian calendar. Years are counted from March, so that the leap day is a
-// year's last, in eras of 400 years (Hinnant, "chrono-Compatible Low-Level Date Algorithms", 2013).
-void write_date(Text& result, std::uint64_t day) {
-  day += 719'468;  // from 0000-03-01
-  const std::uint64_t era = day / 146'097;
-  const std::uint64_t day_of_era = day % 146'097;
-  const std::uint64_t year = (day_of_era - day_of_era / 1'460 + day_of_era / 36'524 - day_of_era / 146'096) / 365;
-  const std::uint64_t day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
-  const std::uint64_t month = (5 * day_of_year + 2) / 153;  // 0 is March
-  result.plain(era * 400 + year + (month >= 10 ? 1 : 0));
-  write_two_digits(result, month >= 10 ? month - 9 : month + 3);
-  write_two_digits(result, day_of_year - (153 * month + 2) / 5 + 1);
-}
-
-void write_time(Text& result, std::uint64_t seconds) {
-  constexpr std::uint64_t kDay = 24 * 3600;
-  write_date(result, seconds / kDay);
-  result << 'T';
-  write_two_digits(result, seconds % kDay / 3600);
-  write_two_digits(result, seconds % 3600 / 60);
-  write_two_digits(result, seconds % 60);
-  result << 'Z';
-}
 
 // Takes `word` off the front of `text` if it is there.
 bool take_word(std::string_view& text, std::string_view word) {
@@ -496,7 +478,7 @@ void expand_path(std::string_view pattern, const Names& names, Text& result) {
       case 'p': result.plain(static_cast<std::uint64_t>(names.process_id)); break;
       case 'e': result << names.program; break;
       case 'n': result.plain(names.sequence); break;
-      case 't': write_time(result, names.seconds); break;
+      case 't': result.date_and_time(names.seconds); break;
       case '%': result << '%'; break;
       default: result << '%' << pattern[i]; break;
     }

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "config/budgets.hpp"
+#include "config/log.hpp"
 #include "config/page_policy.hpp"
 #include "config/routes.hpp"
 #include "diag/text.hpp"
@@ -66,6 +67,7 @@ struct Config {
   NumaRules numa;
   Routes routes;
   PagePolicy pages;
+  Log log;
   std::uint64_t bump_limit = std::uint64_t{256} << 20;
 };
 

@@ -17,7 +17,7 @@ constexpr std::uint64_t kLinesAtMost = 20;
 void conclude(std::atomic<std::uint64_t>& count, const Text& line) {
   const std::uint64_t before = count.fetch_add(1, std::memory_order_relaxed);
   const bool aborting = action.load(std::memory_order_relaxed) == Action::kAbort;
-  if (aborting || before < kLinesAtMost) say(line.view());
+  if (aborting || before < kLinesAtMost) say(aborting ? Level::kError : Level::kWarning, line.view());
   if (aborting) fatal::abort_process();
 }
 

@@ -19,6 +19,25 @@ char* write_digits(char* end, std::uint64_t value, bool grouped) {
   return end;
 }
 
+void write_two_digits(Text& result, std::uint64_t value) {
+  if (value < 10) result << '0';
+  result.plain(value);
+}
+
+// The date of a day since 1970-01-01 in the Gregorian calendar. Years are counted from March, so that the leap day is a
+// year's last, in eras of 400 years (Hinnant, "chrono-Compatible Low-Level Date Algorithms", 2013).
+void write_date(Text& result, std::uint64_t day) {
+  day += 719'468;  // from 0000-03-01
+  const std::uint64_t era = day / 146'097;
+  const std::uint64_t day_of_era = day % 146'097;
+  const std::uint64_t year = (day_of_era - day_of_era / 1'460 + day_of_era / 36'524 - day_of_era / 146'096) / 365;
+  const std::uint64_t day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
+  const std::uint64_t month = (5 * day_of_year + 2) / 153;  // 0 is March
+  result.plain(era * 400 + year + (month >= 10 ? 1 : 0));
+  write_two_digits(result, month >= 10 ? month - 9 : month + 3);
+  write_two_digits(result, day_of_year - (153 * month + 2) / 5 + 1);
+}
+
 }  // namespace
 
 void Text::empty() {
@@ -94,6 +113,16 @@ Text& Text::seconds(std::uint64_t milliseconds) {
   if (rest < 100) *this << '0';
   if (rest < 10) *this << '0';
   return plain(rest) << " s";
+}
+
+Text& Text::date_and_time(std::uint64_t seconds) {
+  constexpr std::uint64_t kDay = 24 * 3600;
+  write_date(*this, seconds / kDay);
+  *this << 'T';
+  write_two_digits(*this, seconds % kDay / 3600);
+  write_two_digits(*this, seconds % 3600 / 60);
+  write_two_digits(*this, seconds % 60);
+  return *this << 'Z';
 }
 
 Text& Text::nodes(const NodeSet& set) {

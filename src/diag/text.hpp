@@ -50,6 +50,7 @@ class Text {
   Text& left(std::string_view words, unsigned width);
   Text& right(std::string_view words, unsigned width);
   Text& seconds(std::uint64_t milliseconds);     // 1.234 s
+  Text& date_and_time(std::uint64_t seconds);    // since 1970, UTC: 20261125T093500Z
   Text& nodes(const NodeSet& set);               // 0-2,8, as the kernel writes it; "none"
 
   [[nodiscard]] std::string_view view() const { return {buffer_, length_}; }

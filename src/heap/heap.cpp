@@ -7,14 +7,13 @@
 
 #include "base/start_data.hpp"
 #include "budget/account.hpp"
-#include "budget/node_limits.hpp"
 #include "budget/process_limits.hpp"
-#include "budget/size_limits.hpp"
 #include "bump/bump.hpp"
 #include "diag/message.hpp"
 #include "diag/misuse.hpp"
 #include "heap/auto_routes.hpp"
 #include "heap/foreign.hpp"
+#include "heap/news.hpp"
 #include "heap/reclaim.hpp"
 #include "heap/requests.hpp"
 #include "heap/routes.hpp"
@@ -40,14 +39,11 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 NEBULA_START_DATA constinit Lock start_lock{LockRank::kRegistry};
 enum class State : std::uint8_t { kNotStarted, kStarted, kImpossible };
 NEBULA_START_DATA constinit std::atomic<State> state{State::kNotStarted};
-NEBULA_START_DATA constinit std::atomic<BudgetListener> budget_listener{nullptr};
-constinit std::atomic<PurgeListener> purge_listener{nullptr};
 constinit std::atomic<Observer> observer{nullptr};
 
 NEBULA_START_DATA constinit pthread_key_t exit_key = 0;
 NEBULA_START_DATA constinit std::atomic<bool> exits_watched{false};
 
-constinit std::atomic<std::uint64_t> system_refusals{0};
 // A profile or a route is in force: allocations that find no slot may have another way to go. relaxed: set before there are
 // threads.
 NEBULA_START_DATA constinit std::atomic<bool> has_detours{false};
@@ -87,46 +83,9 @@ void at_thread_exit(void* heap) {
   if (const Observer notify = observer.load(kRelaxed)) notify();
 }
 
-void tell(const BudgetEvent& event) {
-  if (const BudgetListener listener = budget_listener.load(kRelaxed)) listener(event);
-}
-
-void tell_news_of(Account& account) {
-  const Account::News news = account.take_news();
-  if (news.soft) tell({account, BudgetEvent::What::kSoftLimit, 0});
-  if (news.hard) tell({account, BudgetEvent::What::kHardLimit, 0});
-}
-
-// Outside the slow path: whoever listens takes locks and writes files.
-void tell_news() {
-  if (!any_news.load(kRelaxed) || in_slow_path || holds_every_lock || purge_news::Telling::is_telling) return;
-  const purge_news::Telling telling;
-  any_news.store(false, kRelaxed);
-  tell_news_of(process_account);
-  tell_news_of(tree_account);
-  for (Account& account : node_limits::accounts()) tell_news_of(account);
-  for (unsigned i = 1; i <= thread_limits::count(); ++i) tell_news_of(thread_limits::account(static_cast<thread_limits::Id>(i)));
-  for (Account& account : size_limits::accounts()) tell_news_of(account);
-  for (Account& account : module_limits::accounts()) tell_news_of(account);
-  const PurgeListener listener = purge_listener.load(kRelaxed);
-  if (listener == nullptr) return;
-  for (unsigned i = 0; i < kPurgeReasons; ++i)
-    if (const std::uint64_t bytes = purge_news::take(static_cast<PurgeReason>(i))) listener(static_cast<PurgeReason>(i), bytes);
-}
-
-// The same.
-void note_refusal(const Request& request) {
-  if (request.refusal == Request::Refusal::kBySystem) {
-    system_refusals.fetch_add(1, kRelaxed);
-    return tell({process_account, BudgetEvent::What::kSystemRefusal, request.size});
-  }
-  const bool is_first = request.by->count_refusal(request.size);
-  tell({*request.by, is_first ? BudgetEvent::What::kFirstRefusal : BudgetEvent::What::kRefusal, request.size});
-}
-
-// The same. c: kNoClass where the request is for a large object.
+// Outside the slow path. c: kNoClass where the request is for a large object.
 void conclude(const Request& request, SizeClass c) {
-  if (request.refusal != Request::Refusal::kNone) [[unlikely]] note_refusal(request);
+  if (request.refusal != Request::Refusal::kNone) [[unlikely]] news::note_refusal(request);
   else if (samples_requests.load(kRelaxed)) [[unlikely]] note_request(c, request.size);
 }
 
@@ -254,7 +213,7 @@ void* serve(Request& request, Attempt attempt, InHandler in_handler) {
     object = with_reclaim(request, [](void* context) -> void* { return (*static_cast<Attempt*>(context))(); }, &attempt);
     after_slow_path();
   }
-  tell_news();
+  news::tell();
   return object;
 }
 
@@ -316,7 +275,7 @@ void* allocate_in_block(std::size_t size, std::size_t alignment) {
       after_short_path(*heap);
     }
   }
-  if (is_room_made) [[unlikely]] tell_news();
+  if (is_room_made) [[unlikely]] news::tell();
   return object;
 }
 
@@ -547,13 +506,6 @@ void watch_thread_exits() {
   if (!thread_heap::is_none(current_heap)) pthread_setspecific(exit_key, current_heap);
 }
 
-void set_budget_listener(BudgetListener listener) { budget_listener.store(listener, kRelaxed); }
-
-void set_purge_listener(PurgeListener listener) {
-  purge_listener.store(listener, kRelaxed);
-  purge_news::watch();
-}
-
 void set_observer(Observer wanted) {
   observer.store(wanted, kRelaxed);
   slow_calls_between_ticks.store(0, kRelaxed);
@@ -662,7 +614,7 @@ bool set_budget(std::uint64_t hard, std::uint64_t soft) {
     process_limits::set(hard, soft);
     if (is_started() && process_account.committed() > (hard < soft ? hard : soft)) reclaim_everything(PurgeReason::kCall);
   }
-  tell_news();
+  news::tell();
   return true;
 }
 
@@ -674,14 +626,14 @@ std::size_t trim() {
     if (!slow.entered() || !is_started()) return 0;
     bytes = reclaim_everything(PurgeReason::kCall);
   }
-  tell_news();
+  news::tell();
   return bytes;
 }
 
 Facts facts() {
   const signal_arena::Counts arena = signal_arena::counts();
   return {arena.allocations, arena.frees, arena.live_bytes, arena.committed_bytes, arena.deferred, arena.lost,
-          system_refusals.load(kRelaxed)};
+          news::system_refusals()};
 }
 
 }  // namespace nebula::heap

@@ -155,9 +155,12 @@ struct BudgetEvent {
 using BudgetListener = void (*)(const BudgetEvent& event);
 void set_budget_listener(BudgetListener listener);
 // Memory was given back to the system: so many bytes since the last call for the same reason. Called as the other is, by the next
-// allocation that takes a slow path, of whichever thread.
+// allocation that takes a slow path, of whichever thread. Of two listeners at most.
 using PurgeListener = void (*)(PurgeReason reason, std::uint64_t bytes);
-void set_purge_listener(PurgeListener listener);
+void add_purge_listener(PurgeListener listener);
+// Called then, after the others, whenever there were news of any kind.
+using NewsListener = void (*)();
+void set_news_listener(NewsListener listener);
 
 // Called at the end of each slow path of a thread that has a heap, and when a thread has ended; without locks, in the slow
 // path, so that it may take locks and must not allocate.

@@ -4,7 +4,15 @@
 
 #include "budget/account.hpp"
 
-namespace nebula::heap::purge_news {
+namespace nebula::heap {
+
+const char* name_of(PurgeReason reason) {
+  constexpr const char* kNames[] = {"call", "idle", "soft limit", "hard limit", "system", "pressure"};
+  static_assert(sizeof kNames / sizeof kNames[0] == kPurgeReasons);
+  return kNames[static_cast<unsigned>(reason)];
+}
+
+namespace purge_news {
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;  // sums and a wish, which order nothing
@@ -29,4 +37,5 @@ std::uint64_t take(PurgeReason reason) {
   return bytes.load(kRelaxed) == 0 ? 0 : bytes.exchange(0, kRelaxed);
 }
 
-}  // namespace nebula::heap::purge_news
+}  // namespace purge_news
+}  // namespace nebula::heap

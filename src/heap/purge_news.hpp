@@ -8,6 +8,7 @@
 namespace nebula::heap {
 
 enum class PurgeReason : std::uint8_t { kCall, kIdle, kSoftLimit, kHardLimit, kSystem, kPressure, kEnd };
+[[nodiscard]] const char* name_of(PurgeReason reason);
 inline constexpr unsigned kPurgeReasons = static_cast<unsigned>(PurgeReason::kEnd);
 
 namespace purge_news {

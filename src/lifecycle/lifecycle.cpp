@@ -23,6 +23,7 @@
 #include "report/budget_events.hpp"
 #include "report/crash.hpp"
 #include "report/leaks.hpp"
+#include "report/log.hpp"
 #include "report/monitor.hpp"
 #include "report/profile.hpp"
 #include "report/report.hpp"
@@ -41,6 +42,9 @@ namespace {
 constexpr int kExitConfiguration = 78;  // EX_CONFIG of sysexits.h
 
 NEBULA_START_DATA constinit config::Config configuration;
+
+// Of a limit that cannot hold: mostly the process ends for it.
+void say_unmet(std::string_view line) { say(configuration.abort_on_bad_limit ? Level::kError : Level::kWarning, line); }
 
 [[noreturn]] void refuse_to_start() { os::exit_immediately(kExitConfiguration); }
 
@@ -70,7 +74,7 @@ bool check(const char* name, std::uint64_t bytes, const machine::MemoryLimit& al
   TextOf<256> line;
   line << name << " leaves nothing of the " << allowed.bytes << " bytes that "
        << (allowed.by_control_group ? "the control group allows" : "the machine has");
-  say(line.view());
+  say_unmet(line.view());
   return false;
 }
 
@@ -78,7 +82,7 @@ bool check(const char* name, std::uint64_t bytes, const machine::MemoryLimit& al
 bool join_tree(std::uint64_t limit) {
   const tree::Joined joined = tree::join(limit, configuration.tree);
   if (joined == tree::Joined::kImpossible) {
-    say("NEBULA_BUDGET_TREE: neither /dev/shm nor /tmp takes the file that the processes of a tree share");
+    say_unmet("NEBULA_BUDGET_TREE: neither /dev/shm nor /tmp takes the file that the processes of a tree share");
     return false;
   }
   if (joined == tree::Joined::kMember && tree::facts().limit != limit) {
@@ -91,10 +95,10 @@ bool join_tree(std::uint64_t limit) {
   return true;
 }
 
-// The program first: the other may end the process. A refusal by the system is no budget's.
+// The program first: the other may end the process.
 void on_budget_event(const heap::BudgetEvent& event) {
   monitor::on_budget_event(event);
-  if (event.what != heap::BudgetEvent::What::kSystemRefusal) report::on_budget_event(event);
+  report::on_budget_event(event);
 }
 
 void set_limits() {
@@ -106,7 +110,7 @@ void set_limits() {
   good = check("NEBULA_BUDGET_SOFT", soft, allowed) && good;
   good = check("NEBULA_BUDGET_TREE", of_tree, allowed) && good;
   if (any_share() && allowed.bytes == machine::kUnlimited) {
-    say("a budget is a share of the memory there is, which neither /proc nor a control group says");
+    say_unmet("a budget is a share of the memory there is, which neither /proc nor a control group says");
     good = false;
   }
   if (soft > hard && soft != kNoLimit) say("NEBULA_BUDGET_SOFT is above NEBULA_BUDGET and will never act");
@@ -122,7 +126,7 @@ void set_limits() {
   if (const std::size_t count = configuration.thread_limit_count; count != 0)
     thread_limits::set({configuration.thread_limits, count}, at_limit(config::AccountKind::kThread));
   if (!module_limits::set({configuration.module_limits, configuration.module_limit_count}, at_limit(config::AccountKind::kModule))) {
-    say("NEBULA_BUDGET_MODULE needs glibc 2.35 or later, which tells where code belongs");
+    say_unmet("NEBULA_BUDGET_MODULE needs glibc 2.35 or later, which tells where code belongs");
     good = false;
   }
   if (configuration.budget_tree.is_set() && of_tree != 0) good = join_tree(of_tree) && good;
@@ -164,6 +168,7 @@ void in_parent() {
 
 void in_child() {
   stats::note_fork();
+  config::begin_log_in_child();
   report::note_fork();
   report::reset_totals_in_child();
   monitor::reset_in_child();
@@ -191,7 +196,7 @@ void print_banner() {
   line.plain(static_cast<std::uint64_t>(os::process_id())) << ':';
   config::append_written(line);
   if (*live::path() != '\0') line << "; page " << live::path();
-  say(line.view());
+  say(configuration.banner ? Level::kWarning : Level::kInfo, line.view());
 }
 
 // Which memory is kept apart, and for whom.
@@ -199,7 +204,7 @@ void begin_places() {
   placement::start(configuration.numa);
   bool good = placement::begin_node_limits();
   if (!heap::begin_tenants()) {
-    say("there is no memory to keep apart what threads and modules with limits allocate");
+    say_unmet("there is no memory to keep apart what threads and modules with limits allocate");
     good = false;
   }
   if (!good && configuration.abort_on_bad_limit) refuse_to_start();
@@ -214,7 +219,7 @@ void begin_reserve() {
   line << "NEBULA_RESERVE: of " << wanted.reserve_bytes << " bytes " << facts.obtained_bytes << " could be had within the budget and "
        << "what the system gives, " << facts.touched_bytes << " of them resident; "
        << (is_refused ? "not running with less (without :strict it would)" : "running with these");
-  say(line.view());
+  say(is_refused ? Level::kError : Level::kWarning, line.view());
   if (is_refused) refuse_to_start();
 }
 
@@ -263,7 +268,8 @@ void start(const char* const* environment) {
   pthread_atfork(before_fork, in_parent, in_child);
   report::start_reporter({configuration.stats_signal, configuration.stats_interval_milliseconds});
   if (configuration.live) live::begin(environment);
-  if (configuration.banner) print_banner();
+  if (configuration.banner || tells(Level::kInfo)) print_banner();
+  report::begin_log();
   if (configuration.stats != 0 || configuration.live || configuration.profile_period != 0 || configuration.leaks) at_quick_exit(at_exit);
 }
 

@@ -50,12 +50,32 @@ std::uint64_t charged_to(const Account& account) {
 
 void say_refused(const heap::BudgetEvent& event) {
   TextOf<2048> text;
-  text << "nebula: ";
   append_account(text, event.account);
   text << " leaves no room for " << std::uint64_t{event.requested_bytes} << " bytes: " << charged_to(event.account) << " of "
        << event.account.hard_limit() << " are taken, and nothing is left to reclaim\n";
   describe_holders(text);
-  nebula::write_to_standard_error(text.view());
+  say(text.view());
+}
+
+// What is said in any case is said elsewhere.
+void inform(const heap::BudgetEvent& event) {
+  TextOf<256> line;
+  switch (event.what) {
+    case What::kSoftLimit:
+    case What::kFirstRefusal: return;
+    case What::kSystemRefusal:
+      line << "the system refuses memory for a request of " << std::uint64_t{event.requested_bytes} << " bytes";
+      break;
+    case What::kHardLimit:
+      append_account(line, event.account);
+      line << " is reached: " << charged_to(event.account) << " of " << event.account.hard_limit() << " bytes are charged";
+      break;
+    case What::kRefusal:
+      append_account(line, event.account);
+      line << " refuses a request of " << std::uint64_t{event.requested_bytes} << " bytes: " << charged_to(event.account) << " of "
+           << event.account.hard_limit() << " are charged";
+  }
+  say(Level::kInfo, line.view());
 }
 
 const char* name_of(What what) {
@@ -137,10 +157,10 @@ void report_first(const heap::BudgetEvent& event) {
 
 void say_over_soft_limit() {
   static constinit std::atomic<bool> said{false};  // relaxed: once is enough
-  if (said.exchange(true, std::memory_order_relaxed)) return;
+  const Level level = said.exchange(true, std::memory_order_relaxed) ? Level::kInfo : Level::kWarning;
   TextOf<128> line;
   line << "committed memory is above NEBULA_BUDGET_SOFT, " << process_account.soft_limit() << " bytes; reclaiming";
-  say(line.view());
+  say(level, line.view());
 }
 
 }  // namespace
@@ -148,6 +168,8 @@ void say_over_soft_limit() {
 void set_budget_wishes(const BudgetWishes& wanted) { wishes = wanted; }
 
 void on_budget_event(const heap::BudgetEvent& event) {
+  if (tells(Level::kInfo)) inform(event);
+  if (event.what == What::kSystemRefusal) return;  // no budget's
   const bool is_refusal = event.what == What::kFirstRefusal || event.what == What::kRefusal;
   const config::BudgetAction action = event.account.at_limit().action;
   const bool dies = action == config::BudgetAction::kAbort || action == config::BudgetAction::kKill;

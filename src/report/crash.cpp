@@ -35,7 +35,7 @@ void write_report() {
   TextOf<128> line;
   line << "fatal signal " << kSignals[fatal_signal].name;
   if (fatal_address != nullptr) (line << " at address ").address(fatal_address);
-  say(line.view());
+  say(Level::kError, line.view());
   write_at_end(Reason::kCrash);
 }
 

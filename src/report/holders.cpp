@@ -79,7 +79,7 @@ void describe_holders(Text& text) {
     thread_count = thread_heap::largest_holders(threads);
     dirty = NodeHeap::dirty_bytes_of_all();
   }
-  text << "nebula:   live: ";
+  text << "  live: ";
   for (unsigned i = 0; i < sums.sizes; ++i) {
     if (i != 0) text << "; ";
     text << sizes[i].bytes << " bytes in " << sizes[i].objects;
@@ -89,9 +89,9 @@ void describe_holders(Text& text) {
   text << (sums.sizes == 0 ? "nothing" : "");
   if (sums.in_blocks.live != 0) text << "; " << sums.in_blocks.live_bytes << " bytes in " << sums.in_blocks.live << " in bump blocks";
   text << '\n';
-  text << "nebula:   free: " << sums.pooled_bytes << " bytes in pools, " << sums.depot_bytes << " in depots, " << dirty << " in dirty spans\n";
+  text << "  free: " << sums.pooled_bytes << " bytes in pools, " << sums.depot_bytes << " in depots, " << dirty << " in dirty spans\n";
   if (thread_count == 0) return;
-  text << "nebula:   threads, by small objects allocated and not freed: ";
+  text << "  threads, by small objects allocated and not freed: ";
   for (unsigned i = 0; i < thread_count; ++i) {
     if (i != 0) text << "; ";
     append_thread(text, threads[i].thread_id);

@@ -65,19 +65,12 @@ nebula_event event_of(const Account& account, std::uint64_t limit) {
 }
 
 void on_purge(heap::PurgeReason reason, std::uint64_t bytes) {
-  static constexpr struct {
-    std::uint32_t number;
-    const char* name;
-  } kReasons[] = {{NEBULA_REASON_CALL, "call"},
-                  {NEBULA_REASON_IDLE, "idle"},
-                  {NEBULA_REASON_SOFT_LIMIT, "soft limit"},
-                  {NEBULA_REASON_HARD_LIMIT, "hard limit"},
-                  {NEBULA_REASON_SYSTEM, "system"},
-                  {NEBULA_REASON_PRESSURE, "pressure"}};
+  static constexpr std::uint32_t kReasons[] = {NEBULA_REASON_CALL,       NEBULA_REASON_IDLE,   NEBULA_REASON_SOFT_LIMIT,
+                                               NEBULA_REASON_HARD_LIMIT, NEBULA_REASON_SYSTEM, NEBULA_REASON_PRESSURE};
   static_assert(sizeof kReasons / sizeof kReasons[0] == heap::kPurgeReasons);
   nebula_event event = event_of(process_account, process_account.hard_limit());
-  event.reason = kReasons[static_cast<unsigned>(reason)].number;
-  event.reason_name = kReasons[static_cast<unsigned>(reason)].name;
+  event.reason = kReasons[static_cast<unsigned>(reason)];
+  event.reason_name = heap::name_of(reason);
   event.purged_bytes = bytes;
   tell(&nebula_monitor::purge, event);
 }
@@ -90,7 +83,7 @@ Added add(const nebula_monitor* table) {
   for (Slot& slot : slots) {
     const nebula_monitor* none = nullptr;
     if (!slot.table.compare_exchange_strong(none, table)) continue;
-    heap::set_purge_listener(on_purge);
+    heap::add_purge_listener(on_purge);
     return Added::kDone;
   }
   return Added::kNoRoom;

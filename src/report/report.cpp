@@ -84,12 +84,6 @@ bool ends_with(std::string_view words, std::string_view end) {
   return words.size() >= end.size() && std::string_view(words.data() + words.size() - end.size(), end.size()) == end;
 }
 
-bool names_process(std::string_view pattern) {
-  for (std::size_t i = 0; i + 1 < pattern.size(); ++i)
-    if (pattern[i] == '%' && pattern[i + 1] == 'p') return true;
-  return false;
-}
-
 // Where a form goes, as a pattern; empty: to standard error.
 std::string_view pattern_of(const FormFacts& form) { return wishes.file.empty() ? form.default_file : wishes.file; }
 
@@ -108,7 +102,7 @@ void write_path(const FormFacts& form, const Occasion& named_after, Text& path) 
 bool may_write(const FormFacts& form) {
   if (!is_forked_child) return true;
   const std::string_view pattern = pattern_of(form);
-  if (!pattern.empty()) return names_process(pattern);
+  if (!pattern.empty()) return config::has_sign(pattern, 'p');
   return occasion.reason != Reason::kExit && occasion.reason != Reason::kUnderscoreExit && occasion.reason != Reason::kExecve;
 }
 
@@ -193,7 +187,7 @@ void write_at_exit() {
 
 void write_before_abort(std::string_view why) {
   if (!claim_last_report()) return;
-  say(why);
+  say(Level::kError, why);
   report_on(Reason::kAbort, stats::Caller::kOutsideSlowPath, kWriterPatienceMilliseconds, [] {
     to_standard_error(kForms[0].write);
     // As text once more where the text has a file.

@@ -3,6 +3,7 @@
 // ordinary memory, in growing steps, for which transparent huge pages may be asked.
 #include "base/bits.hpp"
 #include "budget/heap_accounts.hpp"
+#include "diag/message.hpp"
 #include "os/memory.hpp"
 #include "spans/frontier.hpp"
 #include "spans/span_heap.hpp"
@@ -170,6 +171,7 @@ void SpanHeap::map_ordinary(Growth& growth) const {
 
 void SpanHeap::book(const Growth& growth) {
   ++growths_;
+  if (tells(Level::kDebug)) any_news.store(true, std::memory_order_relaxed);
   if (!growth.is_placed) ++placement_refusals_;
   if (growth.has_huge_pages) huge_regions_ += growth.wanted;
   if (growth.is_huge_tlb) huge_tlb_.regions += growth.wanted;

@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "base/bits.hpp"
+#include "diag/message.hpp"
 #include "os/memory.hpp"
 #include "os/process.hpp"
 #include "spans/span_heap.hpp"
@@ -165,6 +166,7 @@ std::size_t SpanHeap::purge_region(RegionIndex index, Purge how) {
   set_free_units(index, region.free_units | chosen, End::kBack);
   note_dirty(index, chosen);
   settle(index, job.settled_units);
+  if (job.settled_units != 0 && tells(Level::kDebug)) any_news.store(true, std::memory_order_relaxed);
   return job.purged_bytes;
 }
 

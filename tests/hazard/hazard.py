@@ -315,11 +315,11 @@ def locked_heap(test):
         told = its_report.pages
         test.expect(told["lock_obtained"] == told["lock_asked"] >= 100 << 20 and seen["child"] == 0 and
                     abs(seen["locked"] - told["lock_obtained"] // (1 << 20)) <= 1, f"{seen}, {told}")
-    seen, its_report = pages(test, "locked", "100", variables={}, before=without_right_to_lock(24 << 20))
+    seen, its_report = pages(test, "locked", "100", variables={}, before=without_right_to_lock(8 << 20))
     test.expect(seen["locked"] == 0, f"without NEBULA_LOCK: {seen}")
-    seen, its_report = pages(test, "locked", "100", variables={"NEBULA_LOCK": "1"}, before=without_right_to_lock(24 << 20))
+    seen, its_report = pages(test, "locked", "100", variables={"NEBULA_LOCK": "1"}, before=without_right_to_lock(8 << 20))
     told = its_report.pages
-    test.expect(16 << 20 <= told["lock_obtained"] <= 24 << 20 and told["lock_refusals"] > 0 and seen["locked"] <= 24 and
+    test.expect(4 << 20 <= told["lock_obtained"] <= 8 << 20 and told["lock_refusals"] > 0 and seen["locked"] <= 8 and
                 told["lock_asked"] >= 100 << 20, f"with a limit: {seen}, {told}")
     told = pages(test, "locked", "20", variables={"NEBULA_LOCK": "1"}, before=without_right_to_lock(0))[1].pages
     test.expect(told["lock_obtained"] == 0 and told["lock_refusals"] > 0, f"without any right: {told}")
@@ -476,6 +476,91 @@ def data_file(how):
 
 TESTS["descriptors_closed"] = data_file("closed")
 TESTS["descriptors_replaced"] = data_file("replace")
+
+
+LOG_LINE = r"\d{8}T\d{6}Z (\d+) (error|warning|info|debug): (.+)"
+
+
+def log_lines(test, name):
+    """[(pid, level, words)] of a log in the scratch folder, each line whole."""
+    text = (test.scratch / name).read_text()
+    found = [re.fullmatch(LOG_LINE, line) for line in text.split("\n")[:-1]]
+    test.expect(text.endswith("\n") and all(found), f"a log with other lines: {text}")
+    return [line.groups() for line in found]
+
+
+def has_lines(test, lines, *expected):
+    for level, words in expected:
+        if not any(line[1] == level and re.search(words, line[2]) for line in lines):
+            raise harness.Failure(f"no line of level {level} has /{words}/:\n" + "\n".join(map(str, lines)))
+
+
+@test
+def log_levels(test):
+    """NEBULA_LOG: each level has what the one above has, and its own."""
+    program = [test.program("pages"), "purge"]
+    variables = {"NEBULA_BUDGET_SOFT": "24M", "NEBULA_PURGE": "delay:100ms", "NEBULA_STATS": "yes"}
+    own = {"error": [], "warning": ["NEBULA_STATS=yes is not understood", "committed memory is above NEBULA_BUDGET_SOFT"],
+           "info": [r"serves pages, pid \d+: NEBULA_", r"memory comes from .*, for 1 heap", "soft limit 25,165,824 bytes, no limit on the process",
+                    "pages: the system's huge pages are "],
+           "debug": [r"growth: [\d,]+ bytes of addresses", r"purge: [\d,]+ bytes given back \((idle|soft limit)\)", "reclaim: own pools 1 times more"]}
+    levels = list(own)
+    for level in levels:
+        outcome = test.run(program, {**variables, "NEBULA_LOG": level}).ended(0)
+        for other in levels:
+            for words in own[other]:
+                if bool(re.search(r"^nebula: .*" + words, outcome.errors, re.MULTILINE)) != (levels.index(other) <= levels.index(level)):
+                    outcome.fail(f"NEBULA_LOG={level}, and /{words}/ is of {other}")
+    unset, warning = (re.sub(r" NEBULA_LOG=\S+", "", test.run(program, {**variables, **log}).ended(0).errors) for log in ({}, {"NEBULA_LOG": "warning"}))
+    test.expect(unset == warning, f"warnings are the default: {unset}\n{warning}")
+
+
+@test
+def log_file(test):
+    log = {"NEBULA_LOG": f"debug:{test.scratch}/%e.%n.log"}
+    for variables in ({"NEBULA_BUDGET_SOFT": "24M"}, {"NEBULA_PURGE_KIND": "free", "NEBULA_PURGE": "delay:100ms"}):
+        test.run([test.program("pages"), "purge"], {**log, **variables}).ended(0).quiet()
+    has_lines(test, log_lines(test, "pages.1.log"), ("info", "serves pages"), ("warning", "committed memory is above"), ("debug", "growth: "),
+              ("debug", r"purge: the system was advised of [\d,]+ idle bytes \(free\)"),
+              ("debug", r"purge: [\d,]+ bytes given back \(soft limit\)"), ("debug", r"reclaim: own pools [\d,]+ times more"))
+    # Limits, and refusals after the first.
+    test.run([test.program("budget")], {**log, "NEBULA_BUDGET": "64M"}).ended(0).quiet()
+    has_lines(test, log_lines(test, "budget.1.log"), ("info", "NEBULA_BUDGET is reached: "), ("warning", "NEBULA_BUDGET leaves no room for"),
+              ("warning", "  live: "), ("info", "NEBULA_BUDGET refuses a request of "))
+    # A child has a file of its own, and what is asked for a thread is told.
+    variables = {**log, "NEBULA_BUDGET_THREAD": "main:8M", "NEBULA_BUDGET_ACTION": "warn"}
+    (test.scratch / "pages.1.log").unlink()
+    test.run([test.program("pages"), "locked", "20"], variables).ended(0).quiet()
+    parent, child = (log_lines(test, f"pages.{which}.log") for which in (1, 2))
+    has_lines(test, parent, ("info", r"thread pages \(\d+\) has an account with a limit of 8,388,608 bytes"), ("info", "NEBULA_BUDGET_THREAD pages .* is reached"))
+    has_lines(test, child, ("info", r"a fork made process \d+"))
+    test.expect(len({line[0] for line in parent}) == 1 == len({line[0] for line in child} - {parent[0][0]}), f"{parent}\n{child}")
+
+
+@test
+def log_of_the_dying(test):
+    """An error is in the file and on standard error; a file that cannot be had is said, and standard error told."""
+    log = {"NEBULA_LOG": f"info:{test.scratch}/log"}
+    outcome = test.run([test.program("greedy_threads"), 9, 100], {**log, "NEBULA_BUDGET": "16M", "NEBULA_BUDGET_ACTION": "abort"},
+                       before=limit(resource.RLIMIT_CORE, 0)).ended(-signal.SIGABRT)
+    outcome.said(r"\Anebula: NEBULA_BUDGET is exhausted: .*; aborting\nnebula:   live: ")
+    checked(outcome, behind_the_words(outcome.errors))
+    has_lines(test, log_lines(test, "log"), ("error", "NEBULA_BUDGET is exhausted: "), ("error", "  live: "), ("info", "NEBULA_BUDGET is reached"))
+    test.run([test.program("basics"), "100"], {"NEBULA_LOG": f"info:{test.scratch}/none/log"}).ended(0).said(
+        r"\Anebula: NEBULA_LOG: nothing can be added to .*/none/log; standard error is told\nnebula: .* serves basics, ")
+    test.run([test.program("basics"), "100"], {"NEBULA_LOG": "loud"}).ended(0).said("NEBULA_LOG=loud is not understood; accepted: error, warning")
+
+
+@test
+def log_descriptor_taken(test):
+    """A program that closes the log's descriptor and opens a file there finds nothing of ours in it."""
+    data = test.scratch / "data"
+    for how in ("closed", "replace"):
+        test.run([test.program("closed_descriptors"), data, how], {"NEBULA_ON_MISUSE": "warn", "NEBULA_LOG": f"debug:{test.scratch}/log"},
+                 before=(lambda: os.closerange(0, 3)) if how == "closed" else None, stdin=None, stdout=None, stderr=None).ended(0)
+        test.expect(data.read_bytes() == b"the user's data\n", f"the data file was harmed: {data.read_bytes()!r}")
+        has_lines(test, log_lines(test, "log"), ("warning", "double free of "))
+        data.unlink()
 
 
 @test

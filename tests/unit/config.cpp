@@ -326,6 +326,37 @@ TEST(Config, LimitsOfNodesThreadsAndModules) {
     EXPECT_FALSE(parse_module_limits(wrong, named, count)) << wrong;
 }
 
+TEST(Config, Logs) {
+  Log log;
+  ASSERT_TRUE(parse_log("error", log));
+  EXPECT_TRUE(log.least == Level::kError && log.file.empty());
+  ASSERT_TRUE(parse_log("debug:/tmp/a:b.%p", log));
+  EXPECT_TRUE(log.least == Level::kDebug && log.file == "/tmp/a:b.%p");
+  const std::string long_path = "info:" + std::string(1001, 'x');
+  for (const char* const wrong : {"", "loud", "Info", "info:", ":/tmp/x", "info,debug", long_path.c_str()}) {
+    EXPECT_FALSE(parse_log(wrong, log)) << wrong;
+    EXPECT_TRUE(log.least == Level::kDebug && log.file == "/tmp/a:b.%p") << wrong;
+  }
+  EXPECT_TRUE(has_sign("%e.%p", 'p'));
+  EXPECT_FALSE(has_sign("%%p", 'p'));
+  EXPECT_FALSE(has_sign("p%", 'p'));
+}
+
+// Wherever it stands, it decides about what is said of the others.
+TEST(Config, TheLogComesFirst) {
+  const Reading quiet({"NEBULA_STATS=yes", "NEBULA_NUMBER=1", "NEBULA_LOG=error"});
+  EXPECT_EQ(quiet.said, "");
+  const Reading limit({"NEBULA_BUDGET=lots", "NEBULA_LOG=error"});
+  EXPECT_TRUE(has(limit.said, "NEBULA_BUDGET=lots is not understood")) << limit.said;
+  set_log(Level::kWarning, -1);
+  const Reading wrong({"NEBULA_LOG=loud"});
+  EXPECT_TRUE(has(wrong.said, "NEBULA_LOG=loud is not understood; accepted: error, warning, info or debug; ")) << wrong.said;
+  set_log(Level::kWarning, -1);
+  const Reading nowhere({"NEBULA_LOG=info:/nonexistent/log"});
+  EXPECT_TRUE(has(nowhere.said, "NEBULA_LOG: nothing can be added to /nonexistent/log")) << nowhere.said;
+  set_log(Level::kWarning, -1);
+}
+
 TEST(Config, PagePolicies) {
   using Purge = PagePolicy::Purge;
   PagePolicy policy;
