@@ -224,6 +224,27 @@ def memory_less_node(test):
     test.expect(set(rows) == {"rule", "node 0", "node 1", "node 2"}, f"the report: {rows}")
 
 
+def pool_of_huge_pages(test):
+    """NEBULA_HUGETLB with a pool on one node: what is bound to another gets ordinary pages there, and no signal."""
+    file = "/sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages"
+    vm = Guest(test, Machine())
+    vm.commands.append(Command("pool", ["sh", "-c", f"echo 60 > {file}; cat {file}"]))
+    variables = {"NEBULA_HUGETLB": "1", "NEBULA_STATS": "1"}
+    vm.places("fill", "fill", "60", variables=variables)
+    vm.places("elsewhere", "spread", variables={**variables, "NEBULA_NUMA": "bind:3"})
+    vm.places("here", "spread", variables={**variables, "NEBULA_NUMA": "bind:1"})
+    vm.run(180)
+    test.expect(int(vm.ended("pool")) >= 40, f"of 60 huge pages the guest has {vm.ended('pool')}")
+    vm.expect_shares("fill", "fill", [0, 0.98, 0, 0], [0.02, 1, 0.02, 0.02])
+    told = vm.report("fill").pages
+    test.expect(told["hugetlb_obtained"] >= 40 << 20, f"fill: {told}")
+    for name, node in (("elsewhere", 3), ("here", 1)):
+        told = vm.report(name).pages
+        for what in ("small", "large"):
+            vm.expect_shares(name, what, [0.97 if n == node else 0 for n in range(4)], [1 if n == node else 0.03 for n in range(4)])
+        test.expect((told["hugetlb_obtained"] > 0) == (node == 1) and (node == 1 or told["hugetlb_refusals"] > 0), f"{name}: {told}")
+
+
 # That what one thread frees does not become another's needs shards, so more than one processor.
 NEEDS_PROCESSORS = "ThreadHeap.WhatWasNeverAllocatedHereGoesHome"
 UNIT_SUITES = ("Bits", "Topology", "SizeClass", "Account", "SpanHeap", "Large", "Slab", "Depot", "NodeHeap", "ThreadHeap", "Heap",
@@ -246,4 +267,4 @@ def suites(test):
 
 
 if __name__ == "__main__":
-    harness.main({function.__name__: function for function in (four_nodes, memory_less_node, suites)})
+    harness.main({function.__name__: function for function in (four_nodes, memory_less_node, pool_of_huge_pages, suites)})
