@@ -27,14 +27,14 @@ static void drop(char *object, size_t size) {
 static void *use_both(void *stop) {
   for (unsigned step = 0; !atomic_load((atomic_int *)stop); ++step) {
     char *one = make(kGrowing);
-    if (step % 32 == 0) {
+    if (step % 8 == 0) {
       char *other = make(kSwinging);
       one = realloc(one, kSwinging);
       CHECK(one != NULL && one[kGrowing - 1] == (char)(kGrowing % 251));
       drop(other, kSwinging);
     }
     free(one);
-    usleep(5000);
+    usleep(20000);
   }
   return NULL;
 }
@@ -74,9 +74,11 @@ int main(void) {
     for (int i = 0; i < kBatch; ++i) growing[grown++] = make(kGrowing);
     churn_steps((uint64_t)grown, 50); /* so that slow paths come by */
     if (grown % 200 == 0) fork_one(grown);
-    usleep(4000);
+    usleep(8000);
   }
-  while (grown < kObjects) growing[grown++] = make(kGrowing);
+  /* Not touched yet: on a busy machine the page faults would make them slow enough. */
+  for (int i = grown; i < kObjects; ++i) CHECK((growing[i] = malloc(kGrowing)) != NULL);
+  for (; grown < kObjects; ++grown) memset(growing[grown], (int)(kGrowing % 251), kGrowing);
   fork_one(grown);
   atomic_store(&stop, 1);
   for (int i = 0; i < kThreads; ++i) CHECK(pthread_join(threads[i], NULL) == 0);
