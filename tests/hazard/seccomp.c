@@ -52,6 +52,7 @@ static atomic_int done;
 
 static void *other_thread(void *unused) {
   atomic_store(&running, 1);
+  churn_steps(5, 10); /* a thread's first allocation needs gettid */
   atomic_store(&started, 1);
   while (!atomic_load(&entered)) churn_steps(5, 10);
   use_heap(2);
