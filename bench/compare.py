@@ -79,6 +79,8 @@ def parse(words):
                         help="instead, measure what each allocator adds to the start of a trivial program")
     parser.add_argument("--features", action="store_true",
                         help="instead, measure what each kind of budget and a profile cost against none: medians in features.md")
+    parser.add_argument("--instructions", action="store_true",
+                        help="with --features: count the instructions of short runs under callgrind, the same on every machine")
     parser.add_argument("--from", type=Path, dest="source", metavar="RESULTS.JSON",
                         help="run nothing, make the tables and charts of these results again")
     parser.add_argument("--build", type=Path, default=PROJECT / "build" / "bench", metavar="FOLDER",
@@ -189,6 +191,9 @@ def main(words):
     memory = Path("/dev/shm")
     scratch = Path(tempfile.mkdtemp(prefix="nebula-bench-", dir=memory if memory.is_dir() else None))
     try:
+        if arguments.features and arguments.instructions:
+            print(features.instructions_text(arguments.build / "bench" / "workload", arguments.filter, library, scratch))
+            return 0
         cases = find_cases(arguments)
         if arguments.list:
             print(*(case.name for case in cases), sep="\n")

@@ -11,7 +11,7 @@ common_packages=("${run_packages[@]}"
   libbenchmark-dev libnuma-dev libjemalloc-dev libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 python3
   redis-server redis-tools sqlite3 xz-utils clang git perl python3-matplotlib)
 bench_packages=("${common_packages[@]}"
-  libtbbmalloc2 gcc libc6-dev make memcached z3 ghostscript ruby lua5.4 rocksdb-tools)
+  libtbbmalloc2 valgrind gcc libc6-dev make memcached z3 ghostscript ruby lua5.4 rocksdb-tools)
 test_packages=("${common_packages[@]}"
   libclang-rt-14-dev libgtest-dev libgmock-dev librapidcheck-dev valgrind binutils util-linux
   golang-go libpython3.11-testsuite bash nodejs openjdk-17-jre-headless tar gzip coreutils openssl python3-jsonschema python3-pil chromium

@@ -1,6 +1,9 @@
 """What features cost: one library with one feature after the other, its limits all far away, against the library without; beside it
 another allocator, as a yardstick for what a load costs elsewhere."""
 
+import re
+import subprocess
+
 import allocators as known
 import runs
 import tables
@@ -47,6 +50,37 @@ def relative(results, measure_name):
     """{case: {column: median relative to no feature}}."""
     table = tables.medians(results, measure_name)
     return {case: {kind: value / row[NONE] for kind, value in row.items()} for case, row in table.items() if row.get(NONE, 0) > 0}
+
+
+LOADS = {  # short runs: callgrind is some fifty times slower
+    "cfrac": "--scale 0.05", "shbench": "--threads 1 --scale 0.05", "alloc-test": "--threads 1 --scale 0.02",
+    "json": "--threads 1 --scale 0.05", "lru-cache": "--scale 0.03", "strings": "--threads 1 --scale 0.05",
+    "larson": "--threads 1 --scale 0.02", "mstress": "--threads 2 --scale 0.05", "rptest": "--threads 2 --scale 0.02",
+    "xmalloc": "--scale 0.01",
+}
+COUNTED = ("none", "process", "tree", "sizes", "node", "threads", "all these", "profile")
+
+
+def instructions(program, arguments, library, kind, scratch):
+    environment = [f"{name}={value}" for name, value in known.Allocator(kind, library, "", KINDS[kind]).environment(scratch).items()]
+    # The preload is the workload's, not valgrind's.
+    run = subprocess.run(["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "--trace-children=yes", "env", "-i",
+                          *environment, program, *arguments.split()], capture_output=True, text=True)
+    counts = re.findall(r"Collected : (\d+)", run.stderr)
+    if run.returncode != 0 or not counts:
+        raise SystemExit(f"{program} {arguments} under callgrind ended with {run.returncode}: {run.stderr[-300:]}")
+    return int(counts[-1])
+
+
+def instructions_text(folder, expression, library, scratch):
+    library = known.preloadable("nebula", library)
+    rows = []
+    for name, arguments in LOADS.items():
+        if not expression.search(name):
+            continue
+        counts = [instructions(folder / name, arguments, library, kind, scratch) for kind in COUNTED]
+        rows.append([f"{name} {arguments}", f"{counts[0]:,}", *(f"{count / counts[0]:.4f}" for count in counts[1:])])
+    return tables.markdown_table(["workload", *COUNTED], rows)
 
 
 def text(results):

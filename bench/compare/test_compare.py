@@ -52,6 +52,12 @@ def main():
         assert all(len(each) == 1 and each[0]["time"] > 0 for each in kinds["runs"].values())
         text = (results / "features.md").read_text()
         assert "| cfrac | 1.000 |" in text and "failed" not in text, text
+        # What limits promise, counted: 1 % for that of the process, 2 % for the others, all of them together, and a profile aside.
+        run = compare(*build, "--features", "--instructions", "--filter", "^alloc-test$")
+        rows = [line for line in run.stdout.splitlines() if line.startswith("| alloc-test")]
+        assert run.returncode == 0 and len(rows) == 1, run.stderr
+        ratios = [float(cell) for cell in rows[0].split("|")[3:-2]]
+        assert len(ratios) == 6 and ratios[0] < 1.01 and max(ratios) < 1.02, rows
     for options, words in ((("--rounds", "none"), "'none'"), (("--allocators", "nebula,hoard"), "'hoard'"),
                            (("--filter", "("), "'('"), (("--allocators", "nebula", "--filter", "no such case"), "no such case")):
         run = compare(*build, *options)
