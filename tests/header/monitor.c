@@ -92,6 +92,15 @@ static void free_others(void *volatile objects[12]) {
   for (int i = 1; i < 12; i += 2) free(objects[i]);
 }
 
+/* On slow paths, where it is looked whether one is due. Ten seconds at most. */
+static void wait_for_purge(int reason) {
+  for (int i = 0; i < 1000 && told.purge[reason].count == 0; ++i) {
+    usleep(10000);
+    void *volatile object = malloc(100000);
+    free(object);
+  }
+}
+
 static void purges_are_told_with_their_reason(void) {
   memset(&told, 0, sizeof told);
   void *volatile object = malloc(8 * MIB);
@@ -121,11 +130,7 @@ static void idle_memory_goes_and_that_is_told(void) {
   void *volatile object = malloc(32 * MIB);
   memset(object, 1, 32 * MIB);
   free(object);
-  for (int i = 0; i < 1000 && told.purge[NEBULA_REASON_IDLE].count == 0; ++i) {
-    usleep(10000);
-    object = malloc(100000); /* a slow path */
-    free(object);
-  }
+  wait_for_purge(NEBULA_REASON_IDLE);
   CHECK(told.purge[NEBULA_REASON_IDLE].count == 1 && told.purge[NEBULA_REASON_IDLE].bytes >= MIB); /* the callback purges the rest */
   CHECK(strcmp(told.purge[NEBULA_REASON_IDLE].last.reason_name, "idle") == 0);
 }
@@ -274,11 +279,7 @@ static void what_pressure_purges_is_told(void) {
   void *volatile object = malloc(40 * MIB);
   memset(object, 1, 40 * MIB);
   free(object);
-  for (int i = 0; i < 1000 && told.purge[NEBULA_REASON_PRESSURE].count == 0; ++i) {
-    usleep(10000);
-    object = malloc(100000); /* a slow path */
-    free(object);
-  }
+  wait_for_purge(NEBULA_REASON_PRESSURE);
   CHECK(told.purge[NEBULA_REASON_PRESSURE].count == 1 && told.purge[NEBULA_REASON_PRESSURE].bytes >= 32 * MIB);
   CHECK(strcmp(told.purge[NEBULA_REASON_PRESSURE].last.reason_name, "pressure") == 0);
 }
