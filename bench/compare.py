@@ -77,8 +77,9 @@ def parse(words):
                         "(only, the default), or after it (also)")
     parser.add_argument("--startup", action="store_true",
                         help="instead, measure what each allocator adds to the start of a trivial program")
-    parser.add_argument("--features", action="store_true",
-                        help="instead, measure what each kind of budget and a profile cost against none: medians in features.md")
+    parser.add_argument("--features", nargs="?", const=tuple(features.COLUMNS), type=features.columns, metavar="A,B,...",
+                        help="instead, measure what each kind of budget and a profile cost against none: medians in features.md; "
+                        f"all, or of {', '.join(features.COLUMNS[1:])}")
     parser.add_argument("--instructions", action="store_true",
                         help="with --features: count the instructions of short runs under callgrind, the same on every machine")
     parser.add_argument("--from", type=Path, dest="source", metavar="RESULTS.JSON",
@@ -163,8 +164,10 @@ def compare_all(arguments, cases, allocators, schedule):
 
 def measure_features(arguments, cases, library, schedule):
     folder = arguments.markdown.parent
-    results = features.measure(cases, library, schedule, lambda so_far: save(so_far, folder / "features.json"))
-    text = features.text({"facts": {**machine.facts(), "rounds": schedule.rounds}, **results})
+    facts = {**machine.facts(), "rounds": schedule.rounds}
+    results = features.measure(cases, features.contestants(library, arguments.features), schedule,
+                               lambda so_far: save({"facts": facts, **so_far}, folder / "features.json"))
+    text = features.text({"facts": facts, **results})
     (folder / "features.md").write_text(text, encoding="utf-8")
     note(f"written: {folder / 'features.md'}")
     print(text)
@@ -172,6 +175,9 @@ def measure_features(arguments, cases, library, schedule):
 
 def main(words):
     parser, arguments = parse(words)
+    if arguments.source and arguments.features:
+        print(features.text(read(arguments.source, parser)))
+        return 0
     if arguments.source:
         write(read(arguments.source, parser), arguments)
         return 0
@@ -202,7 +208,7 @@ def main(words):
             parser.error(f"--filter {arguments.filter.pattern}: no workload's name contains a match; --list shows them")
         schedule = runs.Schedule(arguments.rounds, arguments.tries, arguments.most_others, scratch)
         if arguments.features:
-            measure_features(arguments, cases, library, schedule)
+            measure_features(arguments, cases, known.preloadable("nebula", library), schedule)
             return 0
         results = {"facts": machine.facts(), "allocators": {}, "cases": {}}
         if arguments.self_check != "only":

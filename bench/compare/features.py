@@ -1,6 +1,7 @@
 """What features cost: one library with one feature after the other, its limits all far away, against the library without; beside it
 another allocator, as a yardstick for what a load costs elsewhere."""
 
+import argparse
 import re
 import subprocess
 
@@ -28,15 +29,22 @@ YARDSTICK = "mimalloc"  # the fastest of the peers
 COLUMNS = (*KINDS, YARDSTICK)
 
 
-def contestants(library):
-    path = known.preloadable("nebula", library)
-    kinds = {kind: known.Allocator(kind, path, "this tree", variables) for kind, variables in KINDS.items()}
-    return {**kinds, **known.choose(YARDSTICK, library)}
+def columns(text):
+    """Which features, of an option's text; none is always there."""
+    wanted = text.split(",")
+    for column in wanted:
+        if column not in COLUMNS:
+            raise argparse.ArgumentTypeError(f"'{column}' is none of {', '.join(COLUMNS)}")
+    return tuple(column for column in COLUMNS if column == NONE or column in wanted)
 
 
-def measure(cases, library, schedule, save):
+def contestants(library, wanted):
+    kinds = {kind: known.Allocator(kind, library, "this tree", KINDS[kind]) for kind in wanted if kind in KINDS}
+    return {**kinds, **(known.choose(YARDSTICK, library) if YARDSTICK in wanted else {})}
+
+
+def measure(cases, kinds, schedule, save):
     """Results as of a comparison of allocators; `save` gets them after each case."""
-    kinds = contestants(library)
     results = {"allocators": {kind: " ".join(f"{n}={v}" for n, v in each.variables.items()) or each.version
                               for kind, each in kinds.items()}, "cases": {}}
     for case in cases:
@@ -84,14 +92,15 @@ def instructions_text(folder, expression, library, scratch):
 
 
 def text(results):
+    columns = list(results["allocators"])
     parts = ["# What features cost", "",
              "\n".join(f"- {name}: {value}" for name, value in results.get("facts", {}).items()),
              "\n".join(f"- {kind}: {said}" for kind, said in results["allocators"].items()), ""]
     for measure_name, title in (("time", "Time"), ("cpu", "CPU time"), ("peak_rss", "Peak RSS")):
         by_case = relative(results, measure_name)
-        rows = [[case, *(f"{row[kind]:.3f}" if kind in row else "failed" for kind in COLUMNS)] for case, row in by_case.items()]
-        columns = {kind: [row[kind] for row in by_case.values() if row.get(kind, 0) > 0] for kind in COLUMNS}
-        rows.append(["geometric mean", *(f"{tables.geometric_mean(values):.3f}" if values else "" for values in columns.values())])
-        parts += [f"## {title}, medians relative to none", "", tables.markdown_table(["workload", *COLUMNS], rows), ""]
+        rows = [[case, *(f"{row[kind]:.3f}" if kind in row else "failed" for kind in columns)] for case, row in by_case.items()]
+        ratios = {kind: [row[kind] for row in by_case.values() if row.get(kind, 0) > 0] for kind in columns}
+        rows.append(["geometric mean", *(f"{tables.geometric_mean(values):.3f}" if values else "" for values in ratios.values())])
+        parts += [f"## {title}, medians relative to none", "", tables.markdown_table(["workload", *columns], rows), ""]
     failed = tables.failures(results)
     return "\n".join(parts + (["## Failed", "", *failed, ""] if failed else []))

@@ -20,7 +20,7 @@ def compare(tools, allocators, rounds):
     """Prints, for each allocator, the median of all spawns and what it is over the empty library. Nebula is there with
     and without its variables: a report at the end has a cost of its own."""
     contestants = {"no preload": known.Allocator("no preload", None, ""),
-                   "empty library": known.Allocator("empty library", tools / "libempty.so", "")}
+                   "empty library": known.Allocator("empty library", known.preloadable("empty library", tools / "libempty.so"), "")}
     for name, allocator in allocators.items():
         if allocator.library is not None:
             contestants[name] = allocator

@@ -52,6 +52,8 @@ def main():
         assert all(len(each) == 1 and each[0]["time"] > 0 for each in kinds["runs"].values())
         text = (results / "features.md").read_text()
         assert "| cfrac | 1.000 |" in text and "failed" not in text, text
+        again = compare("--features", "--from", str(results / "features.json"))
+        assert again.returncode == 0 and again.stdout.strip() == text.strip(), again.stderr
         # What limits promise, counted: 1 % for that of the process, 2 % for the others, all of them together, and a profile aside.
         run = compare(*build, "--features", "--instructions", "--filter", "^alloc-test$")
         rows = [line for line in run.stdout.splitlines() if line.startswith("| alloc-test")]
@@ -59,7 +61,7 @@ def main():
         ratios = [float(cell) for cell in rows[0].split("|")[3:-2]]
         assert len(ratios) == 6 and ratios[0] < 1.01 and max(ratios) < 1.02, rows
     for options, words in ((("--rounds", "none"), "'none'"), (("--allocators", "nebula,hoard"), "'hoard'"),
-                           (("--filter", "("), "'('"), (("--allocators", "nebula", "--filter", "no such case"), "no such case")):
+                           (("--filter", "("), "'('"), (("--features", "process,profil"), "'profil'"), (("--allocators", "nebula", "--filter", "no such case"), "no such case")):
         run = compare(*build, *options)
         assert run.returncode == 2 and words in run.stderr, (options, run.returncode, run.stderr)
 

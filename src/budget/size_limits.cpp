@@ -1,12 +1,13 @@
 #include "budget/size_limits.hpp"
 
+#include "base/start_data.hpp"
 #include "budget/account_list.hpp"
 
 namespace nebula::size_limits {
 namespace {
 
 constinit AccountList<config::SizeLimit, config::kSizeLimitsMost> all;
-constinit Account* by_class[kClassEnd] = {};
+NEBULA_START_DATA constinit Account* by_class[kClassEnd] = {};
 
 Account* find(std::size_t bytes) {
   return all.find([=](const config::SizeLimit& limit) { return bytes >= limit.first && bytes <= limit.last; });

@@ -10,7 +10,7 @@
 namespace nebula::thread_limits {
 
 NEBULA_START_DATA constinit std::atomic<bool> any{false};
-constinit std::atomic<std::uint32_t> names_set{0};
+NEBULA_START_DATA constinit std::atomic<std::uint32_t> names_set{0};
 
 namespace {
 

@@ -1,5 +1,6 @@
 #include "heap/requests.hpp"
 
+#include "base/start_data.hpp"
 #include "base/units.hpp"
 
 namespace nebula::heap {
@@ -18,7 +19,7 @@ Requests read(const Counter& counter) { return {counter.count.load(kRelaxed), co
 
 }  // namespace
 
-constinit std::atomic<bool> samples_requests{false};
+NEBULA_START_DATA constinit std::atomic<bool> samples_requests{false};
 
 void sample_requests() { samples_requests.store(true, kRelaxed); }
 

@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "base/bits.hpp"
+#include "base/start_data.hpp"
 #include "budget/account.hpp"
 #include "os/process.hpp"
 #include "pages/address_space.hpp"
@@ -27,7 +28,7 @@ constinit std::atomic<std::uint64_t> frees{0};
 constinit std::atomic<std::uint64_t> deferred{0};
 constinit std::atomic<std::uint64_t> lost{0};
 constinit std::atomic<void*> places[kPlaces] = {};
-constinit std::atomic<unsigned> places_used{0};  // of these, at most so many are filled
+NEBULA_START_DATA constinit std::atomic<unsigned> places_used{0};  // of these, at most so many are filled
 
 // Maps and charges up to `end`. Handlers on several threads may race for a piece: exactly one maps it and pays.
 bool make_ready(std::size_t end) {

@@ -16,7 +16,7 @@ namespace nebula {
 constinit NodeHeap node_heap;
 NEBULA_START_DATA constinit unsigned NodeHeap::shard_mask_ = kShards - 1;
 constinit SpanHeap NodeHeap::first_spans_;
-constinit std::atomic<unsigned> NodeHeap::last_shard_{0};
+NEBULA_START_DATA constinit std::atomic<unsigned> NodeHeap::last_shard_{0};
 constinit std::atomic<unsigned> NodeHeap::heaps_{1};
 constinit std::atomic<unsigned> NodeHeap::places_{1};
 

@@ -13,7 +13,7 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
-constinit std::atomic<bool> is_on{false};  // relaxed: set before there are threads, or in a child that has one
+NEBULA_START_DATA constinit std::atomic<bool> is_on{false};  // relaxed: set before there are threads, or in a child that has one
 constinit std::atomic<std::uint64_t> obtained{0};  // relaxed, these two: totals for the report
 constinit std::atomic<std::uint64_t> refusals{0};
 

@@ -2,11 +2,12 @@
 
 #include <bit>
 
+#include "base/start_data.hpp"
 #include "os/process.hpp"
 
 namespace nebula::profiling {
 
-constinit std::atomic<std::uint64_t> period_bytes{0};
+NEBULA_START_DATA constinit std::atomic<std::uint64_t> period_bytes{0};
 
 namespace {
 

@@ -1,13 +1,15 @@
 #include "thread_heap/registry.hpp"
 
+#include "base/start_data.hpp"
+
 namespace nebula {
 
-constinit std::atomic<std::uint32_t> heaps_reserved{0};  // indices below were given out
+NEBULA_START_DATA constinit std::atomic<std::uint32_t> heaps_reserved{0};  // indices below were given out
 constinit std::atomic<std::uint64_t> heaps_ready[kHeapsMost / 64] = {};
-constinit std::atomic<std::uint64_t> threads_started{0};
-constinit std::atomic<std::uint32_t> threads_now{0};
+NEBULA_START_DATA constinit std::atomic<std::uint64_t> threads_started{0};
+NEBULA_START_DATA constinit std::atomic<std::uint32_t> threads_now{0};
 constinit std::atomic<std::uint64_t> threads_not_watched{0};
-constinit Lock registry_lock{LockRank::kRegistry};
+NEBULA_START_DATA constinit Lock registry_lock{LockRank::kRegistry};
 constinit std::atomic<Address> owners[kHeapsMost] = {};
 constinit Lock heapless_gate{LockRank::kGate};
 
@@ -15,8 +17,8 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
-constinit std::uint32_t first_free NEBULA_GUARDED_BY(registry_lock) = 0;  // index + 1
-constinit std::uint32_t idle_heaps NEBULA_GUARDED_BY(registry_lock) = 0;
+NEBULA_START_DATA constinit std::uint32_t first_free NEBULA_GUARDED_BY(registry_lock) = 0;  // index + 1
+NEBULA_START_DATA constinit std::uint32_t idle_heaps NEBULA_GUARDED_BY(registry_lock) = 0;
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 #include <new>
 
 #include "base/bits.hpp"
+#include "base/start_data.hpp"
 #include "budget/usage.hpp"
 #include "node_heap/placement.hpp"
 #include "os/process.hpp"
@@ -39,10 +40,10 @@ struct NoHeap {
 };
 constinit const NoHeap no_heaps[2];
 
-constinit std::atomic<std::uint64_t> create_again_at{0};  // coarse milliseconds
+NEBULA_START_DATA constinit std::atomic<std::uint64_t> create_again_at{0};  // coarse milliseconds
 constinit std::atomic<std::uint32_t> refused_pieces{0};
-constinit std::atomic<std::uint64_t> swing_bytes_of_all{0};
-constinit std::atomic<std::uint32_t> reclaim_epoch{0};
+NEBULA_START_DATA constinit std::atomic<std::uint64_t> swing_bytes_of_all{0};
+NEBULA_START_DATA constinit std::atomic<std::uint32_t> reclaim_epoch{0};
 
 void set_top(ThreadHeap& heap, unsigned c, unsigned top) {
   const std::uint64_t word = heap.word[c].load(kRelaxed);
@@ -81,7 +82,9 @@ void close_returns(ThreadHeap& heap, unsigned c) {
   allow_returns(heap, c);
 }
 
-void pack_pools(ThreadHeap& heap) {
+enum class Slots { kUsed, kZero };
+
+void pack_pools(ThreadHeap& heap, Slots slots) {
   swing_bytes_of_all.fetch_sub(heap.swing_bytes, kRelaxed);
   heap.swing_bytes = 0;
   heap.is_watched = false;
@@ -90,7 +93,7 @@ void pack_pools(ThreadHeap& heap) {
     heap.sent_home[c] = 0;
     heap.bottom[c] = kLayout.packed[c];
     set_top(heap, c, heap.bottom[c]);
-    heap.slots()[heap.bottom[c]] = nullptr;
+    if (slots != Slots::kZero) heap.slots()[heap.bottom[c]] = nullptr;
     set_limit(heap, c, kSizeClasses.slots_per_pool_first[c]);
     close_returns(heap, c);
   }
@@ -155,7 +158,7 @@ ThreadHeap* create() {
   for (std::size_t page = 0; page < pages_for(kPackedBytes).count; ++page)
     heap.committed_pages[page / 64] |= std::uint64_t{1} << (page % 64);
   heap.base = heap_map.base;
-  pack_pools(heap);
+  pack_pools(heap, Slots::kZero);  // fresh memory: its pages are touched as pools are used
   heap.in_use.store(true, kRelaxed);
   LockGuard guard(registry_lock);  // whoever holds all gates holds this: no gate appears under them
   NodeHeap::open(NodeHeap::shard_for(mine));
@@ -295,7 +298,7 @@ void watch(ThreadHeap& heap) {
     threads_not_watched.fetch_add(1, kRelaxed);
     return;
   }
-  pack_pools(heap);
+  pack_pools(heap, Slots::kUsed);
   heap.is_watched = true;
   lots_of(heap).random_state = profiling::fresh_random_state();
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
@@ -652,7 +655,7 @@ void release_current() {
   {
     LockGuard guard(heap->gate);
     bump::leave(heap->bump);
-    pack_pools(*heap);
+    pack_pools(*heap, Slots::kUsed);
     // The room that grown pools had: a thousand threads that are gone must not hold a hundred megabytes. The next few
     // threads find it ready.
     if (!keeps_room) {
