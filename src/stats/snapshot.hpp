@@ -109,7 +109,7 @@ struct Budget : Account::Counts {
 
 // An account beside that of the process.
 struct AccountRow : Account::Counts {
-  config::AccountKind kind = config::AccountKind::kTree;
+  config::AccountKind kind = {};
   unsigned node = 0;             // of a node's
   char name[32] = {};            // of a thread's or module's
   int thread_id = 0;             // of a thread's
@@ -207,7 +207,7 @@ struct Snapshot {
   heap::ReclaimFacts reclaim;
   heap::Facts heap;
   pages::PurgeCounts purges = {};
-  config::PagePolicy page_policy;
+  config::PagePolicy page_policy = {.delay_milliseconds = 0};  // all zero, so that no file has to be read for one
   reserve::Facts reserve;
   locking::Facts locked;
   std::uint64_t grown_in_place = 0;
