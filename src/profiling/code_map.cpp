@@ -20,21 +20,24 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr unsigned kModulesMost = 511;
 constexpr unsigned kModuleSlots = 1024;
-constexpr unsigned kLocationSlots = code_map::kLocationsEnd - 1;
+constexpr unsigned kLocationsMost = 32 * 1024;
+constexpr unsigned kLocationSlots = 64 * 1024;
 constexpr unsigned kProbesMost = 64;
 constexpr unsigned kModuleShift = 48;
 
-struct LocationSlot {
-  std::atomic<std::uint64_t> key;   // the module above the address; 0: empty
+// One behind the other, so that few pages are touched; found by the slots, which hold their indices.
+struct LocationRecord {
+  std::uint64_t key;                // the module above the address
   std::atomic<std::uint64_t> rule;  // packed; 0: not found yet
 };
 
 // Set by begin(), before any thread looks for code.
-constinit LocationSlot* locations = nullptr;
+constinit LocationRecord* location_records = nullptr;
+constinit std::atomic<LocationIndex>* location_slots = nullptr;
 constinit Module* module_room = nullptr;
 constinit std::atomic<std::uint16_t> module_slots[kModuleSlots] = {};
 constinit std::atomic<std::uint32_t> modules_used{0};
-constinit std::atomic<std::uint64_t> locations_used{0};
+constinit std::atomic<std::uint32_t> locations_used{0};
 constinit std::atomic<std::uint64_t> not_noted{0};
 constinit std::atomic<std::uint32_t> libraries_closed{0};
 constinit char program_path[sizeof(Module::name)] = {};
@@ -157,21 +160,35 @@ ModuleIndex find_module(Address code, Address& unwind_table) {
   return 0;
 }
 
-// Null when the table is full.
-LocationSlot* find_slot(std::uint64_t key) {
+// 0 when there are too many.
+LocationIndex add_location(std::uint64_t key) {
+  const std::uint32_t before = locations_used.fetch_add(1, kRelaxed);
+  if (before >= kLocationsMost) {
+    locations_used.fetch_sub(1, kRelaxed);
+    return 0;
+  }
+  location_records[before].key = key;
+  return static_cast<LocationIndex>(before + 1);
+}
+
+// 0 when the table is full.
+LocationIndex find_location(std::uint64_t key) {
   const unsigned hash = hash_of(key);
+  LocationIndex mine = 0;
   for (unsigned i = 0; i < kProbesMost; ++i) {
-    LocationSlot& slot = locations[(hash + i) % kLocationSlots];
-    std::uint64_t found = slot.key.load(kRelaxed);
-    // relaxed: the key is all there is to know of a location; its rule is the same whoever finds it.
-    if (found == 0 && slot.key.compare_exchange_strong(found, key, kRelaxed)) {
-      locations_used.fetch_add(1, kRelaxed);
-      return &slot;
+    std::atomic<LocationIndex>& slot = location_slots[(hash + i) % kLocationSlots];
+    // acquire: pairs with the release below, so that the key is seen.
+    LocationIndex found = slot.load(std::memory_order_acquire);
+    if (found == 0) {
+      if (mine == 0) mine = add_location(key);
+      if (mine == 0) break;
+      // Of two threads that meet a location at once one has noted it for nothing, which does no harm.
+      if (slot.compare_exchange_strong(found, mine, std::memory_order_release, std::memory_order_acquire)) return mine;
     }
-    if (found == key) return &slot;
+    if (location_records[found - 1].key == key) return found;
   }
   not_noted.fetch_add(1, kRelaxed);
-  return nullptr;
+  return 0;
 }
 
 }  // namespace
@@ -190,24 +207,26 @@ namespace code_map {
 
 bool begin() {
   program_path_bytes = os::program_path(program_path);
-  locations = static_cast<LocationSlot*>(room::allocate(kLocationSlots * sizeof(LocationSlot)));
+  location_records = static_cast<LocationRecord*>(room::allocate(kLocationsMost * sizeof(LocationRecord)));
+  location_slots = static_cast<std::atomic<LocationIndex>*>(room::allocate(kLocationSlots * sizeof *location_slots));
   module_room = static_cast<Module*>(room::allocate((kModulesMost + 1) * sizeof(Module)));
-  return locations != nullptr && module_room != nullptr;
+  return location_records != nullptr && location_slots != nullptr && module_room != nullptr;
 }
 
 Place find(Address code) {
   Place place;
   Address unwind_table = 0;
   place.module = find_module(code, unwind_table);
-  LocationSlot* const slot = find_slot(std::uint64_t{place.module} << kModuleShift | code);
-  if (slot == nullptr) {
+  place.location = find_location(std::uint64_t{place.module} << kModuleShift | code);
+  if (place.location == 0) {
     place.rule = find_unwind_rule(unwind_table, code);
     return place;
   }
-  place.location = static_cast<LocationIndex>(slot - locations + 1);
-  const std::uint64_t known = slot->rule.load(kRelaxed);
+  // relaxed: a location's rule is the same whoever finds it.
+  std::atomic<std::uint64_t>& rule = location_records[place.location - 1].rule;
+  const std::uint64_t known = rule.load(kRelaxed);
   place.rule = known != 0 ? UnwindRule::unpacked(known) : find_unwind_rule(unwind_table, code);
-  if (known == 0) slot->rule.store(place.rule.packed(), kRelaxed);
+  if (known == 0) rule.store(place.rule.packed(), kRelaxed);
   return place;
 }
 
@@ -220,12 +239,17 @@ unsigned modules() {
 
 const Module& module_at(ModuleIndex index) { return module_room[index]; }
 
-Location location_at(unsigned index) {
-  const std::uint64_t key = locations[index - 1].key.load(kRelaxed);
+unsigned locations() {
+  const std::uint32_t used = locations_used.load(kRelaxed);
+  return used < kLocationsMost ? used : kLocationsMost;
+}
+
+Location location_at(LocationIndex index) {
+  const std::uint64_t key = location_records[index - 1].key;
   return {static_cast<ModuleIndex>(key >> kModuleShift), key & ((std::uint64_t{1} << kModuleShift) - 1)};
 }
 
-Counts counts() { return {locations_used.load(kRelaxed), not_noted.load(kRelaxed)}; }
+Counts counts() { return {locations(), not_noted.load(kRelaxed)}; }
 
 }  // namespace code_map
 }  // namespace nebula::profiling

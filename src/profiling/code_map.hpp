@@ -3,7 +3,8 @@
 //
 // Modules are found through _dl_find_object, which takes no lock and works in handlers and in children of fork. Names and build ids are
 // noted when a module is first met: by the end it may be gone, or another one be at its place, and symbols are found
-// afterwards, by somebody else. Two tables of fixed size in mapped memory, filled by compare-and-swap, never emptied.
+// afterwards, by somebody else. Tables of fixed size in mapped memory, of which pages are touched as they fill; filled without locks, never
+// emptied.
 #pragma once
 
 #include <atomic>
@@ -63,10 +64,10 @@ void note_dlclose();
 [[nodiscard]] const Module& module_at(ModuleIndex index);
 struct Location {
   ModuleIndex module = 0;
-  Address code = 0;  // 0: there is none at this index
+  Address code = 0;
 };
-[[nodiscard]] Location location_at(unsigned index);
-inline constexpr unsigned kLocationsEnd = 32 * 1024 + 1;
+[[nodiscard]] unsigned locations();  // indices 1 to that
+[[nodiscard]] Location location_at(LocationIndex index);
 
 struct Counts {
   std::uint64_t locations = 0;

@@ -36,7 +36,7 @@ class Message {
   std::size_t used_ = 0;
   char room_[kFramesMost * 3 + 128];
 };
-static_assert(code_map::kLocationsEnd < 1 << 21, "a location takes three bytes of a sample");
+static_assert(sizeof(LocationIndex) == 2, "a location takes three bytes of a sample");
 
 // Of message Profile.
 enum Field : unsigned {
@@ -118,8 +118,9 @@ void send_mappings(Output& output, unsigned modules) {
 }
 
 void send_locations(Output& output) {
-  for (unsigned i = 1; i < code_map::kLocationsEnd; ++i) {
-    const code_map::Location location = code_map::location_at(i);
+  const unsigned count = code_map::locations();
+  for (unsigned i = 1; i <= count; ++i) {
+    const code_map::Location location = code_map::location_at(static_cast<LocationIndex>(i));
     if (location.code != 0) send(output, kLocation, Message().number(1, i).number(2, location.module).number(3, location.code));
   }
 }

@@ -21,12 +21,13 @@ bool make_ready(std::size_t end) {
   constexpr int kPatience = 100;  // moments of some 50 microseconds
   int refusals = 0;
   for (std::uint64_t ready = ready_bytes.load(kRelaxed); ready < end; ready = ready_bytes.load(kRelaxed)) {
-    if (!pages::commit_metadata(kPiece)) return false;
-    if (pages::map_piece(pages::Area::kProfile, ready, kPiece)) {
-      ready_bytes.fetch_add(kPiece, kRelaxed);
+    const std::size_t piece = round_up(end - ready, kPiece);
+    if (!pages::commit_metadata(piece)) return false;
+    if (pages::map_piece(pages::Area::kProfile, ready, piece)) {
+      ready_bytes.fetch_add(piece, kRelaxed);
       continue;
     }
-    pages::uncommit_metadata(kPiece);
+    pages::uncommit_metadata(piece);
     if (ready_bytes.load(kRelaxed) != ready) continue;
     if (++refusals == kPatience) return false;
     os::yield_processor();

@@ -13,8 +13,10 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr unsigned kSlots = 32 * 1024;
 constexpr unsigned kProbesMost = 128;
 constexpr std::uint32_t kNowhere = 1;  // no site: the tables lie there
+constexpr std::uint32_t kEnd = 2;      // likewise
 
 constinit std::atomic<std::uint32_t>* slots = nullptr;  // set before any sample
+constinit std::atomic<std::uint32_t> newest{0};  // of the list that leads through all sites
 constinit Site nowhere = {};
 constinit std::atomic<std::uint64_t> sites_used{0};
 constinit std::atomic<std::uint64_t> samples_allocated{0};
@@ -57,6 +59,11 @@ std::uint32_t add_site(const Stack& stack, std::uint64_t hash, std::atomic<std::
   // release: pairs with the acquire in find_site, so that the frames are seen.
   if (slot.compare_exchange_strong(found, mine, std::memory_order_release, std::memory_order_acquire)) {
     sites_used.fetch_add(1, kRelaxed);
+    std::uint32_t older = newest.load(kRelaxed);
+    do {
+      site->older.store(older, kRelaxed);
+      // release: pairs with the acquire in next; whoever comes later continues what this begins, so the older ones are seen, too.
+    } while (!newest.compare_exchange_weak(older, mine, std::memory_order_release, kRelaxed));
     return mine;
   }
   room::give_back(site, bytes_for(stack));
@@ -149,12 +156,17 @@ void note_kept(const Sample& sample) {
 }
 
 const Site* next(unsigned& position) {
-  while (position < kSlots) {
-    // acquire: pairs with the release in add_site.
-    const std::uint32_t offset = slots[position++].load(std::memory_order_acquire);
-    if (offset != 0) return site_at(offset);
+  // acquire: pairs with the release in add_site.
+  if (position == 0) position = newest.load(std::memory_order_acquire);
+  if (position == kEnd) return nullptr;
+  if (position == 0 || position == kNowhere) {
+    position = kEnd;
+    return &nowhere;
   }
-  return position++ == kSlots ? &nowhere : nullptr;
+  const Site* const site = site_at(position);
+  const std::uint32_t older = site->older.load(kRelaxed);
+  position = older != 0 ? older : kNowhere;
+  return site;
 }
 
 unsigned lifetime_of(std::uint64_t nanoseconds) {

@@ -49,6 +49,7 @@ struct Tally {
 
 struct Site {
   std::uint64_t hash;
+  std::atomic<std::uint32_t> older;  // where the site added before it lies
   std::uint16_t depth;
   bool is_cut;
   Tally born, freed;
@@ -74,7 +75,7 @@ void note_free(const Sample& sample);
 // At the exit: the C library or the loader keeps this one for itself, so it is none that the program left.
 void note_kept(const Sample& sample);
 
-// One after the other; null at the end. The last one has no frames: all that found no room.
+// One after the other, beginning at position 0; null at the end. The last one has no frames: all that found no room.
 [[nodiscard]] const Site* next(unsigned& position);
 
 // Lives by their length: below 1 µs, 2 µs, 4 µs, … 2^34 µs (nearly five hours), and longer.

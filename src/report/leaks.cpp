@@ -67,23 +67,20 @@ void write_by_size(Text& text, Count all, Count in_handlers) {
   write_count(text, "total", all);
 }
 
-// The one with most bytes among those that come behind `last` in that order; places decide between equals.
+// The one with most bytes among those that come behind `last` in that order; between equals, where they lie decides.
 struct Ranked {
-  const Site* site = nullptr;
   std::uint64_t bytes = ~std::uint64_t{0};
-  unsigned position = 0;
+  const Site* site = nullptr;
+  auto operator<=>(const Ranked&) const = default;
 };
 Ranked next_largest(const Ranked& last) {
-  Ranked best = {nullptr, 0, 0};
+  Ranked best = {0, nullptr};
   unsigned position = 0;
-  for (;;) {
-    const unsigned here = position;
-    const Site* const site = sites::next(position);
-    if (site == nullptr) return best;
-    const std::uint64_t bytes = site->left().weight.bytes;
-    const bool is_behind = bytes < last.bytes || (bytes == last.bytes && here > last.position);
-    if (bytes > best.bytes && is_behind) best = {site, bytes, here};
+  while (const Site* const site = sites::next(position)) {
+    const Ranked found = {site->left().weight.bytes, site};
+    if (found.bytes != 0 && found < last && found > best) best = found;
   }
+  return best;
 }
 
 void write_site(Text& text, const Site& site) {
