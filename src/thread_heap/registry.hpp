@@ -20,6 +20,8 @@ extern constinit Lock registry_lock;
 // Of each heap in use, where its thread keeps current_heap. Two threads that live have two such places: a new thread that
 // finds its own in here is the successor, at the same place, of one that ended without telling.
 extern constinit std::atomic<Address> owners[kHeapsMost];
+// How often memory was asked back; each heap knows what it has answered.
+extern constinit std::atomic<std::uint32_t> reclaim_epoch;
 extern constinit Lock heapless_gate;  // of all threads without a heap
 
 // Heaps that no thread has: for whoever comes next. take_idle: null when there is none.
@@ -103,6 +105,10 @@ inline unsigned top_of(const ThreadHeap& heap, unsigned c) { return static_cast<
 
 inline unsigned pooled(const ThreadHeap& heap, unsigned c) { return top_of(heap, c) - heap.bottom[c]; }
 
+inline unsigned limit_of(const ThreadHeap& heap, unsigned c) { return static_cast<unsigned>(heap.limit[c] - heap.bottom[c]); }
+
+inline void mark_active(ThreadHeap& heap, unsigned c) { heap.active[c / 64] |= std::uint64_t{1} << (c % 64); }
+
 inline bool has_returns(const ThreadHeap& heap, unsigned c) { return (heap.returns_open[c / 64] >> (c % 64) & 1) != 0; }
 
 inline std::uint64_t allocations(const ThreadHeap& heap, unsigned c) {
@@ -112,6 +118,12 @@ inline std::uint64_t allocations(const ThreadHeap& heap, unsigned c) {
 inline Lots& lots_of(const ThreadHeap& heap) {
   return *reinterpret_cast<Lots*>(const_cast<ThreadHeap&>(heap).slots() + kLayout.lots);
 }
+
+// Of a heap that is watched: how many allocations of the class come before the next sample.
+inline std::uint64_t before_sample(const ThreadHeap& heap, unsigned c) { return lots_of(heap).next_sample[c] - allocations(heap, c); }
+
+// Whether the return pools hold what this thread will allocate again; else slots are on their way to other node heaps too.
+inline bool is_back(const ThreadHeap& heap) { return heap.is_watched && NodeHeap::count() == 1; }
 
 // Where the class's return pool begins. In a heap that is watched it has the room of pools that swing: all that is freed comes there.
 inline unsigned returns_bottom(const ThreadHeap& heap, unsigned c) { return heap.is_watched ? kLayout.swing[c] : kLayout.returns[c]; }

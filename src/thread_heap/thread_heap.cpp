@@ -13,6 +13,8 @@
 
 namespace nebula {
 
+NEBULA_START_DATA constinit std::atomic<std::uint32_t> reclaim_epoch{0};
+
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
@@ -43,7 +45,6 @@ constinit const NoHeap no_heaps[2];
 NEBULA_START_DATA constinit std::atomic<std::uint64_t> create_again_at{0};  // coarse milliseconds
 constinit std::atomic<std::uint32_t> refused_pieces{0};
 NEBULA_START_DATA constinit std::atomic<std::uint64_t> swing_bytes_of_all{0};
-NEBULA_START_DATA constinit std::atomic<std::uint32_t> reclaim_epoch{0};
 
 void set_top(ThreadHeap& heap, unsigned c, unsigned top) {
   const std::uint64_t word = heap.word[c].load(kRelaxed);
@@ -66,10 +67,6 @@ void set_limit(ThreadHeap& heap, unsigned c, unsigned slots) {
   heap.limit[c] = static_cast<std::uint16_t>(heap.bottom[c] + slots);
   allow_frees(heap, c);
 }
-
-unsigned limit_of(const ThreadHeap& heap, unsigned c) { return static_cast<unsigned>(heap.limit[c] - heap.bottom[c]); }
-
-void mark_active(ThreadHeap& heap, unsigned c) { heap.active[c / 64] |= std::uint64_t{1} << (c % 64); }
 
 void allow_returns(ThreadHeap& heap, unsigned c) {
   const unsigned capacity = has_returns(heap, c) ? returns_bottom(heap, c) + heap.returns_most[c] : 0u;
@@ -322,9 +319,6 @@ void answer_reclaim(ThreadHeap& heap) {
   if (is_watching() && !heap.is_watched) watch(heap);
 }
 
-// Whether the return pools hold what this thread will allocate again; else slots are on their way to other node heaps too.
-bool is_back(const ThreadHeap& heap) { return heap.is_watched && NodeHeap::count() == 1; }
-
 // Under the gate. A back grows as pools do; slots on their way are a batch.
 void grow_returns(ThreadHeap& heap, unsigned c, Trend trend) {
   if (!is_back(heap)) return;
@@ -362,7 +356,7 @@ bool fill(ThreadHeap& heap, unsigned c, NodeHeap::Source where) {
   const Trend trend = note_event(heap, c, false);
   if (heap.refilled[c] != 0 && !heap.is_watched) grow_pool(heap, c, trend);  // empty again: it was too small
   const unsigned room = limit_of(heap, c);
-  unsigned wanted = (room + 1) / 2;
+  unsigned wanted = heap.is_watched ? room : (room + 1) / 2;
   if (wanted > kRefillMost) wanted = kRefillMost;
   void** const first = heap.slots() + heap.bottom[c] + 1;
   void** const end = first + room;
@@ -408,13 +402,14 @@ void put_back_surplus(ThreadHeap& heap, unsigned c, unsigned surplus) {
   set_top(heap, c, heap.bottom[c] + left);
 }
 
-// Under the gate, of an empty front. Where it begins small, it is met empty too often; where it is large, what a program frees and
-// allocates in turn goes round through more memory than its caches hold.
+// Under the gate, of an empty front. A small one is met empty too often; a large one leads what a program frees and allocates in turn
+// round through more memory than its caches hold.
 void open_front(ThreadHeap& heap, unsigned c) {
   constexpr unsigned kFrontMost = 128;
+  constexpr std::size_t kFrontBytes = 16 * kKiB;
   if (heap.bottom[c] == kLayout.room[c]) return;
-  const unsigned base = kSizeClasses.slots_per_pool[c];
-  const unsigned slots = base < kFrontMost ? base : kFrontMost;
+  const std::size_t fitting = kFrontBytes / slot_size(size_class(c));
+  const unsigned slots = fitting > kFrontMost ? kFrontMost : fitting < kPoolSlotsLeast ? kPoolSlotsLeast : static_cast<unsigned>(fitting);
   const unsigned first = kLayout.room[c];
   if (!commit_slots(heap, first, first + slots + 1u)) return;
   heap.slots()[first] = nullptr;
@@ -426,7 +421,7 @@ void open_front(ThreadHeap& heap, unsigned c) {
 // Under the gate, of an empty front: what was freed last or a refill, but no more than there are allocations before the next
 // sample; the rest goes to the return pool.
 void advance_front(ThreadHeap& heap, unsigned c) {
-  std::uint64_t most = module_limits::are_set() ? 1 : lots_of(heap).next_sample[c] - allocations(heap, c);
+  std::uint64_t most = module_limits::are_set() ? 1 : before_sample(heap, c);
   if (most == 0) {  // a handler has allocated since this allocation was found to be no sample
     thread_heap::draw_next_sample(heap, size_class(c));
     most = 1;
@@ -528,16 +523,6 @@ ThreadHeap* ensure() {
   owners[heap->index].store(reinterpret_cast<Address>(&current_heap), std::memory_order_release);
   current_heap = heap;
   return heap;
-}
-
-bool sample_is_due(const ThreadHeap& heap, SizeClass c) {
-  return heap.is_watched && lots_of(heap).next_sample[index_of(c)] == allocations(heap, index_of(c));
-}
-
-void draw_next_sample(ThreadHeap& heap, SizeClass c) {
-  Lots& lots = lots_of(heap);
-  lots.next_sample[index_of(c)] =
-      allocations(heap, index_of(c)) + profiling::draw_distance(lots.random_state, slot_size(c)) - 1;
 }
 
 void begin_watch() {

@@ -145,6 +145,10 @@ inline void refresh(ThreadHeap& heap) { heap.mapped_units = heap_map.mapped_unit
 // Whether the next allocation of the class is a sample: then it comes from no pool, and the next one is drawn.
 [[nodiscard]] bool sample_is_due(const ThreadHeap& heap, SizeClass c);
 void draw_next_sample(ThreadHeap& heap, SizeClass c);
+// While a profile is taken, for an empty front: what this thread freed last becomes the front, and one of it the answer. Null where
+// that is not enough, or something else is to be done; then nothing has changed. Short, for it comes as often as a program frees and
+// allocates in turn.
+[[nodiscard]] void* advance_and_pop(ThreadHeap& heap, SizeClass c);
 // A profile has begun, or limits of modules hold: this thread is watched from now on, others from their next slow path on.
 void begin_watch();
 
