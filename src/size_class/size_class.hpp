@@ -47,6 +47,7 @@ struct SizeClassTable {
   std::uint16_t slots_per_pool_first[kUnitUses];  // what it starts with
   std::uint8_t units_per_slab[kUnitUses];
   std::uint8_t batch[kUnitUses];                   // slots that travel together through the depot
+  std::uint8_t slots_per_return[kUnitUses];        // what waits on its way to another node heap
   std::uint8_t coarse_class[kSmallMax / 128 + 1];  // by (n + 127) / 128, for n above kFineMax
 };
 
@@ -86,6 +87,9 @@ consteval SizeClassTable make_size_class_table() {
     table.slots_per_pool_first[c] = static_cast<std::uint16_t>(first);
     table.batch[c] = static_cast<std::uint8_t>(most / 2 > kBatchMost ? kBatchMost : most / 2);
   }
+  // A batch; of large slots two, for a trip has a price of its own.
+  for (c = kClassFirst; c < kClassEnd; ++c)
+    table.slots_per_return[c] = static_cast<std::uint8_t>(table.batch[c] < 16 ? 2 * table.batch[c] : table.batch[c]);
   c = kClassFirst;
   for (std::size_t i = 0; i <= kSmallMax / 128; ++i) {
     while (table.slot_size[c] < i * 128) ++c;

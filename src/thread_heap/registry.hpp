@@ -80,7 +80,7 @@ consteval Layout make_layout() {
   at = static_cast<unsigned>((round_up(sizeof(ThreadHeap) + at * sizeof(void*), kPageSize) - sizeof(ThreadHeap)) / sizeof(void*));
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
     layout.returns[c] = static_cast<std::uint16_t>(at);
-    at += 1u + kSizeClasses.batch[c];
+    at += 1u + kSizeClasses.slots_per_return[c];
   }
   layout.lots = at;
   layout.end = at + static_cast<unsigned>(sizeof(Lots) / sizeof(void*));

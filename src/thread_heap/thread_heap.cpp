@@ -333,8 +333,8 @@ void grow_returns(ThreadHeap& heap, unsigned c, Trend trend) {
 }
 
 void shrink_returns(ThreadHeap& heap, unsigned c) {
-  if (!has_returns(heap, c) || !count_swing(heap, c, heap.returns_most[c], kSizeClasses.batch[c])) return;
-  heap.returns_most[c] = kSizeClasses.batch[c];
+  if (!has_returns(heap, c) || !count_swing(heap, c, heap.returns_most[c], kSizeClasses.slots_per_return[c])) return;
+  heap.returns_most[c] = kSizeClasses.slots_per_return[c];
   allow_returns(heap, c);
 }
 
@@ -342,8 +342,8 @@ void shrink_returns(ThreadHeap& heap, unsigned c) {
 bool open_returns(ThreadHeap& heap, unsigned c) {
   if (has_returns(heap, c)) return true;
   const unsigned first = returns_bottom(heap, c);
-  if (!map_return_room(heap) || !commit_slots(heap, first, first + kSizeClasses.batch[c] + 1u)) return false;
-  heap.returns_most[c] = kSizeClasses.batch[c];
+  if (!map_return_room(heap) || !commit_slots(heap, first, first + kSizeClasses.slots_per_return[c] + 1u)) return false;
+  heap.returns_most[c] = kSizeClasses.slots_per_return[c];
   heap.returns_open[c / 64] |= std::uint64_t{1} << (c % 64);
   heap.slots()[first] = nullptr;
   heap.word[kAway + c].store(first, std::memory_order_release);

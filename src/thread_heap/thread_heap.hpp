@@ -15,7 +15,7 @@
 //
 // Where memory is kept apart in several node heaps, a thread takes from one, that of the node it runs on, and looks on its
 // slow paths whether it still runs there. The view of that heap gives the slots of other heaps a number of their own (class
-// + kAway), so free puts them, by the same instructions, into a return pool: as many as make a batch for a depot, then home.
+// + kAway), so free puts them, by the same instructions, into a return pool: as many as make a batch for a depot (of large slots two), then home.
 //
 // A pool opens with the first allocation of its class. What a thread frees before lies on cache lines of the threads that
 // allocate such objects, and goes home: kept, it would be this thread's next object, and the line be shared for ever (passive
