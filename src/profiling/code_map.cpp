@@ -27,7 +27,7 @@ constexpr unsigned kModuleShift = 48;
 
 // One behind the other, so that few pages are touched; found by the slots, which hold their indices.
 struct LocationRecord {
-  std::uint64_t key;                // the module above the address
+  std::atomic<std::uint64_t> key;   // the module above the address; 0: not yet
   std::atomic<std::uint64_t> rule;  // packed; 0: not found yet
 };
 
@@ -167,7 +167,7 @@ LocationIndex add_location(std::uint64_t key) {
     locations_used.fetch_sub(1, kRelaxed);
     return 0;
   }
-  location_records[before].key = key;
+  location_records[before].key.store(key, kRelaxed);
   return static_cast<LocationIndex>(before + 1);
 }
 
@@ -185,7 +185,7 @@ LocationIndex find_location(std::uint64_t key) {
       // Of two threads that meet a location at once one has noted it for nothing, which does no harm.
       if (slot.compare_exchange_strong(found, mine, std::memory_order_release, std::memory_order_acquire)) return mine;
     }
-    if (location_records[found - 1].key == key) return found;
+    if (location_records[found - 1].key.load(kRelaxed) == key) return found;
   }
   not_noted.fetch_add(1, kRelaxed);
   return 0;
@@ -245,7 +245,7 @@ unsigned locations() {
 }
 
 Location location_at(LocationIndex index) {
-  const std::uint64_t key = location_records[index - 1].key;
+  const std::uint64_t key = location_records[index - 1].key.load(kRelaxed);
   return {static_cast<ModuleIndex>(key >> kModuleShift), key & ((std::uint64_t{1} << kModuleShift) - 1)};
 }
 

@@ -64,7 +64,7 @@ void note_dlclose();
 [[nodiscard]] const Module& module_at(ModuleIndex index);
 struct Location {
   ModuleIndex module = 0;
-  Address code = 0;
+  Address code = 0;  // 0: another thread is about to note it
 };
 [[nodiscard]] unsigned locations();  // indices 1 to that
 [[nodiscard]] Location location_at(LocationIndex index);
