@@ -6,8 +6,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "budget/account.hpp"
+#include "config/budgets.hpp"
 #include "config/routes.hpp"
 #include "heap/purge_news.hpp"
 #include "size_class/size_class.hpp"
@@ -132,6 +134,8 @@ bool start();
 [[nodiscard]] bool begin_profile(std::uint64_t period);
 // When pages are purged, which are huge, whether they are locked, from now on. Before there are threads.
 void set_page_policy(const config::PagePolicy& policy);
+// The accounts of sizes hold from now on, and what there is of such objects is charged, whatever the limits. Once.
+void set_size_limits(std::span<const config::SizeLimit> limits, config::AtLimit at_limit);
 // Has as much memory ready from now on (spans/reserve.hpp). Once, when the places are there and before other threads are. False: there
 // is less.
 [[nodiscard]] bool begin_reserve(std::uint64_t bytes);

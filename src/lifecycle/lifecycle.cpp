@@ -8,7 +8,6 @@
 #include "budget/module_limits.hpp"
 #include "budget/node_limits.hpp"
 #include "budget/process_limits.hpp"
-#include "budget/size_limits.hpp"
 #include "budget/thread_limits.hpp"
 #include "budget/tree.hpp"
 #include "config/config.hpp"
@@ -120,7 +119,7 @@ void set_limits() {
   process_account.set_reserve(configuration.reserve_bytes);
   process_account.set_limits(hard != 0 ? hard : kNoLimit, soft != 0 ? soft : kNoLimit);
   if (const std::size_t count = configuration.size_limit_count; count != 0)
-    size_limits::set({configuration.size_limits, count}, at_limit(config::AccountKind::kSize));
+    heap::set_size_limits({configuration.size_limits, count}, at_limit(config::AccountKind::kSize));
   if (const std::size_t count = configuration.node_limit_count; count != 0)
     node_limits::set({configuration.node_limits, count}, at_limit(config::AccountKind::kNode));
   if (const std::size_t count = configuration.thread_limit_count; count != 0)

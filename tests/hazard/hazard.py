@@ -648,6 +648,19 @@ def fork_handlers_early(test):
 
 
 @test
+def early_allocations(test):
+    """What was allocated before the limits were read is charged, so that its free leaves the account with what there is."""
+    for preload in ("{ours}:{early}", "{early}:{ours}"):
+        outcome = test.run([test.program("early")], {"NEBULA_BUDGET_SIZE": "1-1024:64M,1025-:64M", "NEBULA_STATS": "1"},
+                           preload=preload.format(ours=test.library, early=test.program("libearly_allocations.so"))).ended(0)
+        accounts = {row["first"]: row for row in checked(outcome, outcome.errors).accounts}
+        test.expect(set(accounts) == {1, 1025}, f"{accounts}")
+        test.expect(3000 * 480 < accounts[1]["peak"] < 2 << 20 and accounts[1]["charged"] < 1 << 18, f"{accounts}")
+        test.expect(400000 < accounts[1025]["peak"] < 2 << 20 and accounts[1025]["charged"] < 1 << 18, f"{accounts}")
+        test.expect(not any(row["refusals"] for row in accounts.values()), f"{accounts}")
+
+
+@test
 def hooks(test):
     for preload in ("{ours}:{hooks}", "{hooks}:{ours}"):
         test.run([test.program("hooked")],
