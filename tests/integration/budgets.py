@@ -275,6 +275,28 @@ def budget_numa_node(workplace):
 
 
 @case
+def budget_of_every_kind(workplace):
+    """All limits at once, far away: programs of all kinds run as without them, and no account has more or less than there is.
+
+    Several have C++ libraries, whose constructors allocate before the limits are read."""
+    far = 64 << 30
+    kinds = {'NEBULA_BUDGET': f'{far}', 'NEBULA_BUDGET_TREE': f'{far}', 'NEBULA_BUDGET_NODE': f'0:{far}', 'NEBULA_BUDGET_THREAD': f'{far}',
+             'NEBULA_BUDGET_SIZE': f'1-1024:{far},1025-:{far}'}
+    source = WORKLOADS / 'work.cpp'
+    for command in (['clang++', '-std=c++17', '-O1', '-c', source, '-o', 'work.o'], ['redis-server', '--version'], ['node', '-e', 'console.log(1)'],
+                    ['java', '-version'], ['sqlite3', ':memory:', 'select 1'], ['perl', '-e', 'print 1'], ['git', '--version'],
+                    ['/usr/bin/python3', '-c', 'print(1)']):
+        outcome = workplace.preloaded(command, variables=kinds)
+        require(not any(outcome.statuses) and 'leaves no room' not in outcome.stderr.read_text(), f'{command[0]} is refused something', outcome)
+        require(outcome.reports, f'{command[0]} has written no report', outcome)
+        for report in outcome.reports:
+            sizes = [one for one in report.accounts if one['kind'] == 'size']
+            require(len(sizes) == 2 and all(one['charged'] <= one['peak'] <= report.peak['committed'] for one in sizes),
+                    f'{report.program}: {report.accounts}', outcome)
+            require(not any(one['refusals'] for one in report.accounts), f'{report.program}: {report.accounts}', outcome)
+
+
+@case
 def budget_compiler(workplace):
     """A compiler that does not get its memory says so and fails; one that does compiles the same."""
     source = WORKLOADS / 'work.cpp'
