@@ -92,15 +92,15 @@ def instructions_text(folder, expression, library, scratch):
 
 
 def text(results):
-    columns = list(results["allocators"])
+    kinds = list(results["allocators"])
     parts = ["# What features cost", "",
              "\n".join(f"- {name}: {value}" for name, value in results.get("facts", {}).items()),
              "\n".join(f"- {kind}: {said}" for kind, said in results["allocators"].items()), ""]
     for measure_name, title in (("time", "Time"), ("cpu", "CPU time"), ("peak_rss", "Peak RSS")):
         by_case = relative(results, measure_name)
-        rows = [[case, *(f"{row[kind]:.3f}" if kind in row else "failed" for kind in columns)] for case, row in by_case.items()]
-        ratios = {kind: [row[kind] for row in by_case.values() if row.get(kind, 0) > 0] for kind in columns}
+        rows = [[case, *(f"{row[kind]:.3f}" if kind in row else "failed" for kind in kinds)] for case, row in by_case.items()]
+        ratios = {kind: [row[kind] for row in by_case.values() if row.get(kind, 0) > 0] for kind in kinds}
         rows.append(["geometric mean", *(f"{tables.geometric_mean(values):.3f}" if values else "" for values in ratios.values())])
-        parts += [f"## {title}, medians relative to none", "", tables.markdown_table(["workload", *columns], rows), ""]
+        parts += [f"## {title}, medians relative to none", "", tables.markdown_table(["workload", *kinds], rows), ""]
     failed = tables.failures(results)
     return "\n".join(parts + (["## Failed", "", *failed, ""] if failed else []))

@@ -2,7 +2,7 @@
 // weight, when it is freed; the difference is alive. What is kept of one sample lies with its object (see spans/sampled.hpp
 // and spans/large.hpp), so there is no table of live samples that could fill.
 //
-// A table of fixed size, filled by compare-and-swap, and sums that are added to: no lock, any thread, handlers and children of fork. Stacks
+// A table of fixed size, filled by compare-and-swap, a list through all that is in it, and sums that are added to: no lock, any thread, handlers and children of fork. Stacks
 // that found no room are counted under one site without frames. Relaxed atomics throughout: sums that order nothing.
 #pragma once
 

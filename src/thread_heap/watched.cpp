@@ -1,5 +1,7 @@
 // What a thread that a profile watches does more than others: it counts up to its next sample, and what it freed last becomes what it
 // allocates next.
+#include <cstring>
+
 #include "profiling/sampler.hpp"
 #include "thread_heap/registry.hpp"
 
@@ -24,7 +26,7 @@ void* advance_and_pop(ThreadHeap& heap, SizeClass c) {
   if (most < count) count = static_cast<unsigned>(most);
   void** const from = heap.slots() + (away & 0xffff) - count + 1;
   void** const to = heap.slots() + front + 1;
-  for (unsigned at = 0; at < count; ++at) to[at] = from[at];
+  std::memcpy(to, from, count * sizeof *to);
   mark_active(heap, i);
   heap.word[kAway + i].store(away - count, std::memory_order_release);
   // The last of them is the answer: all that moves onto the front, less one, and an allocation counted.
