@@ -6,7 +6,7 @@
 namespace nebula {
 
 bool NodeHeap::make(unsigned count) {
-  constexpr std::size_t kBytes = round_up(sizeof(NodeHeap) + sizeof(SpanHeap), kPageSize);
+  constexpr std::size_t kBytes = round_up(sizeof(NodeHeap) + SpanHeap::bytes(), kPageSize);
   if (count == 0 || pages::views.load(std::memory_order_relaxed) != 0) return false;
   const std::size_t bytes = (count - 1) * kBytes;
   if (!pages::commit_metadata(bytes)) return false;
@@ -57,7 +57,7 @@ bool NodeHeap::begin_views(Begin begin) {
 
 // What a tenant's heap touches of its place: its one shard, and of its spans what is not charged with the regions.
 HeapId NodeHeap::add_tenant(HeapId place, HasDepots has_depots) {
-  constexpr std::size_t kBytes = round_up(sizeof(NodeHeap) + sizeof(SpanHeap), kPageSize);
+  constexpr std::size_t kBytes = round_up(sizeof(NodeHeap) + SpanHeap::bytes(), kPageSize);
   constexpr std::size_t kTouched = kBytes - (kShards - 1) * (sizeof classes_[0] + sizeof depots_[0]) - kRegionsMost / 8;
   constexpr std::size_t kCharged = round_up(kTouched, kPageSize) + 3 * kPageSize;  // the three pieces begin within pages
   const auto id = static_cast<HeapId>(count());

@@ -15,7 +15,8 @@ namespace nebula {
 
 constinit NodeHeap node_heap;
 NEBULA_START_DATA constinit unsigned NodeHeap::shard_mask_ = kShards - 1;
-constinit SpanHeap NodeHeap::first_spans_;
+constinit SpanHeap::FreeRegions NodeHeap::first_free_regions_;
+constinit SpanHeap NodeHeap::first_spans_{first_free_regions_};
 NEBULA_START_DATA constinit std::atomic<unsigned> NodeHeap::last_shard_{0};
 constinit std::atomic<unsigned> NodeHeap::heaps_{1};
 constinit std::atomic<unsigned> NodeHeap::places_{1};
@@ -30,7 +31,7 @@ constexpr NodeHeap::Shard kFirstShard{0};
 bool is_of_class(UnitIndex unit, SizeClass c) { return unit_use(unit).load(std::memory_order_relaxed) == index_of(c); }
 
 static_assert(sizeof(NodeHeap) % alignof(SpanHeap) == 0);
-static_assert(sizeof(NodeHeap) + sizeof(SpanHeap) <= kNodeHeapBytes);
+static_assert(sizeof(NodeHeap) + SpanHeap::bytes() <= kNodeHeapBytes);
 static_assert(kAway == kUnitUses);
 static_assert(kAway + kClassEnd <= 0x100, "a view has a byte for a unit");
 

@@ -22,7 +22,7 @@ constexpr std::uint8_t kUnknown = 0;
 
 struct Purpose {
   NumaRule rule;
-  unsigned node = NodeSet::kEnd;  // of a local rule
+  unsigned node;  // of a local rule; else NodeSet::kEnd
 };
 
 // Written at the start, by one thread; read by all.

@@ -199,6 +199,7 @@ SpanHeap& SpanHeap::begin_at(void* zeros, HeapId id) NEBULA_UNCHECKED {
   new (&heap.lock_) Lock(LockRank::kSpans);
   for (List& list : heap.lists_) list = {};
   heap.dirty_ = {};
+  heap.free_regions_ = reinterpret_cast<std::uint64_t*>(&heap + 1);
   heap.id_ = id;
   return heap;
 }
@@ -240,7 +241,7 @@ void SpanHeap::rebuild() NEBULA_UNCHECKED {
   settled_pages_ = 0;
   patched_regions_ = 0;
   huge_regions_ = 0;
-  std::memset(free_regions_, 0, sizeof free_regions_);
+  std::memset(free_regions_, 0, sizeof(FreeRegions));
   for (RegionIndex index = 0; index < regions_; ++index) {
     if (!is_own(index)) continue;
     Region& region = region_at(index);

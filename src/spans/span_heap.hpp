@@ -35,7 +35,12 @@ extern constinit config::PagePolicy page_policy;  // written before there are th
 
 class SpanHeap {
  public:
-  constexpr SpanHeap() = default;
+  // A bit for each region, zero at first: apart, so that what surrounds it in the file or in memory stays dense.
+  using FreeRegions = std::uint64_t[kRegionsMost / 64];
+  // Of one that is made by begin_at, with the bits behind it.
+  static constexpr std::size_t bytes();
+
+  constexpr explicit SpanHeap(FreeRegions& free_regions) : free_regions_(free_regions) {}
   // For one in fresh memory that reads as zero, most of which this leaves untouched.
   static SpanHeap& begin_at(void* zeros, HeapId id);
   // Where new regions come from, and what is not yet touched of the old ones. Before other threads use the heap.
@@ -170,7 +175,9 @@ class SpanHeap {
   std::uint64_t growth_refusals_ NEBULA_GUARDED_BY(lock_) = 0;
   std::uint64_t placement_refusals_ NEBULA_GUARDED_BY(lock_) = 0;
   HugeTlb huge_tlb_ NEBULA_GUARDED_BY(lock_) = {};
-  std::uint64_t free_regions_[kRegionsMost / 64] NEBULA_GUARDED_BY(lock_) = {};  // wholly free ones
+  std::uint64_t* free_regions_ NEBULA_PT_GUARDED_BY(lock_);  // wholly free ones
 };
+
+constexpr std::size_t SpanHeap::bytes() { return sizeof(SpanHeap) + sizeof(FreeRegions); }
 
 }  // namespace nebula

@@ -16,6 +16,7 @@ namespace nebula {
 #define NEBULA_CAPABILITY(name) __attribute__((capability(name)))
 #define NEBULA_SCOPED_CAPABILITY __attribute__((scoped_lockable))
 #define NEBULA_GUARDED_BY(lock) __attribute__((guarded_by(lock)))
+#define NEBULA_PT_GUARDED_BY(lock) __attribute__((pt_guarded_by(lock)))
 #define NEBULA_ACQUIRE(...) __attribute__((acquire_capability(__VA_ARGS__)))
 #define NEBULA_TRY_ACQUIRE(...) __attribute__((try_acquire_capability(__VA_ARGS__)))
 #define NEBULA_RELEASE(...) __attribute__((release_capability(__VA_ARGS__)))
@@ -25,6 +26,7 @@ namespace nebula {
 #define NEBULA_CAPABILITY(name)
 #define NEBULA_SCOPED_CAPABILITY
 #define NEBULA_GUARDED_BY(lock)
+#define NEBULA_PT_GUARDED_BY(lock)
 #define NEBULA_ACQUIRE(...)
 #define NEBULA_TRY_ACQUIRE(...)
 #define NEBULA_RELEASE(...)

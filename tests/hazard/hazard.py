@@ -380,6 +380,7 @@ def small_stack_ends(test):
         outcome.fail("expected two lines on misuse")
 
 
+plain("library_pages")
 plain("mappings")
 
 

@@ -1,0 +1,100 @@
+#!/usr/bin/python3
+"""Writes preload/order.ld, which tells the linker to put the functions that every program runs side by side.
+
+The kernel maps a library's pages in groups of 16 around the one that is touched, and counts them as resident: with the
+functions in the order of the rooms a program of one allocation had all 84 pages of code mapped. What is run is what callgrind
+saw in short runs of the workloads and of python: first without any variable set, then with a report. Names that a later version has
+no more do no harm.
+
+Once in a while: preload/order.py LIBRARY WORKLOADS (build/dev/tests/golden/libnebula_still.so build/dev/bench/workload; not the
+library itself, because valgrind knows the names only of what lies in .text)
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+ALONE = ["cfrac", "fragmentation", "growth", "lru-cache"]
+THREADS = ["calloc", "churn", "json", "larson", "mstress", "realloc-growth", "rptest", "strings", "thread-churn", "xmalloc"]
+# Large objects that grow, and a child of fork.
+GROWING = "import os; b = bytearray()\nfor i in range(300): b += bytes(20_000)\nif os.fork(): os.wait()"
+# What is met by chance only.
+ALSO = {"_ZN6nebula4Lock9lock_slowEj", "_ZN6nebula7Changes4waitERNS_4LockEj", "_ZN6nebula7Changes8announceEv"}
+REPORT = {"NEBULA_STATS": "text", "NEBULA_STATS_FILE": "FOLDER/%p.txt", "NEBULA_BUDGET": "8G"}
+
+PART = r"('\d+|\.(constprop|isra|part)\b.*)$"  # what a compiler or callgrind adds to a name
+PREFIXES = (".text", ".text.startup", ".text.exit")
+
+HEAD = """\
+/* Written by preload/order.py, which says why: functions that every program runs, then what a report at exit adds. */
+SECTIONS
+{
+"""
+TAIL = """\
+}
+INSERT BEFORE .text;
+"""
+
+
+def functions_of(profile, library):
+    """The library's functions in a callgrind file, mangled, with the numbers it has for repeated names resolved."""
+    names, found, is_ours = {}, set(), False
+    for line in profile.read_text().splitlines():
+        match = re.match(r"(c?fn|c?ob)=\((\d+)\)(?: (.*))?$", line)
+        if match is None:
+            continue
+        kind, number, name = match.groups()
+        key = (kind[-2:], number)
+        if name is not None:
+            names[key] = name
+        if kind == "ob":
+            is_ours = names[key].endswith(library.name)
+        elif kind == "fn" and is_ours:
+            found.add(re.sub(PART, "", names[key]))
+    return found
+
+
+def executed(library, workloads, variables):
+    found = set()
+    with tempfile.TemporaryDirectory() as folder:
+        variables = {name: value.replace("FOLDER", folder) for name, value in variables.items()}
+        out = Path(folder) / "callgrind.out"
+        runs = [[f"{workloads}/{name}", "--scale", "0.01"] for name in ALONE]
+        runs += [[f"{workloads}/{name}", "--scale", "0.01", "--threads", "2"] for name in THREADS]
+        for run in [*runs, ["/usr/bin/python3", "-c", GROWING]]:
+            subprocess.run(
+                ["valgrind", "--tool=callgrind", "--demangle=no", f"--callgrind-out-file={out}", *run],
+                env={**os.environ, **variables, "LD_PRELOAD": str(library)}, check=True, capture_output=True)
+            found |= functions_of(out, library)
+    return found
+
+
+def main():
+    library, workloads = (Path(argument).resolve() for argument in sys.argv[1:])
+    symbols = subprocess.run(["nm", "--defined-only", "--numeric-sort", library], check=True, capture_output=True, text=True).stdout
+    places = defaultdict(list)  # a function may have several names, of which its section has one
+    for address, kind, name in (line.split() for line in symbols.splitlines()):
+        if kind in "tTwW" and ".cold" not in name:
+            places[address].append(re.sub(PART, "", name))
+    always = executed(library, workloads, {}) | ALSO
+    report = executed(library, workloads, REPORT)
+    script, placed = HEAD, set()
+    for section, functions in ((".text.always", always), (".text.report", report)):
+        script += f"  {section} : {{\n"
+        for names in places.values():
+            if not placed.isdisjoint(names) or functions.isdisjoint(names):
+                continue
+            placed.update(names)
+            for name in names:
+                script += "    *(" + " ".join(f"{prefix}.{name} {prefix}.{name}.*" for prefix in PREFIXES) + ")\n"
+        script += "    *libgcc.a:*(.text)\n    *libc_nonshared.a:*(.text)\n" if section == ".text.always" else ""
+        script += "  }\n"
+    (Path(__file__).resolve().parent / "order.ld").write_text(script + TAIL)
+
+
+if __name__ == "__main__":
+    main()
