@@ -1,5 +1,7 @@
 #include "slab/slab.hpp"
 
+#include <emmintrin.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstring>
@@ -9,7 +11,15 @@
 namespace nebula::slab {
 namespace {
 
-std::uint64_t ones(unsigned count) { return count < 64 ? (std::uint64_t{1} << count) - 1 : ~std::uint64_t{0}; }
+constexpr std::uint64_t ones(unsigned count) { return count < 64 ? (std::uint64_t{1} << count) - 1 : ~std::uint64_t{0}; }
+
+// The addresses of neighbours, lowest first, downward from before `end`.
+[[gnu::always_inline]] inline void write_run(void** end, Address first, std::size_t size, unsigned count) {
+  __m128i pair = _mm_set_epi64x(static_cast<long long>(first), static_cast<long long>(first + size));
+  const __m128i step = _mm_set1_epi64x(static_cast<long long>(2 * size));
+  for (; count >= 2; count -= 2, pair = _mm_add_epi64(pair, step)) _mm_storeu_si128(reinterpret_cast<__m128i*>(end -= 2), pair);
+  if (count != 0) _mm_storeh_pi(reinterpret_cast<__m64*>(end - 1), _mm_castsi128_ps(pair));
+}
 
 // Slots that came back, lowest first. At least `wanted` are taken if there are so many; beyond that only slots on the last
 // one's cache line.
@@ -22,18 +32,20 @@ unsigned take_returned(Slab& slab, Address base, std::size_t size, void** end, u
     const std::uint64_t never_used = ~ones(slab.bump - word * 64u);
     std::uint64_t bits = slab.bitmap[word] & ~never_used;
     const Address first = base + word * 64u * size;
-    if (bits == ~std::uint64_t{0} && taken + 64 <= wanted) {
-      Address address = first;
-      for (void** const stop = end - taken - 64; stop != end - taken; address += size, ++taken)
-        *(end - taken - 1) = reinterpret_cast<void*>(address);
-      bits = 0;
-    }
     while (bits != 0) {
-      const Address address = first + static_cast<unsigned>(std::countr_zero(bits)) * size;
-      if (taken >= wanted && (taken >= room || address / kCacheLine != line)) break;
-      bits &= bits - 1;
-      *(end - ++taken) = reinterpret_cast<void*>(address);
-      line = (address + size - 1) / kCacheLine;
+      const auto lowest = static_cast<unsigned>(std::countr_zero(bits));
+      const Address address = first + lowest * size;
+      unsigned count = 1;
+      if (taken >= wanted) {
+        if (taken >= room || address / kCacheLine != line) break;
+      } else if ((bits >> lowest & 2) != 0) {
+        count = std::min(static_cast<unsigned>(std::countr_one(bits >> lowest)), wanted - taken);
+      }
+      if (count == 1) *(end - taken - 1) = reinterpret_cast<void*>(address);
+      else write_run(end - taken, address, size, count);
+      bits &= ~(ones(count) << lowest);
+      taken += count;
+      line = (address + count * size - 1) / kCacheLine;
     }
     slab.bitmap[word] = bits | (slab.bitmap[word] & never_used);
     if (bits != 0) break;
@@ -52,6 +64,44 @@ unsigned commit_tail(const Slab& slab, UnitIndex unit, std::size_t size, unsigne
     wanted = wanted == 1 ? 0 : 1;
   }
   return 0;
+}
+
+constexpr unsigned kRun = 8;
+constexpr std::uint64_t kRunBits = ones(kRun);
+
+// Whether so many slots from here on are neighbours, lowest first or last: what a program allocates one after the other and frees in
+// that order, or the other way round. One comparison tells of most that they are not.
+[[gnu::always_inline]] inline bool is_run(void* const* slots, std::size_t size) {
+  const auto first = reinterpret_cast<Address>(slots[0]);
+  const Address step = reinterpret_cast<Address>(slots[kRun - 1]) < first ? -size : size;
+  if (reinterpret_cast<Address>(slots[kRun - 1]) - first != (kRun - 1) * step) return false;
+  Address differences = 0;
+  for (unsigned i = 1; i < kRun - 1; ++i) differences |= (reinterpret_cast<Address>(slots[i]) - first) ^ (i * step);
+  return differences == 0;
+}
+
+// Puts back runs from the front of the slots, as long as they lie in this slab and were outside it; how many slots.
+[[gnu::noinline]] unsigned put_back_runs(Slab& slab, Address start, std::size_t bytes, std::size_t size, std::uint64_t reciprocal,
+                                         void* const* slots, unsigned count) {
+  unsigned done = 0;
+  std::uint64_t lowest = slab.first_word;
+  for (; count - done >= kRun && is_run(slots + done, size); done += kRun) {
+    const Address first = reinterpret_cast<Address>(slots[done]);
+    const Address last = reinterpret_cast<Address>(slots[done + kRun - 1]);
+    const SlotPlace place = slot_place(reciprocal, (first < last ? first : last) - start);
+    if (first - start >= bytes || last - start >= bytes || !place.is_start(reciprocal)) break;
+    std::uint64_t* const word = slab.bitmap + place.slot / 64;
+    const unsigned shift = place.slot % 64;
+    const std::uint64_t bits = kRunBits << shift;
+    const std::uint64_t beyond = shift > 64 - kRun ? kRunBits >> (64 - shift) : 0;
+    if ((word[0] & bits) != 0 || (beyond != 0 && (word[1] & beyond) != 0)) break;  // misuse, to be told of exactly
+    word[0] |= bits;
+    if (beyond != 0) word[1] |= beyond;
+    lowest = std::min(lowest, place.slot / 64);
+  }
+  slab.first_word = static_cast<std::uint16_t>(lowest);
+  slab.free = static_cast<std::uint16_t>(slab.free + done);
+  return done;
 }
 
 }  // namespace
@@ -93,8 +143,9 @@ unsigned take(UnitIndex unit, void** end, unsigned wanted, unsigned room) {
   }
   if (fresh > static_cast<unsigned>(slab.capacity - slab.bump)) fresh = static_cast<unsigned>(slab.capacity - slab.bump);
   fresh = commit_tail(slab, unit, size, fresh);
-  Address address = base + slab.bump * size;
-  for (unsigned i = 0; i < fresh; ++i, address += size) *(end - ++taken) = reinterpret_cast<void*>(address);
+  const Address address = base + slab.bump * size;
+  write_run(end - taken, address, size, fresh);
+  taken += fresh;
   for (unsigned slot = slab.bump; slot < slab.bump + fresh;) {
     const unsigned in_word = std::min(64 - slot % 64, slab.bump + fresh - slot);
     slab.bitmap[slot / 64] &= ~(ones(in_word) << (slot % 64));
@@ -109,12 +160,19 @@ unsigned put_back(UnitIndex unit, SizeClass c, void* const* slots, unsigned coun
   const Address start = address_of_unit(unit);
   const std::size_t bytes = units_per_slab(c) * kUnitSize;
   const std::uint64_t reciprocal = kSizeClasses.reciprocal[index_of(c)];
+  verdict = Returned::kBack;
+  unsigned in_runs = 0;
+  if (count >= kRun && is_run(slots, slot_size(c))) {
+    in_runs = put_back_runs(slab, start, bytes, slot_size(c), reciprocal, slots, count);
+    if (in_runs == count || reinterpret_cast<Address>(slots[in_runs]) - start >= bytes) return in_runs;
+    slots += in_runs;
+    count -= in_runs;
+  }
   void* const* next = slots;
   void* const* const end = slots + count;
   std::uint64_t word = slot_place(reciprocal, reinterpret_cast<Address>(*slots) - start).slot / 64;
   std::uint64_t lowest = std::min<std::uint64_t>(slab.first_word, word);
   std::uint64_t bits = slab.bitmap[word];
-  verdict = Returned::kBack;
   do {
     const std::size_t offset = reinterpret_cast<Address>(*next) - start;
     if (offset >= bytes) break;
@@ -138,7 +196,7 @@ unsigned put_back(UnitIndex unit, SizeClass c, void* const* slots, unsigned coun
   slab.first_word = static_cast<std::uint16_t>(lowest);
   const auto done = static_cast<unsigned>(next - slots);
   slab.free = static_cast<std::uint16_t>(slab.free + done);
-  return done;
+  return in_runs + done;
 }
 
 void recount(UnitIndex unit) {

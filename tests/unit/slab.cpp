@@ -148,6 +148,104 @@ TEST(Slab, WhatComesBackInAnyOrderIsFoundAgain) {
   }
 }
 
+// Runs of neighbours, lowest or highest first, with strays and with an error somewhere: as many are put back as come before the error,
+// which is told exactly, and what is taken is the lowest of what is there.
+TEST(Slab, RunsComeBackAsOneByOne) {
+  enum Error { kNone, kDouble, kInside, kForeign, kNever, kWholeRun, kShiftedRun, kAcrossStart, kAcrossEnd };
+  for (const unsigned i : {1u, 4u, 9u, 33u, 64u, 70u, 80u}) {
+    const SizeClass c = size_class(i);
+    const OneSlab one(c);
+    const std::size_t size = slot_size(c);
+    const auto start = reinterpret_cast<char*>(address_of_unit(one.unit()));
+    const auto slot_at_index = [&](std::size_t index) -> void* { return start + index * size; };
+    std::set<void*> outside;
+    std::vector<void*> taken = one.take(slots_per_slab(c) - 3, slots_per_slab(c));
+    outside.insert(taken.begin(), taken.end());
+    testing::Random random(100 + i);
+    for (int round = 0; round < 2000; ++round) {
+      std::vector<void*> back;
+      std::set<void*> left = outside;
+      for (std::uint64_t runs = 1 + random.below(4); runs != 0; --runs) {
+        const std::size_t from = random.below(slots_per_slab(c));
+        const std::size_t length = 1 + random.below(random.below(2) == 0 ? 3 : 200);
+        const bool rises = random.below(2) == 0;
+        for (std::size_t k = 0; k < length; ++k) {
+          if (!rises && k > from) break;
+          void* const slot = slot_at_index(rises ? from + k : from - k);
+          if (left.erase(slot) != 0) back.push_back(slot);
+        }
+      }
+      if (back.empty()) continue;
+      const auto error = static_cast<Error>(random.below(14));
+      std::size_t good = back.size();
+      slab::Returned in_run = slab::Returned::kBack;
+      if (error >= kWholeRun && random.below(2) == 0) {
+        back.clear();
+        left = outside;
+        good = 0;
+      }
+      if (error == kWholeRun) {  // of which some may be in the slab already
+        const std::size_t from = random.below(one.slab().bump);
+        for (std::size_t index = from; index < from + 64 && index < one.slab().capacity; ++index) {
+          back.push_back(slot_at_index(index));
+          if (in_run != slab::Returned::kBack) continue;
+          if (left.erase(back.back()) != 0) good = back.size();
+          else in_run = index < one.slab().bump ? slab::Returned::kDoubleFree : slab::Returned::kNeverAllocated;
+        }
+      }
+      if (error == kShiftedRun) {
+        for (std::size_t index = 0; index < 16 && index < one.slab().bump; ++index)
+          back.push_back(static_cast<char*>(slot_at_index(index)) + 8);
+        in_run = slab::Returned::kInterior;
+      }
+      if (error >= kDouble && error <= kNever) {
+        good = random.below(back.size());
+        if (good == 0) good = 1;  // the first lies in the slab
+        if (good == back.size()) continue;
+        back[good] = error == kDouble    ? back[random.below(good)]
+                     : error == kInside  ? static_cast<char*>(back[good]) + 1
+                     : error == kForeign ? static_cast<void*>(start + units_per_slab(c) * kUnitSize)
+                                         : slot_at_index(one.slab().bump);
+        if (error == kNever && one.slab().bump == one.slab().capacity) continue;
+      }
+      // Of what lies in the next slab nothing is said.
+      if (error == kAcrossStart || error == kAcrossEnd) {
+        const std::size_t end = units_per_slab(c) * kUnitSize / size;
+        const std::size_t from = error == kAcrossStart ? 4 : one.slab().bump - std::size_t{5};
+        bool all = error == kAcrossStart || (end == one.slab().bump && end * size == units_per_slab(c) * kUnitSize);
+        for (std::size_t k = 0; k <= 4; ++k) all = all && left.count(slot_at_index(error == kAcrossStart ? from - k : from + k)) != 0;
+        if (!all) continue;
+        for (std::size_t k = 0; k < 12; ++k) back.push_back(start + (error == kAcrossStart ? from - k : from + k) * size);
+        good = back.size() - 7;
+      }
+      if (back.empty()) continue;
+      slab::Returned verdict = slab::Returned::kBack;
+      ASSERT_EQ(slab::put_back(one.unit(), c, back.data(), static_cast<unsigned>(back.size()), verdict), good) << "class " << i << " round " << round;
+      const slab::Returned expected = error == kDouble   ? slab::Returned::kDoubleFree
+                                      : error == kInside ? slab::Returned::kInterior
+                                      : error == kNever  ? slab::Returned::kNeverAllocated
+                                                         : in_run;
+      ASSERT_EQ(verdict, expected);
+      for (std::size_t k = 0; k < good; ++k) outside.erase(back[k]);
+      ASSERT_EQ(one.slab().outside(), outside.size());
+      for (unsigned word = 0; word < one.slab().first_word; ++word) ASSERT_EQ(one.slab().bitmap[word], 0u);
+      // What is taken are the lowest that are there, the lowest last.
+      const unsigned wanted = static_cast<unsigned>(random.below(300));
+      const unsigned back_before = one.slab().free;
+      const std::vector<void*> again = one.take(wanted, wanted);
+      for (std::size_t k = 1; k < again.size(); ++k) ASSERT_LT(again[k], again[k - 1]);
+      if (back_before >= wanted && wanted != 0) {
+        std::size_t index = 0;
+        for (std::size_t k = again.size(); k-- != 0; ++index) {
+          while (outside.count(slot_at_index(index)) != 0) ++index;
+          ASSERT_EQ(again[k], slot_at_index(index));
+        }
+      }
+      for (void* const slot : again) ASSERT_TRUE(outside.insert(slot).second);
+    }
+  }
+}
+
 TEST(Slab, CommitsAsItsMarkMoves) {
   const SizeClass c = size_class(class_index_for(kKiB));
   const OneSlab one(c);
