@@ -17,7 +17,7 @@ constexpr std::size_t kGrowthLeast = 2;   // regions
 constexpr std::size_t kGrowthMost = 32;
 
 // Below this much heap, pages stay small: a small program must not pay for huge ones.
-constexpr std::size_t kSmallPagesBytes = 16 * kMiB;
+constexpr std::size_t kSmallPagesBytes = 32 * kMiB;
 
 bool map_records(std::size_t regions) {
   return pages::map_views(regions * kUnitsPerRegion) &&
