@@ -1,5 +1,7 @@
 #include "bump/block.hpp"
 
+#include <bit>
+
 #include "base/start_data.hpp"
 #include "budget/usage.hpp"
 #include "node_heap/node_heap.hpp"
@@ -48,15 +50,14 @@ bool have_block_records(RegionIndex index) {
   return there;
 }
 
+// At a multiple of its size, so within one region: that region's unit records are the ones that are committed with the span, and all
+// who walk through units by regions meet a block's head before the rest.
 UnitIndex take_units(NodeHeap& heap, std::uint32_t units) {
-  const UnitIndex head = heap.spans().take({units}, {1});
+  const UnitIndex head = heap.spans().take({units}, {std::bit_ceil(units)});
   if (head == kNoUnit) return kNoUnit;
-  for (RegionIndex region = region_of(head); region <= region_of(head + units - 1); ++region) {
-    if (have_block_records(region)) continue;
-    heap.spans().give_back(head, {units});
-    return kNoUnit;
-  }
-  return head;
+  if (have_block_records(region_of(head))) return head;
+  heap.spans().give_back(head, {units});
+  return kNoUnit;
 }
 
 UnitIndex take_near(std::uint32_t units) {

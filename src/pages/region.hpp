@@ -37,10 +37,13 @@ struct alignas(kCacheLine) Region {
   bool is_patched;             // pages were moved in: the kernel keeps such a piece as a mapping of its own
   bool has_unit_records;       // the unit records of this region are committed
   std::atomic<std::uint8_t> block_records;  // of bump blocks in this region: see bump/block.cpp
+  std::uint8_t seam;           // which of the lists of seams: how many units are free on both sides of this region's end; 0: none
   HeapId heap;                 // whose it is, for ever; read without the lock by whoever got an address of the region
   bool is_huge_tlb;            // of the pool of huge pages: committed whole, and never given back; set before there are objects
   std::atomic<std::uint8_t> is_locked;  // in memory, and counted as such: see locking.cpp
   std::uint32_t settled_units; // of the dirty ones, those that the purge of idle pages has done with
+  RegionIndex seam_next;       // in the list of its seam
+  RegionIndex seam_previous;
 };
 static_assert(sizeof(Region) == kRegionRecordBytes);
 

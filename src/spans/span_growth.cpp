@@ -183,6 +183,7 @@ void SpanHeap::publish(const Growth& growth) {
     const auto index = static_cast<RegionIndex>(growth.first + i);
     Region& region = region_at(index);
     region.is_listed = false;  // a thread that a fork left behind may have come as far as listing it
+    region.seam = 0;
     region.heap = id_;
     region.wants_huge_pages = growth.has_huge_pages;
     region.is_huge_tlb = growth.is_huge_tlb;
@@ -195,6 +196,7 @@ void SpanHeap::publish(const Growth& growth) {
     set_free_units(index, units, End::kBack);
   }
   regions_ = static_cast<RegionIndex>(growth.first + growth.wanted);
+  if (growth.first != 0) look_at_seam(growth.first - 1);
   mapped_regions_ += growth.wanted;
   frontier.advance_to(regions_);
 }

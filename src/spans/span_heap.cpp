@@ -138,9 +138,14 @@ UnitIndex SpanHeap::find(Units count, Units alignment) const {
   if (const UnitIndex dirty = find_dirty(count, alignment); dirty != kNoUnit) return dirty;
   constexpr int kLooks = 8;  // a run may be long enough but start off alignment; the next longer list will do
   std::uint64_t lists = lists_used_ & (~std::uint64_t{0} << count.count);
+  bool has_looked_across = count.count == 1 || alignment.count != 1;
   while (lists != 0) {
     const auto length = static_cast<unsigned>(std::countr_zero(lists));
     lists &= lists - 1;
+    if (length == kUnitsPerRegion && !has_looked_across) {
+      if (const UnitIndex across = find_across(count); across != kNoUnit) return across;
+      has_looked_across = true;
+    }
     int looks = 0;
     for (RegionIndex i = lists_[length].first; i != kNoRegion && looks < kLooks; i = region_at(i).next, ++looks) {
       const unsigned start = best_run(region_at(i).free_units, static_cast<unsigned>(count.count),
@@ -148,7 +153,15 @@ UnitIndex SpanHeap::find(Units count, Units alignment) const {
       if (start != kNoRun) return first_unit_of(i) + start;
     }
   }
-  return kNoUnit;
+  return has_looked_across ? kNoUnit : find_across(count);
+}
+
+// The shortest run that crosses a seam and suffices.
+UnitIndex SpanHeap::find_across(Units count) const {
+  const std::uint64_t seams = seams_used_ & (~std::uint64_t{0} << count.count);
+  if (seams == 0) return kNoUnit;
+  const RegionIndex index = seams_[std::countr_zero(seams)].first;
+  return first_unit_of(index + 1) - static_cast<UnitIndex>(std::countl_one(region_at(index).free_units));
 }
 
 // Of the regions dirtied last, the one with the shortest longest run that has room in its dirty units alone.
@@ -198,6 +211,7 @@ SpanHeap& SpanHeap::begin_at(void* zeros, HeapId id) NEBULA_UNCHECKED {
   auto& heap = *static_cast<SpanHeap*>(zeros);
   new (&heap.lock_) Lock(LockRank::kSpans);
   for (List& list : heap.lists_) list = {};
+  for (List& list : heap.seams_) list = {};
   heap.dirty_ = {};
   heap.free_regions_ = reinterpret_cast<std::uint64_t*>(&heap + 1);
   heap.id_ = id;
@@ -235,7 +249,8 @@ inline void SpanHeap::note_idle(RegionIndex index, std::uint32_t units) {
 
 void SpanHeap::rebuild() NEBULA_UNCHECKED {
   for (List& list : lists_) list = {};
-  lists_used_ = 0;
+  for (List& list : seams_) list = {};
+  lists_used_ = seams_used_ = 0;
   dirty_ = {};
   dirty_pages_ = 0;
   settled_pages_ = 0;
@@ -249,6 +264,7 @@ void SpanHeap::rebuild() NEBULA_UNCHECKED {
     for (unsigned i = 0; i < kUnitsPerRegion; ++i)
       if (unit_use(first_unit_of(index) + i).load(std::memory_order_relaxed) != 0) free_units &= ~mask_of(i, 1);
     region.free_units = 0;
+    region.seam = 0;
     region.is_listed = false;
     region.is_dirty_listed = false;
     region.dirty_units = dirty_units_in(index, free_units);
@@ -313,6 +329,8 @@ void SpanHeap::set_free_units(RegionIndex index, std::uint32_t units, End end) {
   const std::uint64_t bit = std::uint64_t{1} << (index % 64);
   if (units == kAllUnits) free_regions_[index / 64] |= bit;
   else free_regions_[index / 64] &= ~bit;
+  if (index != 0) look_at_seam(index - 1);
+  look_at_seam(index);
 
   const unsigned length = longest_run(units);
   if (region.is_listed && region.list == length) return;
@@ -346,6 +364,45 @@ void SpanHeap::unlink(RegionIndex index) {
   else list.last = region.previous;
   if (list.first == kNoRegion) lists_used_ &= ~(std::uint64_t{1} << region.list);
   region.is_listed = false;
+}
+
+// How many free units lie on both sides of a region's end, with some on each: a run that spans may take. Not between two regions that
+// are wholly free, which are to stay whole, nor where the pool of huge pages ends.
+unsigned SpanHeap::seam_at(RegionIndex index) const {
+  if (index + 1 >= regions_ || !is_own(index) || !is_own(index + 1)) return 0;
+  const Region& region = region_at(index);
+  const Region& next = region_at(index + 1);
+  if (region.is_huge_tlb != next.is_huge_tlb || (region.free_units & next.free_units) == kAllUnits) return 0;
+  const auto before = static_cast<unsigned>(std::countl_one(region.free_units));
+  const auto behind = static_cast<unsigned>(std::countr_one(next.free_units));
+  return before != 0 && behind != 0 ? before + behind : 0;
+}
+
+void SpanHeap::look_at_seam(RegionIndex index) {
+  Region& region = region_at(index);
+  const unsigned seam = seam_at(index);
+  if (!is_own(index) || region.seam == seam) return;
+  if (region.seam != 0) seam_unlink(index);
+  if (seam == 0) return;
+  List& list = seams_[seam];
+  region.seam = static_cast<std::uint8_t>(seam);
+  region.seam_previous = kNoRegion;
+  region.seam_next = list.first;
+  if (list.first != kNoRegion) region_at(list.first).seam_previous = index;
+  else list.last = index;
+  list.first = index;
+  seams_used_ |= std::uint64_t{1} << seam;
+}
+
+void SpanHeap::seam_unlink(RegionIndex index) {
+  Region& region = region_at(index);
+  List& list = seams_[region.seam];
+  if (region.seam_previous != kNoRegion) region_at(region.seam_previous).seam_next = region.seam_next;
+  else list.first = region.seam_next;
+  if (region.seam_next != kNoRegion) region_at(region.seam_next).seam_previous = region.seam_previous;
+  else list.last = region.seam_previous;
+  if (list.first == kNoRegion) seams_used_ &= ~(std::uint64_t{1} << region.seam);
+  region.seam = 0;
 }
 
 void SpanHeap::dirty_unlink(RegionIndex index) {

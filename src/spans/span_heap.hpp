@@ -3,7 +3,8 @@
 // Every region of 2 MiB has a mask of its free units, and the regions hang in lists by the length of their longest free
 // run: a span of up to one region comes from dirty units that were freed lately, else from the region whose longest run is
 // the shortest that suffices, so the region with the longest free range is filled last and whole regions stay whole (the
-// order of google/tcmalloc's filler). A larger span takes whole regions, found in a bitmap, lowest address first; the unused units of its last
+// order of google/tcmalloc's filler). Before a whole region is broken, the seams between regions are looked at, which hang in lists by
+// the length of the run that crosses them: without, an object of 1.5 MiB would leave a quarter of its region to smaller ones. A larger span takes whole regions, found in a bitmap, lowest address first; the unused units of its last
 // region are free for others. Freeing sets bits; neighbours coalesce by being neighbours.
 //
 // Pages keep their state while free: dirty ones are used again without asking the kernel, clean ones are known to be
@@ -117,6 +118,8 @@ class SpanHeap {
 
   [[nodiscard]] UnitIndex find(Units count, Units alignment) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] UnitIndex find_dirty(Units count, Units alignment) const NEBULA_REQUIRES(lock_);
+  [[nodiscard]] unsigned seam_at(RegionIndex index) const NEBULA_REQUIRES(lock_);
+  [[nodiscard]] UnitIndex find_across(Units count) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] RegionIndex find_regions(std::size_t count, std::size_t alignment) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] bool commit_unit_records(RegionIndex region) NEBULA_REQUIRES(lock_);
   struct Growth;
@@ -134,6 +137,8 @@ class SpanHeap {
   void mark_free(UnitIndex first, Units count) NEBULA_REQUIRES(lock_);
   void set_free_units(RegionIndex index, std::uint32_t units, End end) NEBULA_REQUIRES(lock_);
   void unlink(RegionIndex index) NEBULA_REQUIRES(lock_);
+  void look_at_seam(RegionIndex index) NEBULA_REQUIRES(lock_);
+  void seam_unlink(RegionIndex index) NEBULA_REQUIRES(lock_);
   void dirty_unlink(RegionIndex index) NEBULA_REQUIRES(lock_);
   void dirty_append(RegionIndex index) NEBULA_REQUIRES(lock_);
   void note_dirty(RegionIndex index, std::uint32_t units) NEBULA_REQUIRES(lock_);
@@ -157,6 +162,8 @@ class SpanHeap {
   Lock lock_{LockRank::kSpans};
   List lists_[kUnitsPerRegion + 1] NEBULA_GUARDED_BY(lock_) = {};  // by longest free run
   std::uint64_t lists_used_ NEBULA_GUARDED_BY(lock_) = 0;
+  List seams_[2 * kUnitsPerRegion] NEBULA_GUARDED_BY(lock_) = {};  // by how many units are free on both sides together
+  std::uint64_t seams_used_ NEBULA_GUARDED_BY(lock_) = 0;
   List dirty_ NEBULA_GUARDED_BY(lock_) = {};  // oldest free first
   std::uint64_t dirty_pages_ NEBULA_GUARDED_BY(lock_) = 0;
   std::uint64_t settled_pages_ NEBULA_GUARDED_BY(lock_) = 0;  // of these

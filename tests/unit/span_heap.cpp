@@ -41,7 +41,8 @@ TEST(SpanHeap, AgainstAModel) {
   };
   for (int i = 0; i < 20'000; ++i) {
     if (order.size() < 200 && random.below(100) < 55) {
-      const std::size_t count = 1 + (random.below(10) == 0 ? random.below(100) : random.below(8));
+      const std::uint64_t kind = random.below(10);
+      const std::size_t count = 1 + random.below(kind == 0 ? 100 : kind < 4 ? 32 : 8);
       const std::size_t alignment = std::size_t{1} << (random.below(8) == 0 ? random.below(7) : 0);
       const UnitIndex first = heap.take({count}, {alignment});
       ASSERT_NE(first, kNoUnit);
@@ -78,6 +79,42 @@ TEST(SpanHeap, AgainstAModel) {
   EXPECT_EQ(whole, kUnitsPerRegion);
   EXPECT_EQ(heap.facts().growths, before.growths);
   heap.give_back(whole, {all});
+}
+
+// An object of 24 units must not leave a quarter of each region: four lie in three regions, and in the holes of two lie two again.
+TEST(SpanHeap, SpansCrossTheSeamsOfRegions) {
+  constexpr std::size_t kUnits = 24;
+  constexpr std::size_t kSpans = 64;
+  SpanHeap& heap = spans();
+  const UnitIndex room = heap.take({kUnitsPerRegion * (kSpans * 3 / 4 + 2)}, {1});  // so much at least is mapped in one piece
+  heap.give_back(room, {kUnitsPerRegion * (kSpans * 3 / 4 + 2)});
+  const SpanHeap::Facts before = heap.facts();
+  std::vector<UnitIndex> held;
+  const auto take_one = [&] {
+    const UnitIndex first = heap.take({kUnits}, {1});
+    ASSERT_NE(first, kNoUnit);
+    for (const UnitIndex other : held) ASSERT_TRUE(first + kUnits <= other || other + kUnits <= first);
+    held.push_back(first);
+  };
+  for (std::size_t i = 0; i < kSpans; ++i) take_one();
+  EXPECT_EQ(heap.facts().growths, before.growths);
+  std::size_t crossing = 0;
+  for (const UnitIndex first : held) crossing += region_of(first) != region_of(static_cast<UnitIndex>(first + kUnits - 1)) ? 1 : 0;
+  EXPECT_GE(crossing, kSpans / 3);
+
+  for (std::size_t i = 0; i < kSpans / 2; ++i) {
+    heap.give_back(held[i], {kUnits});
+    held[i] = held.back();
+    held.pop_back();
+  }
+  for (std::size_t i = 0; i < kSpans / 2; ++i) take_one();
+  EXPECT_EQ(heap.facts().growths, before.growths);
+  // With an alignment a span begins where that says, and so may not.
+  const UnitIndex aligned = heap.take({kUnits}, {32});
+  EXPECT_EQ(aligned % 32, 0u);
+  heap.give_back(aligned, {kUnits});
+  for (const UnitIndex first : held) heap.give_back(first, {kUnits});
+  EXPECT_EQ(testing::inconsistency(), "");
 }
 
 TEST(SpanHeap, LargeAlignmentsAreKept) {
