@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/count.hpp"
 #include "node_heap/depot.hpp"
 #include "slab/slab.hpp"
 #include "spans/span_heap.hpp"
@@ -119,18 +120,18 @@ class NodeHeap {
   [[nodiscard]] NodeHeap& helper(unsigned i) const { return at(helpers_[i]); }
 
   struct ClassFacts {
-    std::uint64_t slabs = 0;
-    std::uint64_t slots_outside = 0;  // of slabs: live, in pools, in depots
-    std::uint64_t direct_allocations = 0;
-    std::uint64_t direct_frees = 0;
-    std::uint64_t dropped = 0;  // frees that were misuse
-    std::uint64_t contended = 0;
-    std::uint64_t refills = 0;  // from slabs
-    std::uint64_t flushes = 0;  // to slabs
-    std::uint64_t in_depots = 0;  // slots
-    std::uint64_t deposits = 0;
-    std::uint64_t withdrawals = 0;
-    std::uint64_t takeovers = 0;  // slabs that one shard took over from another
+    Count slabs;
+    Count slots_outside;  // of slabs: live, in pools, in depots
+    Count direct_allocations;
+    Count direct_frees;
+    Count dropped;  // frees that were misuse
+    Count contended;
+    Count refills;  // from slabs
+    Count flushes;  // to slabs
+    Count in_depots;  // slots
+    Count deposits;
+    Count withdrawals;
+    Count takeovers;  // slabs that one shard took over from another
 
     void add(const ClassFacts& other);
   };

@@ -28,7 +28,7 @@ struct Purpose {
 // Written at the start, by one thread; read by all.
 NEBULA_START_DATA constinit Facts state = {};
 NEBULA_START_DATA constinit unsigned purposes_count = 0;
-constinit Purpose purposes[kPlacesMost];
+constinit Purpose purposes[kPlacesMost] = {};
 // A heap's number and one, or kUnknown.
 constinit std::uint8_t heap_of_node[NodeSet::kEnd] = {};
 constinit std::uint8_t heap_of_processor[Topology::kProcessorsMost] = {};

@@ -74,7 +74,7 @@ void allow_returns(ThreadHeap& heap, unsigned c) {
 }
 
 void close_returns(ThreadHeap& heap, unsigned c) {
-  heap.returns_open[c / 64] &= ~(std::uint64_t{1} << (c % 64));
+  heap.returns_open[c / 64] = heap.returns_open[c / 64] & ~(std::uint64_t{1} << (c % 64));
   heap.word[kAway + c].store(0, kRelaxed);
   allow_returns(heap, c);
 }
@@ -344,7 +344,7 @@ bool open_returns(ThreadHeap& heap, unsigned c) {
   const unsigned first = returns_bottom(heap, c);
   if (!map_return_room(heap) || !commit_slots(heap, first, first + kSizeClasses.slots_per_return[c] + 1u)) return false;
   heap.returns_most[c] = kSizeClasses.slots_per_return[c];
-  heap.returns_open[c / 64] |= std::uint64_t{1} << (c % 64);
+  heap.returns_open[c / 64] = heap.returns_open[c / 64] | std::uint64_t{1} << (c % 64);
   heap.slots()[first] = nullptr;
   heap.word[kAway + c].store(first, std::memory_order_release);
   allow_returns(heap, c);

@@ -42,6 +42,7 @@
 #include <cstdint>
 #include <span>
 
+#include "base/count.hpp"
 #include "base/fast_load.hpp"
 #include "bump/bump.hpp"
 #include "node_heap/node_heap.hpp"
@@ -62,23 +63,23 @@ struct alignas(kCacheLine) ThreadHeap {
   std::atomic<std::uint64_t> word[kPlacesOfThread];
   std::atomic<std::uint16_t> capacity[kPlacesOfThread];  // a free goes in while the top's index is below
 
-  std::uint16_t bottom[kUnitUses];  // the index of the null under the pool
+  Readable<std::uint16_t> bottom[kUnitUses];  // the index of the null under the pool
   std::uint16_t limit[kUnitUses];   // what capacity is when nobody reclaims
-  std::uint64_t refilled[kUnitUses];
-  std::uint64_t flushed[kUnitUses];
+  Count refilled[kUnitUses];
+  Count flushed[kUnitUses];
   std::uint64_t active[(kUnitUses + 63) / 64];  // classes refilled or flushed since the last tick
   std::uint64_t flushed_last[(kUnitUses + 63) / 64];  // classes whose last such event was a flush
   std::uint8_t sent_home[kUnitUses];             // slots freed before the pool was open: kSentHomeMost, it is
   std::uint64_t ticked_at;                       // coarse milliseconds
-  std::uint64_t refills;
-  std::uint64_t flushes;
+  Count refills;
+  Count flushes;
   std::uint32_t slow_calls;
   std::uint32_t index;             // in the registry
   std::uint32_t next_free;         // index + 1 in the list of idle heaps
   std::uint32_t reclaim_epoch;     // the last one that was answered
   std::uint32_t swing_bytes;       // of slots that pools may hold beyond 32 KiB a class
   std::uint64_t committed_pages[2];  // a bit for each page of this heap
-  std::uint64_t returns_open[(kUnitUses + 63) / 64];  // classes whose return pool is in use
+  Count returns_open[(kUnitUses + 63) / 64];  // classes whose return pool is in use
   std::uint16_t returns_most[kUnitUses];  // how many slots it holds
   std::uint64_t settled_at;        // coarse milliseconds of the last move to another node heap
   HeapId home;                     // the node heap it takes from
