@@ -22,6 +22,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/count.hpp"
 #include "base/units.hpp"
 #include "config/page_policy.hpp"
 #include "os/numa.hpp"
@@ -84,9 +85,9 @@ class SpanHeap {
 
   // Growth out of the pool of huge pages (NEBULA_HUGETLB).
   struct HugeTlb {
-    std::uint64_t asked_regions = 0;
-    std::uint64_t regions = 0;
-    std::uint64_t refusals = 0;
+    Count asked_regions;
+    Count regions;
+    Count refusals;
   };
   struct Facts {
     RegionIndex regions = 0;  // an index above all of its own
@@ -165,10 +166,10 @@ class SpanHeap {
   List seams_[2 * kUnitsPerRegion] NEBULA_GUARDED_BY(lock_) = {};  // by how many units are free on both sides together
   std::uint64_t seams_used_ NEBULA_GUARDED_BY(lock_) = 0;
   List dirty_ NEBULA_GUARDED_BY(lock_) = {};  // oldest free first
-  std::uint64_t dirty_pages_ NEBULA_GUARDED_BY(lock_) = 0;
+  Count dirty_pages_ NEBULA_GUARDED_BY(lock_);
   std::uint64_t settled_pages_ NEBULA_GUARDED_BY(lock_) = 0;  // of these
-  RegionIndex regions_ NEBULA_GUARDED_BY(lock_) = 0;  // above all of its own
-  std::size_t mapped_regions_ NEBULA_GUARDED_BY(lock_) = 0;
+  Readable<RegionIndex> regions_ NEBULA_GUARDED_BY(lock_);  // above all of its own
+  Count mapped_regions_ NEBULA_GUARDED_BY(lock_);
   HeapId id_ = kFirstHeap;
   os::Placement placement_ = {};  // set before other threads use the heap
   Pages kept_ = {};               // the same
@@ -177,10 +178,10 @@ class SpanHeap {
   Tally purging_ NEBULA_GUARDED_BY(lock_);
   Tally claims_ NEBULA_GUARDED_BY(lock_);
   Changes changes_ NEBULA_GUARDED_BY(lock_);  // a growth, a purge or a claim has ended
-  std::uint64_t huge_regions_ NEBULA_GUARDED_BY(lock_) = 0;
-  std::uint64_t growths_ NEBULA_GUARDED_BY(lock_) = 0;
-  std::uint64_t growth_refusals_ NEBULA_GUARDED_BY(lock_) = 0;
-  std::uint64_t placement_refusals_ NEBULA_GUARDED_BY(lock_) = 0;
+  Count huge_regions_ NEBULA_GUARDED_BY(lock_);
+  Count growths_ NEBULA_GUARDED_BY(lock_);
+  Count growth_refusals_ NEBULA_GUARDED_BY(lock_);
+  Count placement_refusals_ NEBULA_GUARDED_BY(lock_);
   HugeTlb huge_tlb_ NEBULA_GUARDED_BY(lock_) = {};
   std::uint64_t* free_regions_ NEBULA_PT_GUARDED_BY(lock_);  // wholly free ones
 };
