@@ -18,6 +18,11 @@
 namespace nebula {
 
 struct alignas(kCacheLine) Region {
+  struct Links {
+    RegionIndex next;
+    RegionIndex previous;
+  };
+
   std::atomic<std::uint64_t> committed[kPagesPerRegion / 64];
 
   // The rest belongs to the span heap, under its lock.
@@ -25,10 +30,8 @@ struct alignas(kCacheLine) Region {
   std::uint32_t claimed_units; // first units of spans that are being resized, or lose the dirty end of their last unit
   std::uint32_t dirty_units;   // of the free ones, those with committed pages
   std::uint32_t dirty_pages;   // committed pages in free units
-  RegionIndex next;            // in the list of its longest free run
-  RegionIndex previous;
-  RegionIndex dirty_next;      // in the list by age of last free
-  RegionIndex dirty_previous;
+  Links by_run;                // in the list of its longest free run
+  Links by_age;                // in the list by age of last free
   std::uint64_t freed_at;      // coarse milliseconds of the last free into it
   bool is_listed;
   bool is_dirty_listed;
@@ -42,8 +45,7 @@ struct alignas(kCacheLine) Region {
   bool is_huge_tlb;            // of the pool of huge pages: committed whole, and never given back; set before there are objects
   std::atomic<std::uint8_t> is_locked;  // in memory, and counted as such: see locking.cpp
   std::uint32_t settled_units; // of the dirty ones, those that the purge of idle pages has done with
-  RegionIndex seam_next;       // in the list of its seam
-  RegionIndex seam_previous;
+  Links by_seam;               // in the list of its seam
 };
 static_assert(sizeof(Region) == kRegionRecordBytes);
 

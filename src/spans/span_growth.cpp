@@ -196,7 +196,7 @@ void SpanHeap::publish(const Growth& growth) {
     set_free_units(index, units, End::kBack);
   }
   regions_ = static_cast<RegionIndex>(growth.first + growth.wanted);
-  if (growth.first != 0) look_at_seam(growth.first - 1);
+  if (growth.first != 0 && is_own(growth.first - 1)) look_at_seam(growth.first - 1);
   mapped_regions_ += growth.wanted;
   frontier.advance_to(regions_);
 }

@@ -30,6 +30,29 @@ constinit thread_local Claimed claimed_here;
 
 }  // namespace
 
+[[gnu::always_inline]] inline void SpanHeap::List::add(RegionIndex index, Region::Links Region::* links, End end) {
+  Region::Links& mine = region_at(index).*links;
+  if (end == End::kFront) {
+    mine = {first, kNoRegion};
+    if (first != kNoRegion) (region_at(first).*links).previous = index;
+    else last = index;
+    first = index;
+  } else {
+    mine = {kNoRegion, last};
+    if (last != kNoRegion) (region_at(last).*links).next = index;
+    else first = index;
+    last = index;
+  }
+}
+
+[[gnu::always_inline]] inline void SpanHeap::List::remove(RegionIndex index, Region::Links Region::* links) {
+  const Region::Links& mine = region_at(index).*links;
+  if (mine.previous != kNoRegion) (region_at(mine.previous).*links).next = mine.next;
+  else first = mine.next;
+  if (mine.next != kNoRegion) (region_at(mine.next).*links).previous = mine.previous;
+  else last = mine.previous;
+}
+
 UnitIndex SpanHeap::take(Units count, Units alignment) {
   if (count.count > pages::region_capacity() * std::size_t{kUnitsPerRegion}) return kNoUnit;
   LockGuard guard(lock_);
@@ -147,7 +170,7 @@ UnitIndex SpanHeap::find(Units count, Units alignment) const {
       has_looked_across = true;
     }
     int looks = 0;
-    for (RegionIndex i = lists_[length].first; i != kNoRegion && looks < kLooks; i = region_at(i).next, ++looks) {
+    for (RegionIndex i = lists_[length].first; i != kNoRegion && looks < kLooks; i = region_at(i).by_run.next, ++looks) {
       const unsigned start = best_run(region_at(i).free_units, static_cast<unsigned>(count.count),
                                       static_cast<unsigned>(alignment.count));
       if (start != kNoRun) return first_unit_of(i) + start;
@@ -170,7 +193,7 @@ UnitIndex SpanHeap::find_dirty(Units count, Units alignment) const {
   UnitIndex best = kNoUnit;
   unsigned best_list = kUnitsPerRegion + 1;
   int looks = 0;
-  for (RegionIndex i = dirty_.last; i != kNoRegion && looks < kLooks; i = region_at(i).dirty_previous, ++looks) {
+  for (RegionIndex i = dirty_.last; i != kNoRegion && looks < kLooks; i = region_at(i).by_age.previous, ++looks) {
     const Region& region = region_at(i);
     if (region.list >= best_list) continue;
     const unsigned start = best_run(region.dirty_units, static_cast<unsigned>(count.count),
@@ -329,47 +352,28 @@ void SpanHeap::set_free_units(RegionIndex index, std::uint32_t units, End end) {
   const std::uint64_t bit = std::uint64_t{1} << (index % 64);
   if (units == kAllUnits) free_regions_[index / 64] |= bit;
   else free_regions_[index / 64] &= ~bit;
-  if (index != 0) look_at_seam(index - 1);
+  if (index != 0 && is_own(index - 1)) look_at_seam(index - 1);
   look_at_seam(index);
 
   const unsigned length = longest_run(units);
   if (region.is_listed && region.list == length) return;
-  if (region.is_listed) unlink(index);
+  if (region.is_listed) {
+    List& old = lists_[region.list];
+    old.remove(index, &Region::by_run);
+    if (old.first == kNoRegion) lists_used_ &= ~(std::uint64_t{1} << region.list);
+    region.is_listed = false;
+  }
   if (length == 0) return;
-  List& list = lists_[length];
   region.is_listed = true;
   region.list = static_cast<std::uint8_t>(length);
-  if (end == End::kFront) {
-    region.previous = kNoRegion;
-    region.next = list.first;
-    if (list.first != kNoRegion) region_at(list.first).previous = index;
-    list.first = index;
-    if (list.last == kNoRegion) list.last = index;
-  } else {
-    region.next = kNoRegion;
-    region.previous = list.last;
-    if (list.last != kNoRegion) region_at(list.last).next = index;
-    list.last = index;
-    if (list.first == kNoRegion) list.first = index;
-  }
+  lists_[length].add(index, &Region::by_run, end);
   lists_used_ |= std::uint64_t{1} << length;
 }
 
-void SpanHeap::unlink(RegionIndex index) {
-  Region& region = region_at(index);
-  List& list = lists_[region.list];
-  if (region.previous != kNoRegion) region_at(region.previous).next = region.next;
-  else list.first = region.next;
-  if (region.next != kNoRegion) region_at(region.next).previous = region.previous;
-  else list.last = region.previous;
-  if (list.first == kNoRegion) lists_used_ &= ~(std::uint64_t{1} << region.list);
-  region.is_listed = false;
-}
-
-// How many free units lie on both sides of a region's end, with some on each: a run that spans may take. Not between two regions that
-// are wholly free, which are to stay whole, nor where the pool of huge pages ends.
+// Of a region of this heap: how many free units lie on both sides of its end, with some on each: a run that spans may take. Not between
+// two regions that are wholly free, which are to stay whole, nor where the pool of huge pages ends.
 unsigned SpanHeap::seam_at(RegionIndex index) const {
-  if (index + 1 >= regions_ || !is_own(index) || !is_own(index + 1)) return 0;
+  if (index + 1 >= regions_ || !is_own(index + 1)) return 0;
   const Region& region = region_at(index);
   const Region& next = region_at(index + 1);
   if (region.is_huge_tlb != next.is_huge_tlb || (region.free_units & next.free_units) == kAllUnits) return 0;
@@ -381,48 +385,28 @@ unsigned SpanHeap::seam_at(RegionIndex index) const {
 void SpanHeap::look_at_seam(RegionIndex index) {
   Region& region = region_at(index);
   const unsigned seam = seam_at(index);
-  if (!is_own(index) || region.seam == seam) return;
-  if (region.seam != 0) seam_unlink(index);
-  if (seam == 0) return;
-  List& list = seams_[seam];
+  if (region.seam == seam) return;
+  if (region.seam != 0) {
+    List& old = seams_[region.seam];
+    old.remove(index, &Region::by_seam);
+    if (old.first == kNoRegion) seams_used_ &= ~(std::uint64_t{1} << region.seam);
+  }
   region.seam = static_cast<std::uint8_t>(seam);
-  region.seam_previous = kNoRegion;
-  region.seam_next = list.first;
-  if (list.first != kNoRegion) region_at(list.first).seam_previous = index;
-  else list.last = index;
-  list.first = index;
+  if (seam == 0) return;
+  seams_[seam].add(index, &Region::by_seam, End::kFront);
   seams_used_ |= std::uint64_t{1} << seam;
-}
-
-void SpanHeap::seam_unlink(RegionIndex index) {
-  Region& region = region_at(index);
-  List& list = seams_[region.seam];
-  if (region.seam_previous != kNoRegion) region_at(region.seam_previous).seam_next = region.seam_next;
-  else list.first = region.seam_next;
-  if (region.seam_next != kNoRegion) region_at(region.seam_next).seam_previous = region.seam_previous;
-  else list.last = region.seam_previous;
-  if (list.first == kNoRegion) seams_used_ &= ~(std::uint64_t{1} << region.seam);
-  region.seam = 0;
 }
 
 void SpanHeap::dirty_unlink(RegionIndex index) {
   Region& region = region_at(index);
   if (!region.is_dirty_listed) return;
-  if (region.dirty_previous != kNoRegion) region_at(region.dirty_previous).dirty_next = region.dirty_next;
-  else dirty_.first = region.dirty_next;
-  if (region.dirty_next != kNoRegion) region_at(region.dirty_next).dirty_previous = region.dirty_previous;
-  else dirty_.last = region.dirty_previous;
+  dirty_.remove(index, &Region::by_age);
   region.is_dirty_listed = false;
 }
 
 void SpanHeap::dirty_append(RegionIndex index) {
-  Region& region = region_at(index);
-  region.dirty_next = kNoRegion;
-  region.dirty_previous = dirty_.last;
-  if (dirty_.last != kNoRegion) region_at(dirty_.last).dirty_next = index;
-  else dirty_.first = index;
-  dirty_.last = index;
-  region.is_dirty_listed = true;
+  dirty_.add(index, &Region::by_age, End::kBack);
+  region_at(index).is_dirty_listed = true;
 }
 
 void SpanHeap::note_dirty(RegionIndex index, std::uint32_t units) {

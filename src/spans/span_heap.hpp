@@ -111,11 +111,15 @@ class SpanHeap {
 
  private:
   void rebuild();
+  enum class End { kFront, kBack };
+  // Through those links of its regions' records.
   struct List {
+    void add(RegionIndex index, Region::Links Region::* links, End end);
+    void remove(RegionIndex index, Region::Links Region::* links);
+
     RegionIndex first = kNoRegion;
     RegionIndex last = kNoRegion;
   };
-  enum class End { kFront, kBack };
 
   [[nodiscard]] UnitIndex find(Units count, Units alignment) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] UnitIndex find_dirty(Units count, Units alignment) const NEBULA_REQUIRES(lock_);
@@ -137,9 +141,7 @@ class SpanHeap {
   void mark_used(UnitIndex first, Units count) NEBULA_REQUIRES(lock_);
   void mark_free(UnitIndex first, Units count) NEBULA_REQUIRES(lock_);
   void set_free_units(RegionIndex index, std::uint32_t units, End end) NEBULA_REQUIRES(lock_);
-  void unlink(RegionIndex index) NEBULA_REQUIRES(lock_);
   void look_at_seam(RegionIndex index) NEBULA_REQUIRES(lock_);
-  void seam_unlink(RegionIndex index) NEBULA_REQUIRES(lock_);
   void dirty_unlink(RegionIndex index) NEBULA_REQUIRES(lock_);
   void dirty_append(RegionIndex index) NEBULA_REQUIRES(lock_);
   void note_dirty(RegionIndex index, std::uint32_t units) NEBULA_REQUIRES(lock_);
