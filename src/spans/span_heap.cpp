@@ -467,8 +467,8 @@ std::uint64_t SpanHeap::dirty_bytes() {
 }
 
 SpanHeap::Facts SpanHeap::facts() const NEBULA_UNCHECKED {
-  return {regions_,          mapped_regions_, placement_refusals_, dirty_pages_ * kPageSize, huge_regions_, growths_,
-          growth_refusals_, huge_tlb_};
+  return {regions_, mapped_regions_, placement_refusals_, dirty_pages_ * kPageSize, huge_regions_, growths_, growth_refusals_,
+          {huge_tlb_.asked_regions, huge_tlb_.regions, huge_tlb_.refusals}};
 }
 
 }  // namespace nebula

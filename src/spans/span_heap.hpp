@@ -84,11 +84,13 @@ class SpanHeap {
   [[nodiscard]] std::uint64_t dirty_bytes();
 
   // Growth out of the pool of huge pages (NEBULA_HUGETLB).
-  struct HugeTlb {
-    Count asked_regions;
-    Count regions;
-    Count refusals;
+  template <class Number>
+  struct HugeTlbIn {
+    Number asked_regions = 0;
+    Number regions = 0;
+    Number refusals = 0;
   };
+  using HugeTlb = HugeTlbIn<std::uint64_t>;
   struct Facts {
     RegionIndex regions = 0;  // an index above all of its own
     std::uint64_t mapped_regions = 0;
@@ -184,7 +186,7 @@ class SpanHeap {
   Count growths_ NEBULA_GUARDED_BY(lock_);
   Count growth_refusals_ NEBULA_GUARDED_BY(lock_);
   Count placement_refusals_ NEBULA_GUARDED_BY(lock_);
-  HugeTlb huge_tlb_ NEBULA_GUARDED_BY(lock_) = {};
+  HugeTlbIn<Count> huge_tlb_ NEBULA_GUARDED_BY(lock_);
   std::uint64_t* free_regions_ NEBULA_PT_GUARDED_BY(lock_);  // wholly free ones
 };
 

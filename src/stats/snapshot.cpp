@@ -1,6 +1,7 @@
 #include "stats/snapshot.hpp"
 
 #include <iterator>
+#include <type_traits>
 
 #include "base/start_data.hpp"
 #include "budget/account.hpp"
@@ -203,6 +204,9 @@ void look_at_profile(Profile& profile) {
   profile.totals = profiling::sites::totals();
   profile.counts = profiling::sites::counts();
 }
+
+// 32 KiB: made where it lies, not on a stack of 16 KiB and copied.
+static_assert(std::is_trivially_copyable_v<Snapshot>);
 
 void look_once(Snapshot& s, heap::AllLocks::Wish wish) {
   s = {};
