@@ -1,7 +1,7 @@
 #include "stats/snapshot.hpp"
 
 #include <iterator>
-#include <type_traits>
+#include <new>
 
 #include "base/start_data.hpp"
 #include "budget/account.hpp"
@@ -205,11 +205,8 @@ void look_at_profile(Profile& profile) {
   profile.counts = profiling::sites::counts();
 }
 
-// 32 KiB: made where it lies, not on a stack of 16 KiB and copied.
-static_assert(std::is_trivially_copyable_v<Snapshot>);
-
 void look_once(Snapshot& s, heap::AllLocks::Wish wish) {
-  s = {};
+  ::new (&s) Snapshot{};  // 32 KiB: not on a stack that may have 16, and copied
   const heap::AllLocks locks(kLockPatienceMilliseconds, wish);
   s.at_rest = locks.are_held();
   s.committed_bytes = process_account.committed();
