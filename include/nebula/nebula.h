@@ -25,10 +25,10 @@ extern "C" {
 const char *nebula_version(void) __attribute__((weak));
 
 /* Gives the memory that no object uses back to the system, and returns how many bytes that were. It takes from this
- * thread's pools, what waits between threads, and all dirty pages; other threads' pools follow at their next free, and
- * what they held at the next purge. Never fails; 0 when there was nothing, or in a signal handler that interrupted the
- * allocator. Cost: a call to the kernel for each run of pages that is given back, and a page fault for each that is used
- * again. */
+ * thread's pools, what waits between threads, all dirty pages, and those between objects that hold none; other
+ * threads' pools follow at their next free, and what they held at the next purge. Never fails; 0 when there was
+ * nothing, or in a signal handler that interrupted the allocator. Cost: a call to the kernel for each run of pages
+ * that is given back, and a page fault for each that is used again. */
 size_t nebula_purge(void) __attribute__((weak));
 
 /* Puts the free objects that this thread keeps for its own next allocations where all threads find them: for a thread

@@ -120,7 +120,7 @@ std::size_t note_unit(UnitIndex unit) {
   const unsigned use = unit_use(unit).load(kRelaxed);
   if (is_size_class(use)) {
     // The smaller ones are the most, and nobody asks for them.
-    if (use >= kFirstWatched) holdings.slab_bytes[use] += slab::committed_range(unit).count.bytes();
+    if (use >= kFirstWatched) holdings.slab_bytes[use] += pages::committed_in(slab::used_range(unit)).bytes();
     return units_per_slab(size_class(use));
   }
   if (use == static_cast<unsigned>(UnitUse::kBump)) {

@@ -13,6 +13,7 @@
 #include "diag/misuse.hpp"
 #include "heap/auto_routes.hpp"
 #include "heap/foreign.hpp"
+#include "heap/holes.hpp"
 #include "heap/news.hpp"
 #include "heap/reclaim.hpp"
 #include "heap/requests.hpp"
@@ -177,6 +178,7 @@ void after_slow_path() {
     else if (!deallocate_span(pointer)) misuse::no_object(pointer, "free");
   }
   attend_soft_limit();
+  if (holes::are_due()) [[unlikely]] holes::look();
   ThreadHeap* const heap = current_heap;
   if (thread_heap::is_none(heap)) return;
   thread_heap::refresh(*heap);

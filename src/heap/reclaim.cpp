@@ -4,6 +4,7 @@
 #include "budget/heap_accounts.hpp"
 #include "bump/bump.hpp"
 #include "diag/message.hpp"
+#include "heap/holes.hpp"
 #include "machine/memory_limit.hpp"
 #include "os/process.hpp"
 #include "spans/large.hpp"
@@ -89,8 +90,15 @@ std::size_t run(Step step, std::size_t enough, const Account* account) {
       });
       return purged;
     }
+    case Step::kSlabPages: {
+      std::size_t purged = 0;
+      for_each_node_heap(account, [&](NodeHeap& heap) {
+        if (purged < enough) purged += heap.purge_slab_pages(enough - purged);
+      });
+      return purged;
+    }
     case Step::kAllDirtyPages: {
-      std::size_t purged = NodeHeap::purge_slab_tails() + bump::purge_left_blocks(bump::Which::kAll);
+      std::size_t purged = bump::purge_left_blocks(bump::Which::kAll);
       for_each_node_heap(account, [&](NodeHeap& heap) {
         purged += heap.spans().purge(SpanHeap::Purge::kEverything, kAll);
       });
@@ -293,6 +301,7 @@ void attend_idle_memory() {
     purged += bump::purge_left_blocks(bump::Which::kIdle);
     purge_news::note(PurgeReason::kIdle, purged);
   }
+  holes::tick();
   for (const std::atomic<Watcher>& each : tick_watchers)
     if (const Watcher watcher = each.load(kRelaxed)) watcher();
 }
@@ -321,6 +330,9 @@ ReclaimFacts reclaim_facts() {
           pressure_moderate.load(kRelaxed), pressure_severe.load(kRelaxed), pressure_bytes.load(kRelaxed)};
 }
 
-void reset_reclaim_in_child() { soft_busy_until.store(0, kRelaxed); }
+void reset_reclaim_in_child() {
+  soft_busy_until.store(0, kRelaxed);
+  holes::reset_in_child();
+}
 
 }  // namespace nebula::heap

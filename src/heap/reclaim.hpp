@@ -30,7 +30,7 @@ class HoldGate {
   Lock& gate_;
 };
 
-enum class Step : std::uint8_t { kOwnPools, kDepots, kOtherThreads, kEmptySlabs, kDirtyPages, kAllDirtyPages, kEnd };
+enum class Step : std::uint8_t { kOwnPools, kDepots, kOtherThreads, kEmptySlabs, kDirtyPages, kSlabPages, kAllDirtyPages, kEnd };
 
 struct StepFacts {
   std::uint64_t runs = 0;

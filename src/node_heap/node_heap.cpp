@@ -28,8 +28,6 @@ constexpr unsigned kLookedAtMost = 8;  // slabs of a list, for one to take over
 
 constexpr NodeHeap::Shard kFirstShard{0};
 
-bool is_of_class(UnitIndex unit, SizeClass c) { return unit_use(unit).load(std::memory_order_relaxed) == index_of(c); }
-
 static_assert(sizeof(NodeHeap) % alignof(SpanHeap) == 0);
 static_assert(sizeof(NodeHeap) + SpanHeap::bytes() <= kNodeHeapBytes);
 static_assert(kAway == kUnitUses);
@@ -61,7 +59,7 @@ void NodeHeap::set_processors(unsigned processors) {
 
 // The home to lock for the slab of class c that a unit lies in, as far as can be told without that lock.
 NodeHeap::Home NodeHeap::home_of(UnitIndex unit, SizeClass c) {
-  if (!is_of_class(unit, c)) return node_heap.home(kFirstShard);
+  if (!slab::is_of_class(unit, c)) return node_heap.home(kFirstShard);
   // acquire: pairs with the release in add_slab; see is_guarded.
   return static_cast<Home>(slab::at(slab::first_unit(unit, c)).home.load(std::memory_order_acquire));
 }
@@ -71,7 +69,7 @@ NodeHeap::Home NodeHeap::home_of(UnitIndex unit, SizeClass c) {
 // lock held here.
 bool NodeHeap::is_guarded(UnitIndex unit, SizeClass c, Home home) {
   const std::uint16_t found = slab::at(slab::first_unit(unit, c)).home.load(std::memory_order_acquire);
-  return found == static_cast<std::uint16_t>(home) && is_of_class(unit, c);
+  return found == static_cast<std::uint16_t>(home) && slab::is_of_class(unit, c);
 }
 
 HeapId NodeHeap::heap_of_slab(UnitIndex unit, SizeClass c) { return heap_of(home_of(unit, c)).id_; }
@@ -219,7 +217,7 @@ unsigned NodeHeap::take_from_slabs(SizeClass c, void** end, unsigned wanted, uns
   LockGuard guard(of.lock);
   unsigned got = 0;
   for (unsigned list = kFullest; list < kListEnd && got < wanted; ++list) {
-    // One that gives nothing (the budget refuses its next page, or its tail is being purged) is passed by.
+    // One that gives nothing (the budget refuses its next page, or pages of it are being purged) is passed by.
     for (UnitIndex unit = of.lists[list]; unit != kNoUnit && got < wanted;) {
       const UnitIndex next = slab::at(unit).next;
       got += slab::take(unit, end - got, wanted - got, room - got);
@@ -250,7 +248,7 @@ bool NodeHeap::take_over_slab(SizeClass c, Shard shard) NEBULA_UNCHECKED {
       for (UnitIndex unit = from.lists[list]; unit != kNoUnit && looked_at < kLookedAtMost;
            unit = slab::at(unit).next, ++looked_at) {
         Slab& slab = slab::at(unit);
-        if (slab.tail_is_busy || slab.free == 0 || (slab.free < slab.quarter && !slab.is_empty())) continue;
+        if (slab.is_busy || slab.free == 0 || (slab.free < slab.quarter && !slab.is_empty())) continue;
         unlink(from, unit);
         --from.facts.slabs;
         ++to.facts.slabs;
@@ -294,7 +292,9 @@ void NodeHeap::link(Class& of, UnitIndex unit) {
     slab.list = kUnlisted;
     return;
   }
-  slab.list = slab.is_empty() ? std::uint8_t{kEmpty} : static_cast<std::uint8_t>(kFullest + (available - 1) / slab.quarter);
+  if (slab.is_empty()) slab.list = kEmpty;
+  else if (slab.has_holes) slab.list = kWithHoles;
+  else slab.list = static_cast<std::uint8_t>(kFullest + (available - 1) / slab.quarter);
   if (slab.list == kEmpty) ++of.empty_slabs;
   slab.previous = kNoUnit;
   slab.next = of.lists[slab.list];
@@ -317,10 +317,10 @@ void NodeHeap::relink(Class& of, UnitIndex unit) {
   Slab& slab = slab::at(unit);
   const unsigned available = slab.available();
   const unsigned below = (slab.list - unsigned{kFullest}) * slab.quarter;  // what the list before it goes up to
-  if (slab.list - unsigned{kFullest} < kEmpty - kFullest && !slab.is_empty() && available - below - 1 < slab.quarter)
+  if (slab.list - unsigned{kFullest} < kWithHoles - kFullest && !slab.is_empty() && available - below - 1 < slab.quarter)
     return;
   unlink(of, unit);
-  if (slab.is_empty() && slab.bump != 0 && of.empty_slabs >= kEmptySlabsKept && !slab.tail_is_busy) {
+  if (slab.is_empty() && slab.bump != 0 && of.empty_slabs >= kEmptySlabsKept && !slab.is_busy) {
     release(of, unit);
     return;
   }
@@ -388,7 +388,7 @@ NodeHeap::PutBack NodeHeap::put_back_under_one_lock(SizeClass c, void* const* sl
   while (result.done < count) {
     const auto raw = static_cast<UnitIndex>(unit_of(slots[result.done]));
     if (!is_guarded(raw, c, home)) {
-      if (!is_of_class(raw, c)) {
+      if (!slab::is_of_class(raw, c)) {
         result.met_misuse = true;
         break;
       }
@@ -460,7 +460,7 @@ void NodeHeap::release_empty_slabs() {
       LockGuard guard(of.lock);
       for (UnitIndex unit = of.lists[kEmpty]; unit != kNoUnit;) {
         const UnitIndex next = slab::at(unit).next;
-        if (!slab::at(unit).tail_is_busy) {
+        if (!slab::at(unit).is_busy) {
           unlink(of, unit);
           release(of, unit);
         }
@@ -468,43 +468,6 @@ void NodeHeap::release_empty_slabs() {
       }
     }
   }
-}
-
-std::size_t NodeHeap::purge_slab_tails() {
-  std::size_t purged = 0;
-  const std::uint64_t end = heap_map.mapped_units.load(std::memory_order_relaxed);
-  for (UnitIndex unit = 0; unit < end; ++unit) {
-    const unsigned i = unit_use(unit).load(std::memory_order_relaxed);
-    if (is_size_class(i) && slab::first_unit(unit, size_class(i)) == unit) purged += purge_tail_of(unit, size_class(i));
-  }
-  return purged;
-}
-
-// The pages behind the mark, and behind the last slot.
-std::size_t NodeHeap::purge_tail_of(UnitIndex unit, SizeClass c) {
-  Home home = home_of(unit, c);
-  pages::Range tail;
-  for (;;) {
-    LockGuard guard(class_at(home, c).lock);
-    if (!is_guarded(unit, c, home)) {
-      if (!is_of_class(unit, c)) return 0;
-      home = home_of(unit, c);
-      continue;
-    }
-    if (slab::at(unit).tail_is_busy) return 0;
-    const pages::Range used = slab::committed_range(unit);
-    tail = {used.first + used.count.count, Pages{units_per_slab(c) * std::size_t{kPagesPerUnit}} - used.count};
-    if (pages::committed_in(tail).count == 0) return 0;
-    slab::at(unit).tail_is_busy = true;
-    break;
-  }
-  const std::size_t bytes = pages::committed_in(tail).bytes();
-  const bool done = pages::purge(tail);
-  Class& of = class_at(home, c);  // nobody takes over a slab whose tail is busy
-  LockGuard guard(of.lock);
-  slab::at(unit).tail_is_busy = false;
-  heap_of(home).relink(of, unit);
-  return done ? bytes : 0;
 }
 
 std::uint64_t NodeHeap::slots_in_depots(SizeClass c) {

@@ -80,8 +80,11 @@ class NodeHeap {
   enum class Depots { kAll, kIdle };
   void drain_depots(Depots which);
   void release_empty_slabs();
-  // Gives back committed pages behind the marks of slabs and behind their last slots.
-  static std::size_t purge_slab_tails();  // of all heaps
+  // Gives back pages of slabs that hold nothing, behind their marks and below; up to `enough` bytes. Returns how many.
+  std::size_t purge_slab_pages(std::size_t enough);
+  // The same of all heaps' slabs that gave nothing since this came by the last time, where that is a quarter of the slab. From `unit` on
+  // one slice, whose end it sets; true: it has come to the end of all.
+  [[nodiscard]] static bool purge_quiet_slabs(UnitIndex& unit, std::size_t& purged);
 
   [[nodiscard]] SpanHeap& spans();
   // Whose the slab is that this unit of class c lies in.
@@ -148,8 +151,8 @@ class NodeHeap {
   static void reset_in_child();
 
  private:
-  // List 0 is no list: a slab with nothing to give. Then by what is available, fullest first, then the empty ones.
-  enum ListIndex : std::uint8_t { kUnlisted, kFullest, kEmptiest = kFullest + 3, kEmpty, kListEnd };
+  // List 0 is no list: a slab with nothing to give. Then by what is available, fullest first, then those with holes, then the empty ones.
+  enum ListIndex : std::uint8_t { kUnlisted, kFullest, kEmptiest = kFullest + 3, kWithHoles, kEmpty, kListEnd };
 
   struct alignas(2 * kCacheLine) Class {
     Lock lock{LockRank::kClass};
@@ -205,7 +208,8 @@ class NodeHeap {
   using Halfway = bool[kShards][kClassEnd];
   void reset_own_in_child();
   void rebuild(const Halfway& halfway);
-  static std::size_t purge_tail_of(UnitIndex unit, SizeClass c);
+  enum class Slabs : std::uint8_t { kAny, kQuiet };
+  static std::size_t purge_pages_of(UnitIndex unit, SizeClass c, Slabs which);
 
   template <class Begin>
   [[nodiscard]] static bool begin_views(Begin begin);

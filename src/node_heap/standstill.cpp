@@ -100,7 +100,8 @@ void NodeHeap::rebuild(const Halfway& halfway) NEBULA_UNCHECKED {
       if (unit_use(first).load(std::memory_order_relaxed) != index_of(c)) set_nothing(unit, 1, slab::at(first).seen_by);
       continue;
     }
-    slab::at(unit).tail_is_busy = false;
+    if (slab::at(unit).is_busy) slab::at(unit).has_holes = true;  // perhaps
+    slab::at(unit).is_busy = false;
     const auto s = static_cast<unsigned>(shard_of(home_of(unit, c)));
     if (!halfway[s][i]) continue;
     set_class(unit, units_per_slab(c), c);

@@ -253,6 +253,8 @@ void write_rest(JsonWriter& json, const Snapshot& s) {
   json.number("purges", s.purges.purges);
   json.number("purged_bytes", s.purges.purged_bytes);
   json.number("purge_refusals", s.purges.refusals);
+  json.number("slab_looks", s.holes.looks);
+  json.number("slab_purged_bytes", s.holes.bytes);
   json.string("purge_kind", config::purge_kind_of(s.page_policy.idle_pages));
   json.number("advices", s.purges.advices);
   json.number("advised_bytes", s.purges.advised_bytes);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <type_traits>
 
 #include "base/bits.hpp"
 
@@ -21,16 +22,42 @@ constexpr std::uint64_t ones(unsigned count) { return count < 64 ? (std::uint64_
   if (count != 0) _mm_storeh_pi(reinterpret_cast<__m64*>(end - 1), _mm_castsi128_ps(pair));
 }
 
+pages::Range pages_of_slot(UnitIndex unit, std::size_t size, unsigned slot) {
+  const std::size_t first = slot * size / kPageSize;
+  return {first_page_of(unit) + first, {pages_for((slot + 1) * size).count - first}};
+}
+
+// Which slots of a word of the bitmap may be taken, of those that came back: without holes all of them.
+struct AnySlot {
+  std::uint64_t operator()(unsigned, std::uint64_t bits) const { return bits; }
+};
+
+struct SlotOnCommittedPages {
+  UnitIndex unit;
+  std::size_t size;
+
+  std::uint64_t operator()(unsigned word, std::uint64_t bits) const {
+    std::uint64_t result = 0;
+    for (std::uint64_t rest = bits; rest != 0; rest &= rest - 1) {
+      const pages::Range range = pages_of_slot(unit, size, word * 64 + static_cast<unsigned>(std::countr_zero(rest)));
+      if (pages::committed_in(range).count == range.count.count) result |= rest & -rest;
+    }
+    return result;
+  }
+};
+
 // Slots that came back, lowest first. At least `wanted` are taken if there are so many; beyond that only slots on the last
 // one's cache line.
-unsigned take_returned(Slab& slab, Address base, std::size_t size, void** end, unsigned wanted, unsigned room) {
+template <class May>
+unsigned take_returned(Slab& slab, Address base, std::size_t size, void** end, unsigned wanted, unsigned room, May may) {
   unsigned taken = 0;
   const unsigned words = (slab.bump + 63u) / 64;
   unsigned word = slab.first_word;
   Address line = 0;
   for (; word < words && taken < slab.free; ++word) {
     const std::uint64_t never_used = ~ones(slab.bump - word * 64u);
-    std::uint64_t bits = slab.bitmap[word] & ~never_used;
+    std::uint64_t bits = may(word, slab.bitmap[word] & ~never_used);
+    const std::uint64_t others = slab.bitmap[word] & ~bits;
     const Address first = base + word * 64u * size;
     while (bits != 0) {
       const auto lowest = static_cast<unsigned>(std::countr_zero(bits));
@@ -47,11 +74,38 @@ unsigned take_returned(Slab& slab, Address base, std::size_t size, void** end, u
       taken += count;
       line = (address + count * size - 1) / kCacheLine;
     }
-    slab.bitmap[word] = bits | (slab.bitmap[word] & never_used);
+    slab.bitmap[word] = bits | others;
     if (bits != 0) break;
   }
   slab.free = static_cast<std::uint16_t>(slab.free - taken);
-  slab.first_word = static_cast<std::uint16_t>(word);
+  if constexpr (std::is_same_v<May, AnySlot>) slab.first_word = static_cast<std::uint16_t>(word);
+  return taken;
+}
+
+// The pages of so many slots that came back, lowest first, or of fewer.
+void commit_holes(const Slab& slab, UnitIndex unit, std::size_t size, unsigned slots) {
+  for (unsigned slot = slab.first_word * 64u; slot < slab.bump && slots != 0; ++slot) {
+    if ((slab.bitmap[slot / 64] >> (slot % 64) & 1) == 0) continue;
+    if (!pages::commit(pages_of_slot(unit, size, slot), reserve_for(slab.size_class))) return;
+    --slots;
+  }
+}
+
+bool has_clean_pages(UnitIndex unit) {
+  const pages::Range used = used_range(unit);
+  return pages::committed_in(used).count != used.count.count;
+}
+
+// Slots on committed pages first: what lies in a hole costs memory.
+[[gnu::noinline]] unsigned take_beside_holes(Slab& slab, UnitIndex unit, Address base, std::size_t size, void** end, unsigned wanted,
+                                             unsigned room) {
+  const SlotOnCommittedPages may = {unit, size};
+  unsigned taken = take_returned(slab, base, size, end, wanted, room, may);
+  if (taken < wanted && slab.free != 0) {
+    commit_holes(slab, unit, size, wanted - taken);
+    taken += take_returned(slab, base, size, end - taken, wanted - taken, room - taken, may);
+    slab.has_holes = has_clean_pages(unit);
+  }
   return taken;
 }
 
@@ -114,16 +168,35 @@ void begin(UnitIndex unit, SizeClass c) {
   slab.quarter = static_cast<std::uint16_t>(slab.capacity / 4u + 1);
   slab.size_class = c;
   slab.list = 0;
-  slab.tail_is_busy = false;
+  slab.is_busy = slab.has_holes = slab.is_quiet = false;
   slab.seen_by = 0;
   // To the word of the last byte's slot, which may lie beyond the capacity.
   const unsigned last = slot_at(c, units_per_slab(c) * kUnitSize - 1);
   std::memset(slab.bitmap, 0xff, (last / 64 + 1) * sizeof slab.bitmap[0]);
 }
 
-pages::Range committed_range(UnitIndex unit) {
+pages::Range used_range(UnitIndex unit) {
   const Slab& slab = at(unit);
   return {first_page_of(unit), pages_for(slab.bump * slot_size(slab.size_class))};
+}
+
+std::uint64_t free_pages(UnitIndex unit) {
+  const Slab& slab = at(unit);
+  const std::size_t size = slot_size(slab.size_class);
+  const std::size_t pages = units_per_slab(slab.size_class) * kPagesPerUnit;
+  std::uint64_t result = 0;
+  for (std::size_t page = 0; page < pages; ++page) {
+    if (pages::committed_in({first_page_of(unit) + page, {1}}).count == 0) continue;
+    const std::size_t behind = std::min<std::size_t>(((page + 1) * kPageSize - 1) / size + 1, slab.bump);
+    std::size_t slot = page * kPageSize / size;
+    while (slot < behind) {
+      const auto here = static_cast<unsigned>(std::min(64 - slot % 64, behind - slot));
+      if ((~slab.bitmap[slot / 64] >> (slot % 64) & ones(here)) != 0) break;
+      slot += here;
+    }
+    if (slot >= behind) result |= std::uint64_t{1} << page;
+  }
+  return result;
 }
 
 unsigned take(UnitIndex unit, void** end, unsigned wanted, unsigned room) {
@@ -131,8 +204,12 @@ unsigned take(UnitIndex unit, void** end, unsigned wanted, unsigned room) {
   const Address base = address_of_unit(unit);
   const std::size_t size = slot_size(slab.size_class);
   unsigned taken = 0;
-  if (slab.free != 0) taken = take_returned(slab, base, size, end, wanted, room);
-  if (taken >= wanted || slab.bump == slab.capacity || slab.tail_is_busy) return taken;
+  if (slab.is_busy) [[unlikely]] return 0;
+  slab.is_quiet = false;
+  if (slab.free != 0)
+    taken = slab.has_holes ? take_beside_holes(slab, unit, base, size, end, wanted, room)
+                           : take_returned(slab, base, size, end, wanted, room, AnySlot{});
+  if (taken >= wanted || slab.bump == slab.capacity) return taken;
 
   unsigned fresh = wanted - taken;
   // Up to the end of the last cache line.
@@ -210,6 +287,7 @@ void recount(UnitIndex unit) {
   }
   slab.free = static_cast<std::uint16_t>(back);
   slab.first_word = 0;
+  slab.has_holes = has_clean_pages(unit);
 }
 
 }  // namespace nebula::slab

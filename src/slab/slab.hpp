@@ -2,6 +2,7 @@
 //
 //   record   │ links, class, bump, free, … │ bitmap: a bit set = this slot is in the slab                  │
 //   memory   │ slot 0 │ slot 1 │ … │ slot bump-1 │ never used: clean unless the span was dirty              │
+//            │          ↑ pages up to the mark are committed, but for holes: pages all of whose slots came back, purged since │
 //
 //   slots outside the slab = bump − free;   slots to be had = free + (capacity − bump)
 //
@@ -31,7 +32,9 @@ struct alignas(kCacheLine) Slab {
   std::uint16_t quarter;    // of the capacity, rounded up: the step of the lists by fill
   SizeClass size_class;
   std::uint8_t list;        // which list it hangs in
-  bool tail_is_busy;        // the pages behind the mark are being purged: it must not move
+  bool is_busy : 1;         // pages of it are being purged: it gives nothing, and stays where it is
+  bool has_holes : 1;       // pages below the mark are clean: no slot that lies in one is outside
+  bool is_quiet : 1;        // it gave nothing since a purge of quiet slabs came by
   // The node heap and shard whose lock guards this slab. The shard changes under the locks of both, and is read without to
   // find the one to take; the heap never changes.
   std::atomic<std::uint16_t> home;
@@ -53,6 +56,10 @@ namespace slab {
 [[nodiscard]] inline Slab& at(UnitIndex unit) {
   return *reinterpret_cast<Slab*>(record_map.unit_records + std::size_t{unit} * kUnitRecordBytes);
 }
+// Whether the unit is part of a slab of this class.
+[[nodiscard]] inline bool is_of_class(UnitIndex unit, SizeClass c) {
+  return unit_use(unit).load(std::memory_order_relaxed) == index_of(c);
+}
 // Slabs start at multiples of their size.
 [[nodiscard]] inline UnitIndex first_unit(UnitIndex unit, SizeClass c) {
   return unit & ~(static_cast<UnitIndex>(units_per_slab(c)) - 1);
@@ -65,8 +72,11 @@ void begin(UnitIndex unit, SizeClass c);
   return slot_size(c) <= kFineMax ? Account::Reserve::kMayUse : Account::Reserve::kMustLeave;
 }
 
-// The pages up to the mark: what a slab holds committed.
-[[nodiscard]] pages::Range committed_range(UnitIndex unit);
+// The pages up to the mark: what a slab holds committed, but for holes.
+[[nodiscard]] pages::Range used_range(UnitIndex unit);
+
+// The committed ones among its pages, bit by bit, that hold nothing: each slot in them is in the slab, or was never used.
+[[nodiscard]] std::uint64_t free_pages(UnitIndex unit);
 
 // Takes up to `wanted` slots, returned ones first and by rising address; writes their addresses downward from
 // before `end`, so that the lowest is popped first. May give a few more, at most `room`, to end on a cache line: one line

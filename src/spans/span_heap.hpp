@@ -77,6 +77,10 @@ class SpanHeap {
   // Returns the bytes given back. kEverything stops after `enough` of them, the oldest regions first.
   std::size_t purge(Purge how, std::size_t enough = ~std::size_t{0});
 
+  // No huge page is asked for there any more, because part of what is in use is about to be given back: what is free goes, too, dirty or not.
+  // Not with the lock of a rank above held.
+  void break_huge_page(RegionIndex index);
+
   // The purge of idle pages leaves so many committed, with those in use. Before other threads use the heap.
   void keep(Pages pages);
 
@@ -158,6 +162,7 @@ class SpanHeap {
   [[nodiscard]] std::size_t spare_pages() const NEBULA_REQUIRES(lock_);
   std::size_t purge_everything(std::size_t enough) NEBULA_REQUIRES(lock_);
   std::size_t purge_region(RegionIndex index, Purge how) NEBULA_REQUIRES(lock_);
+  std::size_t purge_units(RegionIndex index, std::uint32_t chosen, os::Advice advice) NEBULA_REQUIRES(lock_);
   void heal(PurgeJob& job) const;
   void purge_runs(PurgeJob& job) const;
   [[nodiscard]] std::size_t dirty_pages_in(RegionIndex index, std::uint32_t units) const NEBULA_REQUIRES(lock_);

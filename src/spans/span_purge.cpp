@@ -127,11 +127,20 @@ std::uint32_t SpanHeap::units_to_purge(RegionIndex index, Purge how) const {
 }
 
 std::size_t SpanHeap::purge_region(RegionIndex index, Purge how) {
-  Region& region = region_at(index);
-  std::uint32_t chosen = units_to_purge(index, how);
+  const std::uint32_t chosen = units_to_purge(index, how);
   dirty_unlink(index);  // what stays dirty (too small, settled, or refused) is listed again by the next free here
-  if (chosen == 0) return 0;
-  const os::Advice advice = how == Purge::kIdle ? page_policy.idle_pages : os::Advice::kNone;
+  return chosen == 0 ? 0 : purge_units(index, chosen, how == Purge::kIdle ? page_policy.idle_pages : os::Advice::kNone);
+}
+
+void SpanHeap::break_huge_page(RegionIndex index) {
+  LockGuard guard(lock_);
+  if (!region_at(index).wants_huge_pages) return;
+  dirty_unlink(index);
+  purge_units(index, 0, os::Advice::kNone);
+}
+
+std::size_t SpanHeap::purge_units(RegionIndex index, std::uint32_t chosen, os::Advice advice) {
+  Region& region = region_at(index);
   const bool is_whole = region.free_units == kAllUnits;
   const bool heals = region.is_patched && is_whole && advice == os::Advice::kNone;
   const bool breaks_huge_page = region.wants_huge_pages && !is_whole;

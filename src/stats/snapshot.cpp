@@ -217,6 +217,7 @@ void look_once(Snapshot& s, heap::AllLocks::Wish wish) {
   look_at_accounts({s.accounts, s.account_count, s.thread_accounts});
   for (unsigned i = 0; i < std::size(s.steps); ++i) s.steps[i] = heap::step_facts(static_cast<heap::Step>(i));
   s.reclaim = heap::reclaim_facts();
+  s.holes = heap::holes::facts();
   for (unsigned heap = 0; heap < NodeHeap::count(); ++heap) {
     const SpanHeap::Facts facts = NodeHeap::at(static_cast<HeapId>(heap)).spans().facts();
     s.huge_regions += facts.huge_regions;
@@ -283,7 +284,7 @@ void Pools::add(const Pools& other) {
 std::uint64_t elapsed_milliseconds() { return os::coarse_milliseconds() - started_at; }
 
 std::string_view name_of(heap::Step step) {
-  constexpr std::string_view kNames[] = {"own pools", "depots", "other threads", "empty slabs", "dirty pages", "all dirty pages"};
+  constexpr std::string_view kNames[] = {"own pools", "depots", "other threads", "empty slabs", "dirty pages", "slab pages", "all dirty pages"};
   static_assert(std::size(kNames) == static_cast<std::size_t>(heap::Step::kEnd));
   return kNames[static_cast<std::size_t>(step)];
 }

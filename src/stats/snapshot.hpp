@@ -15,6 +15,7 @@
 #include "config/page_policy.hpp"
 #include "heap/auto_routes.hpp"
 #include "heap/heap.hpp"
+#include "heap/holes.hpp"
 #include "heap/reclaim.hpp"
 #include "heap/requests.hpp"
 #include "os/process.hpp"
@@ -205,6 +206,7 @@ struct Snapshot {
   ThreadAccounts thread_accounts;
   heap::StepFacts steps[static_cast<unsigned>(heap::Step::kEnd)];
   heap::ReclaimFacts reclaim;
+  heap::holes::Facts holes;
   heap::Facts heap;
   pages::PurgeCounts purges = {};
   config::PagePolicy page_policy = {.delay_milliseconds = 0};  // all zero, so that no file has to be read for one

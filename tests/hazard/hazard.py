@@ -276,6 +276,24 @@ def purge_kinds(test):
 
 
 @test
+def sparse_slabs(test):
+    """Pages of slabs in use that hold nothing go back: on request, before the program grows, with time, and for a limit."""
+    policies = {"": True, "never": False, "delay:500ms": True, "now": True}
+    for how, always in (("trim", True), ("grow", False), ("work", False)):
+        for policy, gives in policies.items():
+            seen, its_report = pages(test, "sparse", how, variables={"NEBULA_PURGE": policy} if policy else {})
+            least, most = (0, 24) if how != "grow" else (60, 100)
+            if not (always or gives):
+                least, most = (60, 80) if how != "grow" else (110, 140)
+            test.expect(60 <= seen["full"] <= 80 and least <= seen["then"] <= most, f"{how}, NEBULA_PURGE={policy}: {seen}, {its_report.pages}")
+            test.expect(its_report.pages.get("slab_purged", 0) >= (32 << 20 if gives and not always else 0), f"{how}: {its_report.pages}")
+    # Nothing else could be given back, so the program would die of it.
+    seen, its_report = pages(test, "sparse", "grow", variables={"NEBULA_BUDGET": "100M", "NEBULA_PURGE": "never"})
+    test.expect(its_report.budget["refusals"] == 0 and its_report.budget["hits"] > 0 and its_report.reclaim["slab_pages_bytes"] > 24 << 20,
+                f"within a limit: {seen}, {its_report.budget}, {its_report.reclaim}")
+
+
+@test
 def reserve(test):
     """NEBULA_RESERVE: the page faults come before main, and idling takes nothing of it."""
     small = {"NEBULA_THP": "never"}
@@ -621,7 +639,8 @@ plain("fork_handlers")
 def auto_routes(test):
     """Classes move in the middle of everything, in forks too; all forms of the report say the same of it."""
     forms = {"NEBULA_STATS": "text,json,prometheus,html", "NEBULA_STATS_FILE": str(test.scratch / "auto")}
-    outcome = test.run([test.program("auto_routes")], {"NEBULA_ROUTE": "auto", **forms}).ended(0).quiet()
+    # Without a purge: what sparse slabs hold free goes back otherwise, and they have no reason to move.
+    outcome = test.run([test.program("auto_routes")], {"NEBULA_ROUTE": "auto", "NEBULA_PURGE": "never", **forms}).ended(0).quiet()
     found = checked(outcome, (test.scratch / "auto.txt").read_text())
     moves = [(move["size"], move["from"], move["to"], move["reason"]) for move in found.auto_routes["shown"]]
     for wanted in ((10240, "pool", "bump", "tighter in blocks"), (10240, "bump", "pool", "allocated often"),

@@ -4,9 +4,12 @@
    pages faults MIB     resident MiB at the start, page faults while MIB of objects are filled
    pages locked MIB     MiB locked while MIB of objects are held, in the process and in a child of its fork
    pages pool MIB       MiB of the pool of huge pages while MIB of objects are held, grown and freed
-   pages huge MIB       MIB of objects: MiB of the mappings where huge pages are wanted, and where they are not */
+   pages huge MIB       MIB of objects: MiB of the mappings where huge pages are wanted, and where they are not
+   pages sparse HOW     64 MiB of small objects, all but one in 64 of them freed, which leaves each slab in use: MiB resident full, and
+                        then after malloc_trim (trim), 64 MiB of objects of another size (grow), or 4 s of small work (work) */
 #include "check.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -130,11 +133,38 @@ static void huge(size_t mib) {
   printf("wanted %zu unwanted %zu\n", wanted / 1024, unwanted / 1024);
 }
 
+static void sparse(const char *how) {
+  enum { kSmall = 1000, kOther = 3000, kCount = 64 * 1024 };
+  static size_t *small[kCount], *other[kCount * kSmall / kOther];
+  size_t before = resident_mib();
+  for (size_t i = 0; i < kCount; ++i) {
+    CHECK((small[i] = hide(malloc(kSmall))) != NULL);
+    for (size_t k = 0; k < kSmall / sizeof(size_t); ++k) small[i][k] = i;
+  }
+  printf("full %zu", more_than(before));
+  for (size_t i = 0; i < kCount; ++i)
+    if (i % 64 != 0) free(small[i]);
+  if (strcmp(how, "trim") == 0) CHECK(malloc_trim(0) == 1);
+  if (strcmp(how, "work") == 0) work(4000);
+  if (strcmp(how, "grow") == 0)
+    for (size_t i = 0; i < sizeof other / sizeof *other; ++i) {
+      CHECK((other[i] = hide(malloc(kOther))) != NULL);
+      memset(other[i], 1, kOther);
+    }
+  printf(" then %zu\n", more_than(before));
+  for (size_t i = 0; i < sizeof other / sizeof *other; ++i) free(other[i]);
+  for (size_t i = 0; i < kCount; ++i) {
+    if (i % 64 != 0) CHECK((small[i] = hide(calloc(1, kSmall))) != NULL);
+    for (size_t k = 0; k < kSmall / sizeof(size_t); ++k) CHECK(small[i][k] == (i % 64 != 0 ? 0 : i));
+  }
+}
+
 int main(int count, char **arguments) {
   CHECK(count > 1);
   if (strcmp(arguments[1], "purge") == 0) purge();
   else if (strcmp(arguments[1], "faults") == 0) faults(strtoul(arguments[2], NULL, 10));
   else if (strcmp(arguments[1], "locked") == 0) locked(strtoul(arguments[2], NULL, 10));
+  else if (strcmp(arguments[1], "sparse") == 0) sparse(arguments[2]);
   else if (strcmp(arguments[1], "pool") == 0) pool(strtoul(arguments[2], NULL, 10));
   else huge(strtoul(arguments[2], NULL, 10));
   return 0;

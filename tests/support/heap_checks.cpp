@@ -79,6 +79,22 @@ bool is_hole(RegionIndex region) {
   return pages::committed_in(pages::pages_of(region)).count == 0;
 }
 
+// Every slot that is outside lies on committed pages; a slab says whether it has clean ones below its mark.
+void check_slab(UnitIndex unit, std::ostream& out) {
+  const Slab& slab = slab::at(unit);
+  const std::size_t size = slot_size(slab.size_class);
+  for (unsigned slot = 0; slot < slab.bump; ++slot) {
+    if ((slab.bitmap[slot / 64] >> (slot % 64) & 1) != 0) continue;
+    const std::size_t first = slot * size / kPageSize;
+    const Pages pages = pages_for((slot + 1) * size) - Pages{first};
+    if (pages::committed_in({first_page_of(unit) + first, pages}).count != pages.count)
+      out << "unit " << unit << ": slot " << slot << " is outside and on pages that are not committed\n";
+  }
+  const pages::Range used = slab::used_range(unit);
+  if (!slab.has_holes && pages::committed_in(used).count != used.count.count) out << "unit " << unit << ": a slab has holes and does not know\n";
+  if (slab.is_busy) out << "unit " << unit << ": a slab is busy at rest\n";
+}
+
 void check_units(RegionIndex region, Walk& walk, std::ostream& out) {
   const Region& record = region_at(region);
   std::uint64_t dirty = 0;
@@ -108,6 +124,7 @@ void check_units(RegionIndex region, Walk& walk, std::ostream& out) {
       const SizeClass c = size_class(use);
       if (slab::first_unit(unit, c) == unit) {
         ++walk.slabs[use];
+        check_slab(unit, out);
         walk.outside[use] += slab::at(unit).outside();
         if (NodeHeap::heap_of_slab(unit, c) != record.heap) out << "unit " << unit << ": slab and region differ in heap\n";
         if (slab::at(unit).size_class != c) out << "unit " << unit << ": slab and class map differ in class\n";

@@ -12,7 +12,7 @@ PAGE = 4096
 REGION = 2 << 20
 SMALL_SLAB, LARGE_SLAB = 64 * 1024, 256 * 1024
 LARGEST_SLOT_IN_SMALL_SLAB = 2048
-STEPS = ['own pools', 'depots', 'other threads', 'empty slabs', 'dirty pages', 'all dirty pages']
+STEPS = ['own pools', 'depots', 'other threads', 'empty slabs', 'dirty pages', 'slab pages', 'all dirty pages']
 LADDER = ['live', 'in pools', 'in depots', 'free in slabs', 'dead in blocks', 'dirty spans', 'metadata',
           '= committed', 'purged and untouched', '= mapped']
 OBJECTS_HEADING = 'objects         allocations          frees         live       live bytes   slabs   used'
@@ -307,6 +307,8 @@ def read_lines(lines):
                                '{moved} bytes; {grown_in_place} objects grown in place; huge pages asked for in '
                                '{huge_regions} regions (system: ') + r'[\w ]+\)')
     pages = {name: number(text) for name, text in pages.groupdict().items()}
+    pages |= lines.numbers('  slabs     looked at {slab_looks} times for pages that hold nothing, {slab_purged} bytes of them given back',
+                           optional=True)
     reserve = lines.numbers('  reserve   {asked} bytes asked for, {obtained} obtained, {touched} touched', optional=True)
     pages |= {f'reserve_{name}': found for name, found in reserve.items()}
     pages |= lines.numbers('  hugetlb   {hugetlb_asked} bytes asked for, {hugetlb_obtained} obtained; refused {hugetlb_refusals} times',
@@ -488,6 +490,10 @@ def account_problems(report):
     for name in ('purged', 'moved'):
         if report.pages[name] % PAGE != 0:
             yield f'bytes {name} are no whole number of pages: {report.pages[name]}'
+    if report.pages.get('slab_purged', 0) > report.pages['purged'] or report.pages.get('slab_purged', 0) % PAGE:
+        yield f'slabs gave back more than was purged, or no whole pages: {report.pages}'
+    if report.options.get('NEBULA_PURGE') == 'never' and 'slab_looks' in report.pages:
+        yield f'slabs were looked at without a purge: {report.pages}'
     reserve = [report.pages.get(f'reserve_{name}', 0) for name in ('asked', 'obtained', 'touched')]
     if (report.options.get('NEBULA_RESERVE', '0') == '0') != (reserve[0] == 0) or reserve[2] > reserve[1] or reserve[1] > reserve[0] + 65535:
         yield f'the reserve does not add up: {report.pages}'

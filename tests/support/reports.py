@@ -192,6 +192,8 @@ def text_pairs(text, data):
               ("threads", text.threads["started"], data["threads"]["started"]),
               ("refills", text.threads["refills"], data["threads"]["refills"]),
               ("purged", text.pages["purged"], data["pages"]["purged_bytes"]),
+              ("slab looks", [text.pages.get(name, 0) for name in ("slab_looks", "slab_purged")],
+               [data["pages"][name] for name in ("slab_looks", "slab_purged_bytes")]),
               ("reserve", [text.pages.get(f"reserve_{part}", 0) for part in ("asked", "obtained", "touched")],
                [data["pages"][f"reserve_{part}_bytes"] for part in ("asked", "obtained", "touched")]),
               ("locked", [text.pages.get(f"lock_{part}", 0) for part in ("asked", "obtained", "refusals")],

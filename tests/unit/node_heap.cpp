@@ -15,6 +15,8 @@ namespace {
 
 using Source = NodeHeap::Source;
 
+constexpr std::size_t kEverything = ~std::size_t{0};
+
 std::vector<void*> refill(SizeClass c, unsigned wanted, Source source, unsigned shard = 0) {
   node_heap.open(static_cast<NodeHeap::Shard>(shard % NodeHeap::kShards));
   std::vector<void*> slots(wanted + 4);
@@ -182,11 +184,82 @@ TEST(NodeHeap, TailsBehindMarksArePurged) {
   const std::vector<void*> slots = refill(c, 1, Source::kSlabsOnly);
   node_heap.spans().purge(SpanHeap::Purge::kEverything);
   const std::uint64_t before = process_account.committed();
-  const std::size_t purged = node_heap.purge_slab_tails();
+  const std::size_t purged = node_heap.purge_slab_pages(kEverything);
   EXPECT_EQ(process_account.committed(), before - purged);
-  EXPECT_EQ(node_heap.purge_slab_tails(), 0u);
+  EXPECT_EQ(node_heap.purge_slab_pages(kEverything), 0u);
   EXPECT_EQ(testing::inconsistency().find("slots outside"), std::string::npos);
   flush(c, slots, Source::kSlabsOnly);
+}
+
+// Of a full slab nothing but one slot in eight pages is left.
+std::vector<void*> sparse_slab(SizeClass c) {
+  std::vector<void*> slots = refill(c, slots_per_slab(c), Source::kSlabsOnly);
+  EXPECT_EQ(slots.size(), slots_per_slab(c));
+  std::vector<void*> kept;
+  std::vector<void*> back;
+  for (void* const slot : slots)
+    (reinterpret_cast<Address>(slot) % (8 * kPageSize) == 0 ? kept : back).push_back(slot);
+  flush(c, back, Source::kSlabsOnly);
+  return kept;
+}
+
+TEST(NodeHeap, PagesThatHoldNothingArePurgedFromSlabsInUse) {
+  testing::start_heap();
+  const SizeClass c = size_class(class_index_for(kKiB));
+  const std::vector<void*> kept = sparse_slab(c);
+  ASSERT_EQ(kept.size(), 2u);
+  for (void* const slot : kept) *static_cast<void**>(slot) = slot;
+  node_heap.spans().purge(SpanHeap::Purge::kEverything);
+  const std::uint64_t before = process_account.committed();
+  EXPECT_EQ(node_heap.purge_slab_pages(kEverything), 14 * kPageSize);
+  EXPECT_EQ(process_account.committed(), before - 14 * kPageSize);
+  EXPECT_EQ(testing::inconsistency().find("unit "), std::string::npos);
+  for (void* const slot : kept) EXPECT_EQ(*static_cast<void**>(slot), slot);
+  // What has no holes gives first.
+  const std::vector<void*> fresh = refill(c, 1, Source::kSlabsOnly);
+  EXPECT_EQ(slab_of(fresh[0], c), slab_of(kept[0], c)) << "its own pages' slots, before new memory";
+  EXPECT_EQ(process_account.committed(), before - 14 * kPageSize);
+  flush(c, fresh, Source::kSlabsOnly);
+  flush(c, kept, Source::kSlabsOnly);
+  node_heap.release_empty_slabs();
+  EXPECT_EQ(testing::inconsistency().find("unit "), std::string::npos);
+}
+
+TEST(NodeHeap, OnlyQuietSlabsArePurgedOnALook) {
+  testing::start_heap();
+  const SizeClass c = size_class(class_index_for(kKiB));
+  const std::vector<void*> kept = sparse_slab(c);
+  const auto look = [] {
+    std::size_t sum = 0;
+    std::size_t purged = 0;
+    UnitIndex unit = 0;
+    bool is_last = false;
+    while (!is_last) {
+      is_last = NodeHeap::purge_quiet_slabs(unit, purged);
+      sum += purged;
+    }
+    return sum;
+  };
+  EXPECT_EQ(look(), 0u) << "the first look notes";
+  const std::vector<void*> taken = refill(c, 1, Source::kSlabsOnly);
+  EXPECT_EQ(look(), 0u) << "it gave something since";
+  EXPECT_EQ(look(), 14 * kPageSize);
+  EXPECT_EQ(look(), 0u);
+  flush(c, taken, Source::kSlabsOnly);
+  // Less than a quarter of a slab is not worth it.
+  const std::vector<void*> dense = refill(c, slots_per_slab(c), Source::kSlabsOnly);
+  std::vector<void*> back;
+  for (void* const slot : dense)
+    if (reinterpret_cast<Address>(slot) % (16 * kPageSize) < 3 * kPageSize) back.push_back(slot);
+  flush(c, back, Source::kSlabsOnly);
+  EXPECT_EQ(look() + look(), 0u);
+  std::vector<void*> rest;
+  for (void* const slot : dense)
+    if (reinterpret_cast<Address>(slot) % (16 * kPageSize) >= 3 * kPageSize) rest.push_back(slot);
+  flush(c, rest, Source::kSlabsOnly);
+  flush(c, kept, Source::kSlabsOnly);
+  node_heap.release_empty_slabs();
+  EXPECT_EQ(testing::inconsistency().find("unit "), std::string::npos);
 }
 
 TEST(NodeHeap, ManyThreadsNoSlotTwice) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <bit>
 #include <set>
 #include <vector>
 
@@ -269,6 +271,120 @@ TEST(Slab, ABudgetThatRefusesThePageGivesNothing) {
   EXPECT_EQ(one.take(1, 1).size(), 0u);
   process_account.set_limits(kNoLimit, kNoLimit);
   EXPECT_EQ(one.slab().outside(), 8u);
+}
+
+// Gives back the pages that hold nothing, as a purge does; which.
+std::uint64_t punch_holes(const OneSlab& one) {
+  const std::uint64_t pages = slab::free_pages(one.unit());
+  for (unsigned page = 0; page < 64; ++page)
+    if ((pages >> page & 1) != 0) {
+      EXPECT_TRUE(pages::purge({first_page_of(one.unit()) + page, {1}}));
+    }
+  if (pages != 0) one.slab().has_holes = true;
+  return pages;
+}
+
+// As free_pages() should find them: slot by slot.
+std::uint64_t pages_without(const std::set<void*>& outside, const OneSlab& one, std::size_t size) {
+  std::uint64_t pages = 0;
+  for (unsigned page = 0; page < 64; ++page)
+    if (page < units_per_slab(one.slab().size_class) * kPagesPerUnit &&
+        pages::committed_in({first_page_of(one.unit()) + page, {1}}).count != 0)
+      pages |= std::uint64_t{1} << page;
+  for (void* const slot : outside) {
+    const Address first = reinterpret_cast<Address>(slot) - address_of_unit(one.unit());
+    for (std::size_t page = first / kPageSize; page <= (first + size - 1) / kPageSize; ++page) pages &= ~(std::uint64_t{1} << page);
+  }
+  return pages;
+}
+
+// Slots come and go, and pages that hold nothing are given back in between: nobody loses what he wrote, no slot has two owners, and each
+// lies on committed pages.
+TEST(Slab, HolesHoldNothingAndAreFilledAgain) {
+  for (const unsigned i : {1u, 2u, 5u, 20u, 33u, 64u, 66u, 70u, 75u, 80u, kClassLast}) {
+    const SizeClass c = size_class(i);
+    const std::size_t size = slot_size(c);
+    const OneSlab one(c);
+    testing::Random random(i);
+    std::set<void*> outside;
+    unsigned holes = 0;
+    for (unsigned round = 0; round < 400; ++round) {
+      const std::uint64_t of_ten = round / 100 % 2 == 0 ? 7 : 3;  // grows, then shrinks
+      if (random.below(10) < of_ten) {
+        const auto wanted = static_cast<unsigned>(1 + random.below(slots_per_slab(c) / 8 + 2));
+        const unsigned there = one.slab().available();
+        const std::vector<void*> slots = one.take(wanted, wanted + 3);
+        ASSERT_GE(slots.size(), std::min(wanted, there)) << "class " << i << ", round " << round;
+        for (void* const slot : slots) {
+          ASSERT_TRUE(outside.insert(slot).second) << "given twice";
+          *static_cast<void**>(slot) = slot;
+        }
+      } else {
+        // Neighbours mostly, so that pages become free.
+        std::uint64_t count = random.below(slots_per_slab(c) / 2 + 2);
+        auto next = outside.empty() ? outside.end() : outside.lower_bound(reinterpret_cast<void*>(
+            address_of_unit(one.unit()) + random.below(units_per_slab(c) * kUnitSize)));
+        for (; count != 0 && next != outside.end(); --count) {
+          ASSERT_EQ(*static_cast<void**>(*next), *next) << "contents lost";
+          ASSERT_EQ(put_back(one.unit(), c, *next), slab::Returned::kBack);
+          next = outside.erase(next);
+        }
+      }
+      if (random.below(4) == 0) {
+        const std::uint64_t expected = pages_without(outside, one, size);
+        const std::uint64_t before = process_account.committed();
+        const std::uint64_t found = punch_holes(one);
+        ASSERT_EQ(found, expected) << "class " << i << ", round " << round;
+        const auto pages = static_cast<unsigned>(std::popcount(found));
+        ASSERT_EQ(process_account.committed(), before - pages * kPageSize);
+        holes += pages;
+      }
+      ASSERT_EQ(one.slab().outside(), outside.size());
+      const pages::Range used = slab::used_range(one.unit());
+      if (!one.slab().has_holes) {
+        ASSERT_EQ(pages::committed_in(used).count, used.count.count);
+      }
+    }
+    EXPECT_GT(holes, 16u) << "class " << i;
+    while (one.slab().available() != 0)
+      for (void* const slot : one.take(100, 100)) ASSERT_TRUE(outside.insert(slot).second);
+    EXPECT_EQ(outside.size(), slots_per_slab(c));
+    EXPECT_FALSE(one.slab().has_holes) << "all of them are filled";
+  }
+}
+
+TEST(Slab, SlotsBesideHolesComeFirst) {
+  const SizeClass c = size_class(class_index_for(kKiB));
+  const OneSlab one(c);
+  pages::purge({first_page_of(one.unit()), {units_per_slab(c) * std::size_t{kPagesPerUnit}}});
+  std::vector<void*> slots = one.take(16, 16);
+  for (const std::size_t slot : {15u, 14u, 13u, 12u, 3u, 2u}) EXPECT_EQ(put_back(one.unit(), c, slots[slot]), slab::Returned::kBack);
+  ASSERT_EQ(punch_holes(one), 1u) << "slots are popped from the back: the first page is that of the last four";
+  const std::uint64_t before = process_account.committed();
+  const std::vector<void*> again = one.take(2, 2);
+  EXPECT_EQ((std::set<void*>{again.begin(), again.end()}), (std::set<void*>{slots[2], slots[3]}));
+  EXPECT_EQ(process_account.committed(), before);
+  EXPECT_TRUE(one.slab().has_holes);
+  EXPECT_EQ(one.take(1, 1).size(), 1u);
+  EXPECT_EQ(process_account.committed(), before + kPageSize);
+  EXPECT_FALSE(one.slab().has_holes);
+}
+
+TEST(Slab, ABudgetThatRefusesAHoleLeavesItsSlots) {
+  const SizeClass c = size_class(class_index_for(kKiB));
+  const OneSlab one(c);
+  std::vector<void*> slots;
+  while (one.slab().available() != 0)
+    for (void* const slot : one.take(100, 100)) slots.push_back(slot);
+  for (void* const slot : slots) EXPECT_EQ(put_back(one.unit(), c, slot), slab::Returned::kBack);
+  punch_holes(one);
+  process_account.set_limits(process_account.committed() + 2 * kPageSize, kNoLimit);
+  EXPECT_EQ(one.take(40, 40).size(), 8u) << "of two pages";
+  EXPECT_EQ(one.take(1, 1).size(), 0u);
+  process_account.set_limits(kNoLimit, kNoLimit);
+  EXPECT_EQ(one.slab().outside(), 8u);
+  EXPECT_EQ(one.take(100, 100).size(), slots.size() - 8);
+  EXPECT_FALSE(one.slab().has_holes);
 }
 
 }  // namespace
