@@ -26,7 +26,7 @@ std::size_t NodeHeap::purge_slab_pages(std::size_t enough) {
   const std::uint64_t end = heap_map.mapped_units.load(std::memory_order_relaxed);
   SizeClass c{};
   for (UnitIndex unit = 0; unit < end && purged < enough; ++unit)
-    if (starts_slab(unit, c) && spans().is_own(region_of(unit))) purged += purge_pages_of(unit, c, Slabs::kAny);
+    if (starts_slab(unit, c) && heap_of_slab(unit, c) == id_) purged += purge_pages_of(unit, c, Slabs::kAny);
   return purged;
 }
 
@@ -46,7 +46,6 @@ bool NodeHeap::purge_quiet_slabs(UnitIndex& unit, std::size_t& purged) {
 
 std::size_t NodeHeap::purge_pages_of(UnitIndex unit, SizeClass c, Slabs which) {
   const RegionIndex region = region_of(unit);
-  if (region_at(region).is_huge_tlb) return 0;
   Home home = home_of(unit, c);
   std::uint64_t pages = 0;
   for (;;) {
@@ -57,7 +56,7 @@ std::size_t NodeHeap::purge_pages_of(UnitIndex unit, SizeClass c, Slabs which) {
       continue;
     }
     Slab& slab = slab::at(unit);
-    if (slab.is_busy) return 0;
+    if (slab.is_busy || region_at(region).is_huge_tlb) return 0;
     if (which == Slabs::kQuiet && !slab.is_quiet) {
       slab.is_quiet = true;
       return 0;
