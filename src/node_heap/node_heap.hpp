@@ -19,6 +19,7 @@
 #include "node_heap/depot.hpp"
 #include "slab/slab.hpp"
 #include "spans/span_heap.hpp"
+#include "sync/changes.hpp"
 
 namespace nebula {
 
@@ -159,6 +160,7 @@ class NodeHeap {
     UnitIndex lists[kListEnd] NEBULA_GUARDED_BY(lock) = {};  // kNoUnit
     std::uint32_t empty_slabs NEBULA_GUARDED_BY(lock) = 0;
     std::uint64_t withdrawals_seen NEBULA_GUARDED_BY(lock) = 0;  // at the last look for idle depots
+    Changes purges NEBULA_GUARDED_BY(lock);  // of pages of a slab have ended
     ClassFacts facts NEBULA_GUARDED_BY(lock) = {};
   };
 

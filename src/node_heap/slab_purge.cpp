@@ -49,14 +49,21 @@ std::size_t NodeHeap::purge_pages_of(UnitIndex unit, SizeClass c, Slabs which) {
   Home home = home_of(unit, c);
   std::uint64_t pages = 0;
   for (;;) {
-    LockGuard guard(class_at(home, c).lock);
+    Class& of = class_at(home, c);
+    LockGuard guard(of.lock);
+    const std::uint32_t seen = of.purges.so_far();
     if (!is_guarded(unit, c, home)) {
       if (!slab::is_of_class(unit, c)) return 0;
       home = home_of(unit, c);
       continue;
     }
     Slab& slab = slab::at(unit);
-    if (slab.is_busy || region_at(region).is_huge_tlb) return 0;
+    if (region_at(region).is_huge_tlb) return 0;
+    if (slab.is_busy) {
+      if (which == Slabs::kQuiet) return 0;
+      of.purges.wait(of.lock, seen);  // what another thread purges is memory on its way back: the caller counts on it
+      continue;
+    }
     if (which == Slabs::kQuiet && !slab.is_quiet) {
       slab.is_quiet = true;
       return 0;
@@ -81,6 +88,7 @@ std::size_t NodeHeap::purge_pages_of(UnitIndex unit, SizeClass c, Slabs which) {
   LockGuard guard(of.lock);
   Slab& slab = slab::at(unit);
   slab.is_busy = false;
+  of.purges.announce();
   if (purged != 0) {
     heap.unlink(of, unit);
     slab.has_holes = true;

@@ -68,6 +68,7 @@ void NodeHeap::reset_own_in_child() NEBULA_UNCHECKED {
   Halfway halfway = {};
   for (unsigned s = 0; s < shards(); ++s) {
     for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
+      classes_[s][i].purges.forget_in_child();
       Lock& lock = classes_[s][i].lock;
       if (lock.is_mine()) continue;
       halfway[s][i] = lock.is_held();

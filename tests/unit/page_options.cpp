@@ -8,10 +8,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstring>
 #include <fstream>
 #include <map>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "budget/account.hpp"
@@ -551,6 +554,46 @@ TEST(PageOptions, HugeTlbHoldsTheReserve) {
   EXPECT_LE(committed_pages(heap) * kPageSize, 70 * kMiB);
   EXPECT_EQ(pool.misuse, "");
   EXPECT_EQ(testing::inconsistency(), "");
+}
+
+std::atomic<bool> is_in_kernel{false};
+std::atomic<bool> may_leave{false};
+std::atomic<bool> has_left{false};
+
+// The first purge takes until it may end, and a little longer.
+long purge_slowly(long number, long, long, long advice, long) {
+  if (number != SYS_madvise || advice != MADV_DONTNEED || is_in_kernel.exchange(true)) return kAskKernel;
+  while (!may_leave) std::this_thread::yield();
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  has_left = true;
+  return kAskKernel;
+}
+
+// Else a request would be refused although memory for it is on its way back.
+TEST(PageOptions, WhoNeedsPagesWaitsForWhoPurgesThem) {
+  testing::start_heap();
+  const SizeClass c = size_class(class_index_for(kKiB));
+  const auto shard = static_cast<NodeHeap::Shard>(0);
+  NodeHeap::open(shard);
+  std::vector<void*> slots(slots_per_slab(c));
+  ASSERT_EQ(node_heap.refill(c, slots.data() + slots.size(), slots_per_slab(c), slots_per_slab(c), NodeHeap::Source::kSlabsOnly, shard),
+            slots.size());
+  node_heap.flush(c, slots.data() + 1, slots_per_slab(c) - 1, NodeHeap::Source::kSlabsOnly, "free");
+  testing::stand_in(purge_slowly);
+  constexpr std::size_t kAll = ~std::size_t{0};
+  std::size_t by_first = 0;
+  std::thread first([&] { by_first = node_heap.purge_slab_pages(kAll); });
+  while (!is_in_kernel) std::this_thread::yield();
+  UnitIndex unit = 0;
+  std::size_t purged = 0;
+  while (!NodeHeap::purge_quiet_slabs(unit, purged)) EXPECT_EQ(purged, 0u);
+  EXPECT_FALSE(has_left) << "a look does not wait";
+  may_leave = true;
+  EXPECT_EQ(node_heap.purge_slab_pages(kAll), 0u);
+  EXPECT_TRUE(has_left);
+  first.join();
+  EXPECT_EQ(by_first, 15 * kPageSize);
+  testing::stand_in(nullptr);
 }
 
 }  // namespace
