@@ -307,8 +307,7 @@ def read_lines(lines):
                                '{moved} bytes; {grown_in_place} objects grown in place; huge pages asked for in '
                                '{huge_regions} regions (system: ') + r'[\w ]+\)')
     pages = {name: number(text) for name, text in pages.groupdict().items()}
-    pages |= lines.numbers('  slabs     looked at {slab_looks} times for pages that hold nothing, {slab_purged} bytes of them given back',
-                           optional=True)
+    pages |= lines.numbers('  slabs     looked at {slab_looks} times for pages that hold nothing, {slab_purged} bytes of them given back')
     reserve = lines.numbers('  reserve   {asked} bytes asked for, {obtained} obtained, {touched} touched', optional=True)
     pages |= {f'reserve_{name}': found for name, found in reserve.items()}
     pages |= lines.numbers('  hugetlb   {hugetlb_asked} bytes asked for, {hugetlb_obtained} obtained; refused {hugetlb_refusals} times',
@@ -490,9 +489,9 @@ def account_problems(report):
     for name in ('purged', 'moved'):
         if report.pages[name] % PAGE != 0:
             yield f'bytes {name} are no whole number of pages: {report.pages[name]}'
-    if report.pages.get('slab_purged', 0) > report.pages['purged'] or report.pages.get('slab_purged', 0) % PAGE:
+    if report.pages['slab_purged'] > report.pages['purged'] or report.pages['slab_purged'] % PAGE:
         yield f'slabs gave back more than was purged, or no whole pages: {report.pages}'
-    if report.options.get('NEBULA_PURGE') == 'never' and 'slab_looks' in report.pages:
+    if report.options.get('NEBULA_PURGE') == 'never' and report.pages['slab_looks'] != 0:
         yield f'slabs were looked at without a purge: {report.pages}'
     reserve = [report.pages.get(f'reserve_{name}', 0) for name in ('asked', 'obtained', 'touched')]
     if (report.options.get('NEBULA_RESERVE', '0') == '0') != (reserve[0] == 0) or reserve[2] > reserve[1] or reserve[1] > reserve[0] + 65535:
