@@ -90,13 +90,7 @@ std::size_t run(Step step, std::size_t enough, const Account* account) {
       });
       return purged;
     }
-    case Step::kSlabPages: {
-      std::size_t purged = 0;
-      for_each_node_heap(account, [&](NodeHeap& heap) {
-        if (purged < enough) purged += heap.purge_slab_pages(enough - purged);
-      });
-      return purged;
-    }
+    case Step::kSlabPages: return NodeHeap::purge_slab_pages(enough, belongs_to, account);
     case Step::kAllDirtyPages: {
       std::size_t purged = bump::purge_left_blocks(bump::Which::kAll);
       for_each_node_heap(account, [&](NodeHeap& heap) {

@@ -81,8 +81,10 @@ class NodeHeap {
   enum class Depots { kAll, kIdle };
   void drain_depots(Depots which);
   void release_empty_slabs();
-  // Gives back pages of slabs that hold nothing, behind their marks and below; up to `enough` bytes. Returns how many.
-  std::size_t purge_slab_pages(std::size_t enough);
+  // Gives back pages of slabs that hold nothing, behind their marks and below, in one walk through the heaps that are chosen; stops after
+  // `enough` bytes. Returns how many.
+  using Chooses = bool (*)(HeapId heap, const Account* account);
+  static std::size_t purge_slab_pages(std::size_t enough, Chooses chooses, const Account* account);
   // The same of all heaps' slabs that gave nothing since this came by the last time, where that is a quarter of the slab. From `unit` on
   // one slice, whose end it sets; true: it has come to the end of all.
   [[nodiscard]] static bool purge_quiet_slabs(UnitIndex& unit, std::size_t& purged);

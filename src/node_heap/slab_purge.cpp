@@ -21,12 +21,12 @@ bool starts_slab(UnitIndex unit, SizeClass& c) {
 
 }  // namespace
 
-std::size_t NodeHeap::purge_slab_pages(std::size_t enough) {
+std::size_t NodeHeap::purge_slab_pages(std::size_t enough, Chooses chooses, const Account* account) {
   std::size_t purged = 0;
   const std::uint64_t end = heap_map.mapped_units.load(std::memory_order_relaxed);
   SizeClass c{};
   for (UnitIndex unit = 0; unit < end && purged < enough; ++unit)
-    if (starts_slab(unit, c) && heap_of_slab(unit, c) == id_) purged += purge_pages_of(unit, c, Slabs::kAny);
+    if (starts_slab(unit, c) && chooses(heap_of_slab(unit, c), account)) purged += purge_pages_of(unit, c, Slabs::kAny);
   return purged;
 }
 

@@ -308,7 +308,7 @@ void write_rest(Exposition& out, const Snapshot& s) {
   out.sample(s.purges.purges);
   out.counter("purged_bytes_total", "Memory given back to the system.");
   out.sample(s.purges.purged_bytes);
-  out.counter("slab_purged_bytes_total", "Of it, pages of slabs in use that held nothing.");
+  out.counter("slab_purged_bytes_total", "Pages of slabs in use that held nothing, given back after a look.");
   out.sample(s.holes.bytes);
   out.counter("advised_bytes_total", "Idle memory that the system was advised about and that stays committed.");
   out.sample(s.purges.advised_bytes);

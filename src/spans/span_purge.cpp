@@ -134,9 +134,10 @@ std::size_t SpanHeap::purge_region(RegionIndex index, Purge how) {
 
 void SpanHeap::break_huge_page(RegionIndex index) {
   LockGuard guard(lock_);
-  if (!region_at(index).wants_huge_pages) return;
+  const Region& region = region_at(index);
+  if (!region.wants_huge_pages) return;
   dirty_unlink(index);
-  purge_units(index, 0, os::Advice::kNone);
+  purge_units(index, region.free_units, os::Advice::kNone);
 }
 
 std::size_t SpanHeap::purge_units(RegionIndex index, std::uint32_t chosen, os::Advice advice) {

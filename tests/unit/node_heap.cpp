@@ -15,7 +15,9 @@ namespace {
 
 using Source = NodeHeap::Source;
 
-constexpr std::size_t kEverything = ~std::size_t{0};
+std::size_t purge_slab_pages() {
+  return NodeHeap::purge_slab_pages(~std::size_t{0}, [](HeapId, const Account*) { return true; }, nullptr);
+}
 
 std::vector<void*> refill(SizeClass c, unsigned wanted, Source source, unsigned shard = 0) {
   node_heap.open(static_cast<NodeHeap::Shard>(shard % NodeHeap::kShards));
@@ -184,9 +186,9 @@ TEST(NodeHeap, TailsBehindMarksArePurged) {
   const std::vector<void*> slots = refill(c, 1, Source::kSlabsOnly);
   node_heap.spans().purge(SpanHeap::Purge::kEverything);
   const std::uint64_t before = process_account.committed();
-  const std::size_t purged = node_heap.purge_slab_pages(kEverything);
+  const std::size_t purged = purge_slab_pages();
   EXPECT_EQ(process_account.committed(), before - purged);
-  EXPECT_EQ(node_heap.purge_slab_pages(kEverything), 0u);
+  EXPECT_EQ(purge_slab_pages(), 0u);
   EXPECT_EQ(testing::inconsistency().find("slots outside"), std::string::npos);
   flush(c, slots, Source::kSlabsOnly);
 }
@@ -211,7 +213,7 @@ TEST(NodeHeap, PagesThatHoldNothingArePurgedFromSlabsInUse) {
   for (void* const slot : kept) *static_cast<void**>(slot) = slot;
   node_heap.spans().purge(SpanHeap::Purge::kEverything);
   const std::uint64_t before = process_account.committed();
-  EXPECT_EQ(node_heap.purge_slab_pages(kEverything), 14 * kPageSize);
+  EXPECT_EQ(purge_slab_pages(), 14 * kPageSize);
   EXPECT_EQ(process_account.committed(), before - 14 * kPageSize);
   EXPECT_EQ(testing::inconsistency().find("unit "), std::string::npos);
   for (void* const slot : kept) EXPECT_EQ(*static_cast<void**>(slot), slot);
