@@ -421,6 +421,7 @@ void* resize_large(void* pointer, std::size_t old_size, std::size_t size) {
           const HoldGate hold;
           SpanHeap& spans = NodeHeap::of(head).spans();
           if (large::resize_in_place(spans, head, size)) return pointer;
+          if (size < old_size) return nullptr;  // only a limit refuses that, and it would refuse a smaller object elsewhere, too
           if (old_size >= kMoveByPageTable)
             if (const Address moved = large::grow_by_moving_pages(spans, head, size)) return reinterpret_cast<void*>(moved);
         }

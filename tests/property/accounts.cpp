@@ -4,6 +4,7 @@
 
 #include <rapidcheck.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <sstream>
@@ -25,22 +26,46 @@ constexpr std::uint64_t kTreeLimit = 11 * kMiB;
 constexpr config::SizeLimit kSizes[] = {{1, 64, 6'000}, {1000, 3000, 80'000}, {40 * kKiB, 100 * kKiB, 300'000},
                                         {kMiB, ~std::uint64_t{0}, 5 * kMiB}};
 
+// The start of each is filled: who writes beyond an object writes into the start of the one behind.
+struct Object {
+  void* address;
+  std::size_t size;
+
+  static Object made(void* address, std::size_t size) {
+    testing::fill(address, filled(size));
+    return {address, size};
+  }
+  static std::size_t filled(std::size_t size) { return std::min(size, kPageSize); }
+  [[nodiscard]] std::uint64_t key() const { return reinterpret_cast<Address>(address) ^ filled(size); }
+  [[nodiscard]] bool is_whole(const void* now, std::size_t new_size) const {
+    const std::size_t kept = std::min(filled(size), filled(new_size));
+    return testing::is_filled_as(now, kept - kept % 8, key());
+  }
+  [[nodiscard]] bool is_whole() const { return is_whole(address, size); }
+};
+
 struct Worker {
-  std::vector<void*> objects;
+  std::vector<Object> objects;
   bool stayed_below = true;
+  bool contents_stayed = true;
 
   void apply(std::uint64_t number) {
     const std::uint64_t action = number % 8;
     number /= 8;
     const std::size_t size = size_from(number);
     if (action < 4 || objects.empty()) {
-      if (void* const object = action == 3 ? heap::allocate_aligned(size, 64) : heap::allocate(size)) objects.push_back(object);
+      void* const address = action == 3 ? heap::allocate_aligned(size, 64) : heap::allocate(size);
+      if (address != nullptr) objects.push_back(Object::made(address, size));
     } else {
-      void*& chosen = objects[number / 64 % objects.size()];
+      Object& chosen = objects[number / 64 % objects.size()];
+      if (!chosen.is_whole()) contents_stayed = false;
       if (action < 6) {
-        if (void* const moved = heap::reallocate(chosen, size)) chosen = moved;
+        if (void* const moved = heap::reallocate(chosen.address, size)) {
+          if (!chosen.is_whole(moved, size)) contents_stayed = false;
+          chosen = Object::made(moved, size);
+        }
       } else {
-        heap::deallocate(chosen, "free");
+        heap::deallocate(chosen.address, "free");
         chosen = objects.back();
         objects.pop_back();
       }
@@ -64,16 +89,18 @@ std::uint64_t expected_of(const config::SizeLimit& range, const std::vector<Work
     if (slot_size(c) >= range.first && slot_size(c) <= range.last) bytes += node_heap.facts(c).slots_outside * slot_size(c);
   }
   for (const Worker& worker : workers)
-    for (void* const object : worker.objects)
-      if (const std::size_t size = heap::usable_size(object); size > kSmallMax && size >= range.first && size <= range.last)
+    for (const Object& object : worker.objects)
+      if (const std::size_t size = heap::usable_size(object.address); size > kSmallMax && size >= range.first && size <= range.last)
         bytes += size;
   return bytes;
 }
 
 std::string difference(const std::vector<Worker>& workers) {
   std::ostringstream out;
-  for (const Worker& worker : workers)
+  for (const Worker& worker : workers) {
     if (!worker.stayed_below) out << "an account was above its limit\n";
+    if (!worker.contents_stayed) out << "an object has changed\n";
+  }
   for (const Account& account : size_limits::accounts()) {
     const config::SizeLimit& range = size_limits::range_of(account);
     if (const std::uint64_t expected = expected_of(range, workers); account.committed() != expected)
@@ -100,7 +127,10 @@ bool run() {
     for (std::thread& thread : threads) thread.join();
     const std::string at_rest = difference(workers);
     for (Worker& worker : workers) {
-      for (void* const object : worker.objects) heap::deallocate(object, "free");
+      for (const Object& object : worker.objects) {
+        if (!object.is_whole()) worker.contents_stayed = false;
+        heap::deallocate(object.address, "free");
+      }
       worker.objects.clear();
     }
     heap::trim();

@@ -301,6 +301,37 @@ TEST(Budget, AnObjectThatMayNotBecomeOfALimitedSizeKeepsItsPages) {
   EXPECT_EQ(testing::inconsistency(), "");
 }
 
+// Whether the smaller size has room changes at every moment: the object keeps its pages, or has fewer of them, and never writes
+// beyond those.
+TEST(Budget, ShrinkingBesideOthersAtTheLimitOfTheSmallerSize) {
+  constexpr std::size_t kLarge = kMiB;
+  constexpr std::size_t kSmaller = 160 * kKiB;
+  const SizeLimits limits({{100 * kKiB, 300 * kKiB, kSmaller}});
+  std::atomic<bool> go_on{true};
+  std::thread other([&] {
+    while (go_on) heap::deallocate(heap::allocate(kSmaller), "free");
+  });
+  unsigned kept = 0;
+  unsigned shrunk = 0;
+  unsigned wrong = 0;
+  for (int round = 0; round < 20'000; ++round) {
+    void* const object = heap::allocate(kLarge);
+    testing::fill(object, 4 * kKiB);
+    void* const resized = heap::reallocate(object, kSmaller);
+    const std::size_t now = heap::usable_size(resized);
+    if (now == kLarge) ++kept;
+    else if (now == kSmaller) ++shrunk;
+    if (resized != object || !testing::is_filled(object, 4 * kKiB)) ++wrong;
+    heap::deallocate(resized, "free");
+  }
+  go_on = false;
+  other.join();
+  EXPECT_EQ(wrong, 0u);
+  EXPECT_NE(kept, 0u);
+  EXPECT_NE(shrunk, 0u);
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
 TEST(Budget, SizeLimitsHoldAgainstEightThreads) {
   constexpr std::uint64_t kMost = 2 * kMiB;
   const SizeLimits limits({{64, 64, kMost}});
