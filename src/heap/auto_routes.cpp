@@ -119,8 +119,8 @@ void note_block(const bump::Block& block) {
 std::size_t note_unit(UnitIndex unit) {
   const unsigned use = unit_use(unit).load(kRelaxed);
   if (is_size_class(use)) {
-    // The smaller ones are the most, and nobody asks for them.
-    if (use >= kFirstWatched) holdings.slab_bytes[use] += pages::committed_in(slab::used_range(unit)).bytes();
+    // The smaller ones are the most, and nobody asks for them. An empty slab is anybody's.
+    if (use >= kFirstWatched && !slab::at(unit).is_empty()) holdings.slab_bytes[use] += pages::committed_in(slab::used_range(unit)).bytes();
     return units_per_slab(size_class(use));
   }
   if (use == static_cast<unsigned>(UnitUse::kBump)) {

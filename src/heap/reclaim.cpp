@@ -32,6 +32,7 @@ constinit std::atomic<std::uint64_t> soft_let_go{0};
 constinit std::atomic<std::uint64_t> soft_busy_until{0};  // nanoseconds
 constinit std::atomic<std::uint64_t> ticked_at{0};        // coarse milliseconds
 constinit std::atomic<std::uint64_t> limits_read_at{0};   // the same
+constinit std::atomic<std::uint64_t> spares_released_at{0};  // the same
 
 NEBULA_START_DATA constinit std::uint32_t reclaim_percent = 25;  // these three are written before there are threads
 NEBULA_START_DATA constinit config::Pressure pressure_source = config::Pressure::kOff;
@@ -227,6 +228,7 @@ void give_back_now() {
   std::size_t purged = 0;
   const HoldGate hold;
   for_each_node_heap(nullptr, [&](NodeHeap& heap) {
+    heap.release_spare_slabs();
     purged += heap.spans().purge(SpanHeap::Purge::kIdle);
   });
   purge_news::note(PurgeReason::kIdle, purged);
@@ -288,8 +290,12 @@ void attend_idle_memory() {
   {
     const HoldGate hold;
     std::size_t purged = 0;
+    // What classes keep empty has no age of its own: it gets one in the spans.
+    const bool keeps_spares = page_policy.purge == config::PagePolicy::Purge::kNever ||
+                              !is_due(spares_released_at, page_policy.delay_milliseconds);
     for_each_node_heap(nullptr, [&](NodeHeap& heap) {
       heap.drain_depots(NodeHeap::Depots::kIdle);
+      if (!keeps_spares) heap.release_spare_slabs();
       purged += heap.spans().purge(SpanHeap::Purge::kIdle);
     });
     purged += bump::purge_left_blocks(bump::Which::kIdle);

@@ -23,6 +23,7 @@ constinit std::atomic<unsigned> NodeHeap::places_{1};
 
 namespace {
 
+constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr std::uint32_t kEmptySlabsKept = 1;
 constexpr unsigned kLookedAtMost = 8;  // slabs of a list, for one to take over
 
@@ -55,6 +56,7 @@ void credit_slots(SizeClass c, unsigned count) {
 void NodeHeap::set_processors(unsigned processors) {
   const unsigned shards = std::bit_ceil(processors == 0 ? 1u : processors);
   shard_mask_ = (shards < kShards ? shards : kShards) - 1;
+  SpanHeap::set_keeper([](HeapId heap) { return at(heap).release_spare_slabs(); });
 }
 
 // The home to lock for the slab of class c that a unit lies in, as far as can be told without that lock.
@@ -177,7 +179,7 @@ unsigned NodeHeap::refill_from_own(SizeClass c, void** end, unsigned wanted, uns
 unsigned NodeHeap::take_from_any_slab(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard) {
   for (;;) {
     if (const unsigned got = take_from_slabs(c, end, wanted, room, shard)) return got;
-    if (!take_over_slab(c, shard) && !add_slab(c, shard)) break;
+    if (!add_slab(c, shard, From::kDirty) && !take_over_slab(c, shard) && !add_slab(c, shard, From::kAny)) break;
   }
   unsigned got = 0;
   for (unsigned s = 0; got == 0 && s < shards(); ++s) got = take_from_slabs(c, end, wanted, room, static_cast<Shard>(s));
@@ -264,10 +266,38 @@ bool NodeHeap::take_over_slab(SizeClass c, Shard shard) NEBULA_UNCHECKED {
   return false;
 }
 
+// What the shard itself has used last, before what another has: that lies in the cache of a processor that may be far away.
+UnitIndex NodeHeap::take_units(Units units, Shard shard, From from) {
+  if (const UnitIndex spare = take_spare_slab(units, shard); spare != kNoUnit) return spare;
+  release_spare_slabs_of(shard);
+  return spans().take(units, units, from);
+}
+
+// An empty slab of another class, which ends.
+UnitIndex NodeHeap::take_spare_slab(Units units, Shard shard) {
+  const auto s = static_cast<unsigned>(shard);
+  for (unsigned word = 0; word < std::size(spares_[s].classes); ++word) {
+    for (std::uint64_t bits = spares_[s].classes[word].load(kRelaxed); bits != 0; bits &= bits - 1) {
+      const SizeClass c = size_class(word * 64 + static_cast<unsigned>(std::countr_zero(bits)));
+      if (units_per_slab(c) != units.count) continue;
+      Class& of = class_of(shard, c);
+      LockGuard guard(of.lock);
+      for (UnitIndex unit = of.lists[kEmpty]; unit != kNoUnit && of.empty_slabs > kEmptySlabsKept; unit = slab::at(unit).next) {
+        if (slab::at(unit).bump == 0 || slab::at(unit).is_busy) continue;
+        unlink(of, unit);
+        set_nothing(unit, units.count, slab::at(unit).seen_by);
+        --of.facts.slabs;
+        return unit;
+      }
+    }
+  }
+  return kNoUnit;
+}
+
 // Without the class's lock: the span heap may go to the system. Two threads may each add one; neither is lost.
-bool NodeHeap::add_slab(SizeClass c, Shard shard) {
+bool NodeHeap::add_slab(SizeClass c, Shard shard, From from) {
   const Units units = {units_per_slab(c)};
-  const UnitIndex first = spans().take(units, units);
+  const UnitIndex first = take_units(units, shard, from);
   if (first == kNoUnit) return false;
   // A slab whose first slot the budget refuses would be taken and given back for ever.
   if (!pages::commit({first_page_of(first), pages_for(slot_size(c))}, slab::reserve_for(c))) {
@@ -295,7 +325,7 @@ void NodeHeap::link(Class& of, UnitIndex unit) {
   if (slab.is_empty()) slab.list = kEmpty;
   else if (slab.has_holes) slab.list = kWithHoles;
   else slab.list = static_cast<std::uint8_t>(kFullest + (available - 1) / slab.quarter);
-  if (slab.list == kEmpty) ++of.empty_slabs;
+  if (slab.list == kEmpty) count_empty(of, unit, 1);
   slab.previous = kNoUnit;
   slab.next = of.lists[slab.list];
   if (slab.next != kNoUnit) slab::at(slab.next).previous = unit;
@@ -305,7 +335,7 @@ void NodeHeap::link(Class& of, UnitIndex unit) {
 void NodeHeap::unlink(Class& of, UnitIndex unit) {
   Slab& slab = slab::at(unit);
   if (slab.list == kUnlisted) return;
-  if (slab.list == kEmpty) --of.empty_slabs;
+  if (slab.list == kEmpty) count_empty(of, unit, -1);
   if (slab.previous != kNoUnit) slab::at(slab.previous).next = slab.next;
   else of.lists[slab.list] = slab.next;
   if (slab.next != kNoUnit) slab::at(slab.next).previous = slab.previous;
@@ -320,11 +350,16 @@ void NodeHeap::relink(Class& of, UnitIndex unit) {
   if (slab.list - unsigned{kFullest} < kWithHoles - kFullest && !slab.is_empty() && available - below - 1 < slab.quarter)
     return;
   unlink(of, unit);
-  if (slab.is_empty() && slab.bump != 0 && of.empty_slabs >= kEmptySlabsKept && !slab.is_busy) {
-    release(of, unit);
-    return;
-  }
   link(of, unit);
+}
+
+void NodeHeap::count_empty(Class& of, UnitIndex unit, int change) {
+  of.empty_slabs += static_cast<std::uint32_t>(change);
+  if (of.empty_slabs != kEmptySlabsKept + (change > 0 ? 1 : 0)) return;
+  const Slab& slab = slab::at(unit);
+  const unsigned i = index_of(slab.size_class);
+  std::atomic<std::uint64_t>& word = spares_[static_cast<unsigned>(shard_of(static_cast<Home>(slab.home.load(kRelaxed))))].classes[i / 64];
+  word.fetch_xor(std::uint64_t{1} << i % 64, kRelaxed);
 }
 
 void NodeHeap::release(Class& of, UnitIndex unit) {
@@ -468,6 +503,33 @@ void NodeHeap::release_empty_slabs() {
       }
     }
   }
+}
+
+bool NodeHeap::release_spare_slabs() {
+  bool had_some = false;
+  for (unsigned s = 0; s < shards(); ++s) had_some |= release_spare_slabs_of(static_cast<Shard>(s));
+  return had_some;
+}
+
+bool NodeHeap::release_spare_slabs_of(Shard shard) {
+  bool had_some = false;
+  const auto s = static_cast<unsigned>(shard);
+  for (unsigned word = 0; word < std::size(spares_[s].classes); ++word) {
+    for (std::uint64_t bits = spares_[s].classes[word].load(kRelaxed); bits != 0; bits &= bits - 1) {
+      Class& of = classes_[s][word * 64 + static_cast<unsigned>(std::countr_zero(bits))];
+      LockGuard guard(of.lock);
+      for (UnitIndex unit = of.lists[kEmpty]; unit != kNoUnit && of.empty_slabs > kEmptySlabsKept;) {
+        const UnitIndex next = slab::at(unit).next;
+        if (slab::at(unit).bump != 0 && !slab::at(unit).is_busy) {  // one just made is about to be taken from
+          unlink(of, unit);
+          release(of, unit);
+          had_some = true;
+        }
+        unit = next;
+      }
+    }
+  }
+  return had_some;
 }
 
 std::uint64_t NodeHeap::slots_in_depots(SizeClass c) {

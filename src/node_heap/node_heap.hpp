@@ -4,11 +4,13 @@
 //
 // A class is divided into shards, each with its own lock, slabs and depot. A thread takes from one shard only, so two threads
 // share neither a lock nor the cache lines of neighbouring slots; what is freed goes home to the shard of its slab, whoever
-// frees it. Before a shard asks for new memory it takes over slabs of others that have much to give.
+// frees it.
 //
 // Slabs of a class hang in lists by how much they can still give, and refills take from the fullest list first, so
-// that the emptiest ones get the chance to become wholly free and go back to the spans. One empty slab a class and shard is
-// kept, against the cost of a class that swings across the border.
+// that the emptiest ones get the chance to become wholly free. An empty slab stays with its class and shard, whose processor may have it
+// in its cache, until somebody would need new memory without it: another class of the shard takes it, or all but one of each
+// class go back to the spans, of this shard first. So they cost nothing. Only when neither they nor dirty spans serve, a
+// shard takes over slabs of others that have much to give.
 #pragma once
 
 #include <atomic>
@@ -81,6 +83,9 @@ class NodeHeap {
   enum class Depots { kAll, kIdle };
   void drain_depots(Depots which);
   void release_empty_slabs();
+  // All but one a class and shard, which is what new memory would otherwise be needed for. False: there were none.
+  bool release_spare_slabs();
+  bool release_spare_slabs_of(Shard shard);
   // Gives back pages of slabs that hold nothing, behind their marks and below, in one walk through the heaps that are chosen; stops after
   // `enough` bytes. Returns how many.
   using Chooses = bool (*)(HeapId heap, const Account* account);
@@ -166,6 +171,11 @@ class NodeHeap {
     ClassFacts facts NEBULA_GUARDED_BY(lock) = {};
   };
 
+  // Which classes of a shard have more empty slabs than one: bits set and cleared under the class's lock, and read without, so relaxed.
+  struct alignas(2 * kCacheLine) Spares {
+    std::atomic<std::uint64_t> classes[(kClassEnd + 63) / 64] = {};
+  };
+
   // A heap and a shard of it, in the form that a slab has.
   enum class Home : std::uint16_t {};
   [[nodiscard]] Home home(Shard shard) const {
@@ -197,15 +207,19 @@ class NodeHeap {
   [[nodiscard]] unsigned shards() const { return is_tenants() ? 1 : last_shard_.load(std::memory_order_relaxed) + 1; }
   [[nodiscard]] Shard own(Shard shard) const { return is_tenants() ? Shard{0} : shard; }
 
+  using From = SpanHeap::From;
   [[nodiscard]] unsigned take_from_depot(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard);
   [[nodiscard]] unsigned take_from_any_slab(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard);
   [[nodiscard]] unsigned take_from_slabs(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard);
   [[nodiscard]] bool take_over_slab(SizeClass c, Shard shard);
-  [[nodiscard]] bool add_slab(SizeClass c, Shard shard);
+  [[nodiscard]] bool add_slab(SizeClass c, Shard shard, From from);
+  [[nodiscard]] UnitIndex take_spare_slab(Units units, Shard shard);
+  [[nodiscard]] UnitIndex take_units(Units units, Shard shard, From from);
   void link(Class& of, UnitIndex unit) NEBULA_REQUIRES(of.lock);
   void unlink(Class& of, UnitIndex unit) NEBULA_REQUIRES(of.lock);
   void relink(Class& of, UnitIndex unit) NEBULA_REQUIRES(of.lock);
   void release(Class& of, UnitIndex unit) NEBULA_REQUIRES(of.lock);
+  void count_empty(Class& of, UnitIndex unit, int change) NEBULA_REQUIRES(of.lock);
   static void put_back(SizeClass c, void* const* slots, unsigned count, Later& later, const char* call);
   [[nodiscard]] static PutBack put_back_under_one_lock(SizeClass c, void* const* slots, unsigned count, Later& later);
   void drain(SizeClass c, Shard shard);
@@ -242,6 +256,7 @@ class NodeHeap {
   std::atomic<std::uint64_t> fallbacks_{0};
   std::atomic<std::uint64_t> arrivals_{0};
   Class classes_[kShards][kClassEnd] = {};
+  Spares spares_[kShards] = {};
   Depot depots_[kShards][kClassEnd] = {};
   // Of the first heap; apart from the rest, which begins as zeros and so takes no room in the file. Those of the others lie
   // behind them.

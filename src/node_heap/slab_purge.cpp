@@ -93,7 +93,8 @@ std::size_t NodeHeap::purge_pages_of(UnitIndex unit, SizeClass c, Slabs which) {
     heap.unlink(of, unit);
     slab.has_holes = true;
   }
-  heap.relink(of, unit);
+  if (purged != 0 && slab.is_empty() && slab.bump != 0) heap.release(of, unit);  // kept for its pages, which are gone
+  else heap.relink(of, unit);
   return purged;
 }
 

@@ -15,6 +15,7 @@
 namespace nebula {
 
 NEBULA_START_DATA constinit config::PagePolicy page_policy;
+constinit SpanHeap::Keeper SpanHeap::keeper_ = nullptr;
 
 namespace {
 
@@ -53,12 +54,18 @@ constinit thread_local Claimed claimed_here;
   else last = mine.previous;
 }
 
-UnitIndex SpanHeap::take(Units count, Units alignment) {
+UnitIndex SpanHeap::take(Units count, Units alignment, From from) {
   if (count.count > pages::region_capacity() * std::size_t{kUnitsPerRegion}) return kNoUnit;
   LockGuard guard(lock_);
-  for (;;) {
+  for (bool has_asked = false;;) {
     const std::uint32_t changes = changes_.so_far();
-    const UnitIndex first = find(count, alignment);
+    UnitIndex first = find_dirty(count, alignment);
+    if (first == kNoUnit && !has_asked) {
+      has_asked = true;
+      if (ask_keeper()) continue;
+    }
+    if (first == kNoUnit && from == From::kDirty) return kNoUnit;
+    if (first == kNoUnit) first = find(count, alignment);
     if (first != kNoUnit) {
       if (!commit_unit_records(region_of(first))) return kNoUnit;
       mark_used(first, count);
@@ -79,6 +86,14 @@ UnitIndex SpanHeap::take(Units count, Units alignment) {
       changes_.wait(lock_, since_growth);
     }
   }
+}
+
+bool SpanHeap::ask_keeper() {
+  if (keeper_ == nullptr) return false;
+  lock_.unlock();
+  const bool came_back = keeper_(id_);
+  lock_.lock();
+  return came_back;
 }
 
 void SpanHeap::give_back(UnitIndex first, Units count) {
@@ -157,8 +172,6 @@ UnitIndex SpanHeap::find(Units count, Units alignment) const {
     const RegionIndex region = find_regions(regions, step);
     return region == kNoRegion ? kNoUnit : first_unit_of(region);
   }
-  // Dirty pages first, the ones freed last: they cost nothing, and may be in a cache still.
-  if (const UnitIndex dirty = find_dirty(count, alignment); dirty != kNoUnit) return dirty;
   constexpr int kLooks = 8;  // a run may be long enough but start off alignment; the next longer list will do
   std::uint64_t lists = lists_used_ & (~std::uint64_t{0} << count.count);
   bool has_looked_across = count.count == 1 || alignment.count != 1;
@@ -187,8 +200,10 @@ UnitIndex SpanHeap::find_across(Units count) const {
   return first_unit_of(index + 1) - static_cast<UnitIndex>(std::countl_one(region_at(index).free_units));
 }
 
-// Of the regions dirtied last, the one with the shortest longest run that has room in its dirty units alone.
+// Dirty pages cost nothing, and may be in a cache still. Of the regions dirtied last, the one with the shortest longest run that has
+// room in its dirty units alone.
 UnitIndex SpanHeap::find_dirty(Units count, Units alignment) const {
+  if (count.count > kUnitsPerRegion || alignment.count > kUnitsPerRegion) return kNoUnit;
   constexpr int kLooks = 8;
   UnitIndex best = kNoUnit;
   unsigned best_list = kUnitsPerRegion + 1;

@@ -53,7 +53,12 @@ class SpanHeap {
   // `count` units starting at a multiple of `alignment` units (a power of two), with the unit record of the first one
   // committed. Their pages are as the last owner left them; commit what is to be used. kNoUnit when the system or the
   // budget refuses.
-  [[nodiscard]] UnitIndex take(Units count, Units alignment);
+  enum class From : std::uint8_t { kAny, kDirty };
+  [[nodiscard]] UnitIndex take(Units count, Units alignment, From from = From::kAny);
+  // Who keeps free units apart is asked for them before clean ones are taken, none of a rank above held; true: some came back. Set before
+  // other threads use any heap.
+  using Keeper = bool (*)(HeapId heap);
+  static void set_keeper(Keeper keeper) { keeper_ = keeper; }
   void give_back(UnitIndex first, Units count);
   // Adds the units behind a span to it, if they are free.
   [[nodiscard]] bool extend(UnitIndex first, Units from, Units to);
@@ -168,6 +173,10 @@ class SpanHeap {
   [[nodiscard]] std::size_t dirty_pages_in(RegionIndex index, std::uint32_t units) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] std::uint32_t dirty_units_in(RegionIndex index, std::uint32_t units) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] std::uint32_t units_to_purge(RegionIndex index, Purge how) const NEBULA_REQUIRES(lock_);
+
+  [[nodiscard]] bool ask_keeper() NEBULA_REQUIRES(lock_);
+
+  static constinit Keeper keeper_;
 
   Lock lock_{LockRank::kSpans};
   List lists_[kUnitsPerRegion + 1] NEBULA_GUARDED_BY(lock_) = {};  // by longest free run

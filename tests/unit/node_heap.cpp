@@ -47,11 +47,71 @@ TEST(NodeHeap, SlotsGoOutOnceAndSlabsGoBack) {
     EXPECT_GE(node_heap.facts(c).slabs, 5u);
     for (const auto& slots : held) flush(c, slots, Source::kSlabsOnly);
     EXPECT_EQ(node_heap.facts(c).slots_outside, 0u);
-    EXPECT_LE(node_heap.facts(c).slabs, 2u) << "empty slabs are not hoarded";
+    EXPECT_GE(node_heap.facts(c).slabs, 5u) << "until somebody needs them";
+    EXPECT_TRUE(node_heap.release_spare_slabs());
+    EXPECT_LE(node_heap.facts(c).slabs, 1u);
+    EXPECT_FALSE(node_heap.release_spare_slabs());
     node_heap.release_empty_slabs();
     EXPECT_EQ(node_heap.facts(c).slabs, 0u);
   }
   EXPECT_EQ(testing::inconsistency(), "");
+}
+
+std::vector<void*> slabs_full(SizeClass c, unsigned slabs, unsigned shard) {
+  std::vector<void*> slots;
+  while (slots.size() < std::size_t{slabs} * slots_per_slab(c)) {
+    const std::vector<void*> more = refill(c, 50, Source::kSlabsOnly, shard);
+    if (more.empty()) return slots;
+    slots.insert(slots.end(), more.begin(), more.end());
+  }
+  return slots;
+}
+
+// Nothing is free: neither in a slab nor in spans.
+void give_back_all() {
+  node_heap.drain_depots(NodeHeap::Depots::kAll);
+  node_heap.release_empty_slabs();
+  node_heap.spans().purge(SpanHeap::Purge::kEverything);
+}
+
+// What is empty is used before new memory, whoever needs it: the class itself, another, another shard, a span.
+TEST(NodeHeap, EmptySlabsServeWhoNeedsMemory) {
+  testing::start_heap();
+  const SizeClass c = size_class(20);
+  const SizeClass as_long = size_class(22);
+  const SizeClass longer = size_class(80);
+  ASSERT_EQ(units_per_slab(c), units_per_slab(as_long));
+  ASSERT_LT(units_per_slab(c), units_per_slab(longer));
+  constexpr unsigned kSlabs = 24;
+  struct Need {
+    SizeClass c;
+    unsigned slabs;
+    unsigned shard;
+  };
+  for (const Need& need : {Need{c, kSlabs, 0}, Need{as_long, kSlabs - 2, 0}, Need{as_long, kSlabs - 2, 1}, Need{longer, 5, 0}, Need{longer, 5, 1}}) {
+    give_back_all();
+    flush(c, slabs_full(c, kSlabs, 0), Source::kSlabsOnly);
+    EXPECT_GE(node_heap.facts(c).slabs, kSlabs - 1);
+    const std::uint64_t dirty = node_heap.spans().dirty_bytes();
+    const std::uint64_t committed = process_account.committed();
+    const std::vector<void*> slots = slabs_full(need.c, need.slabs, need.shard);
+    // The tail of the last unit of a slab may hold no slot of one class and one of another.
+    EXPECT_LE(process_account.committed(), committed + need.slabs * kPageSize + 2 * units_per_slab(need.c) * kUnitSize)
+        << slot_size(need.c) << " in shard " << need.shard;
+    EXPECT_LE(dirty, 2 * kUnitSize);
+    flush(need.c, slots, Source::kSlabsOnly);
+  }
+  give_back_all();
+  flush(c, slabs_full(c, kSlabs, 0), Source::kSlabsOnly);
+  const std::uint64_t committed = process_account.committed();
+  const UnitIndex span = node_heap.spans().take({kSlabs / 2}, {1});
+  ASSERT_NE(span, kNoUnit);
+  EXPECT_EQ(node_heap.facts(c).slabs, 1u);
+  EXPECT_GE(pages::committed_in(pages::pages_of(span, {kSlabs / 2})).bytes(), kSlabs / 2 * (kUnitSize - kPageSize));
+  EXPECT_EQ(process_account.committed(), committed);
+  node_heap.spans().give_back(span, {kSlabs / 2});
+  give_back_all();
+  EXPECT_EQ(testing::inconsistency().find("unit "), std::string::npos);
 }
 
 TEST(NodeHeap, BatchesTravelThroughTheDepot) {
@@ -109,6 +169,7 @@ TEST(NodeHeap, ShardsShareNoSlabAndEachGetsItsOwnBack) {
 
 TEST(NodeHeap, AShardTakesOverWhatAnotherHasPlentyOf) {
   testing::start_heap();
+  give_back_all();
   const SizeClass c = size_class(21);
   std::vector<void*> slots;
   while (slots.size() < slots_per_slab(c)) {
@@ -126,13 +187,18 @@ TEST(NodeHeap, AShardTakesOverWhatAnotherHasPlentyOf) {
   EXPECT_EQ(node_heap.facts(c).takeovers, before.takeovers) << "an eighth is not worth it";
   EXPECT_EQ(node_heap.facts(c).slabs, before.slabs + 1);
   free(full / 4);
-  std::vector<void*> rest;
+  // Before new memory, but not before memory that is nobody's.
+  const UnitIndex dirty = node_heap.spans().take({1}, {1});
+  ASSERT_TRUE(pages::commit({first_page_of(dirty), {1}}, Account::Reserve::kMustLeave));
+  node_heap.spans().give_back(dirty, {1});
+  std::vector<void*> rest = refill(c, slots_per_slab(c) - 1, Source::kSlabsOnly, 3);
+  EXPECT_EQ(node_heap.facts(c).takeovers, before.takeovers);
   while (node_heap.facts(c).takeovers == before.takeovers) {
     const std::vector<void*> more = refill(c, 50, Source::kSlabsOnly, 3);
     ASSERT_FALSE(more.empty());
     rest.insert(rest.end(), more.begin(), more.end());
   }
-  EXPECT_EQ(node_heap.facts(c).slabs, before.slabs + 1) << "taken over before another was added";
+  EXPECT_EQ(node_heap.facts(c).slabs, before.slabs + 2) << "taken over before another was added";
   EXPECT_EQ(slab_of(rest.back(), c), slab_of(slots[0], c));
   EXPECT_EQ(node_heap.facts(c).slots_outside, slots.size() + fresh.size() + rest.size());
   flush(c, fresh, Source::kSlabsOnly);
