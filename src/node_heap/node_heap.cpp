@@ -270,7 +270,7 @@ bool NodeHeap::take_over_slab(SizeClass c, Shard shard) NEBULA_UNCHECKED {
 UnitIndex NodeHeap::take_units(Units units, Shard shard, From from) {
   if (const UnitIndex spare = take_spare_slab(units, shard); spare != kNoUnit) return spare;
   release_spare_slabs_of(shard);
-  return spans().take(units, units, from);
+  return spans().take(units, units, from, static_cast<std::uint8_t>(1 + static_cast<unsigned>(shard)));
 }
 
 // An empty slab of another class, which ends.

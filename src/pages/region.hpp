@@ -33,8 +33,9 @@ struct alignas(kCacheLine) Region {
   Links by_run;                // in the list of its longest free run
   Links by_age;                // in the list by age of last free
   std::uint64_t freed_at;      // coarse milliseconds of the last free into it
-  bool is_listed;
-  bool is_dirty_listed;
+  bool is_listed : 1;
+  bool is_dirty_listed : 1;
+  std::uint8_t user;           // whose slabs it is for since it was wholly free, 1 and above; 0: nobody's yet
   std::uint8_t list;           // which of the lists by longest run
   bool wants_huge_pages;
   bool is_patched;             // pages were moved in: the kernel keeps such a piece as a mapping of its own

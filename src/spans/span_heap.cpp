@@ -29,6 +29,9 @@ struct Claimed {
 };
 constinit thread_local Claimed claimed_here;
 
+// Whether nobody else takes slabs from it; of those who take other spans, everybody may.
+bool is_for(const Region& region, std::uint8_t user) { return user == 0 || region.user == user || region.user == 0; }
+
 }  // namespace
 
 [[gnu::always_inline]] inline void SpanHeap::List::add(RegionIndex index, Region::Links Region::* links, End end) {
@@ -54,21 +57,22 @@ constinit thread_local Claimed claimed_here;
   else last = mine.previous;
 }
 
-UnitIndex SpanHeap::take(Units count, Units alignment, From from) {
+UnitIndex SpanHeap::take(Units count, Units alignment, From from, std::uint8_t user) {
   if (count.count > pages::region_capacity() * std::size_t{kUnitsPerRegion}) return kNoUnit;
   LockGuard guard(lock_);
   for (bool has_asked = false;;) {
     const std::uint32_t changes = changes_.so_far();
-    UnitIndex first = find_dirty(count, alignment);
+    UnitIndex first = find_dirty(count, alignment, user);
     if (first == kNoUnit && !has_asked) {
       has_asked = true;
       if (ask_keeper()) continue;
     }
     if (first == kNoUnit && from == From::kDirty) return kNoUnit;
-    if (first == kNoUnit) first = find(count, alignment);
+    if (first == kNoUnit) first = find(count, alignment, user);
     if (first != kNoUnit) {
       if (!commit_unit_records(region_of(first))) return kNoUnit;
       mark_used(first, count);
+      if (Region& region = region_at(region_of(first)); region.user == 0) region.user = user;
       return first;
     }
     if (grower_ != 0) {
@@ -165,13 +169,15 @@ bool SpanHeap::extend(UnitIndex first, Units from, Units to) {
   return true;
 }
 
-UnitIndex SpanHeap::find(Units count, Units alignment) const {
+UnitIndex SpanHeap::find(Units count, Units alignment, std::uint8_t user) const {
   if (count.count > kUnitsPerRegion || alignment.count > kUnitsPerRegion) {
     const std::size_t regions = (count.count + kUnitsPerRegion - 1) / kUnitsPerRegion;
     const std::size_t step = alignment.count > kUnitsPerRegion ? alignment.count / kUnitsPerRegion : 1;
     const RegionIndex region = find_regions(regions, step);
     return region == kNoRegion ? kNoUnit : first_unit_of(region);
   }
+  if (user != 0)
+    if (const UnitIndex own = find_of_user(count, alignment, user); own != kNoUnit) return own;
   constexpr int kLooks = 8;  // a run may be long enough but start off alignment; the next longer list will do
   std::uint64_t lists = lists_used_ & (~std::uint64_t{0} << count.count);
   bool has_looked_across = count.count == 1 || alignment.count != 1;
@@ -192,6 +198,24 @@ UnitIndex SpanHeap::find(Units count, Units alignment) const {
   return has_looked_across ? kNoUnit : find_across(count);
 }
 
+// As below, in the regions of this user and those that are nobody's.
+UnitIndex SpanHeap::find_of_user(Units count, Units alignment, std::uint8_t user) const {
+  constexpr int kLooks = 8;
+  std::uint64_t lists = lists_used_ & (~std::uint64_t{0} << count.count);
+  while (lists != 0) {
+    const auto length = static_cast<unsigned>(std::countr_zero(lists));
+    lists &= lists - 1;
+    int looks = 0;
+    for (RegionIndex i = lists_[length].first; i != kNoRegion && looks < kLooks; i = region_at(i).by_run.next, ++looks) {
+      if (!is_for(region_at(i), user)) continue;
+      const unsigned start = best_run(region_at(i).free_units, static_cast<unsigned>(count.count),
+                                      static_cast<unsigned>(alignment.count));
+      if (start != kNoRun) return first_unit_of(i) + start;
+    }
+  }
+  return kNoUnit;
+}
+
 // The shortest run that crosses a seam and suffices.
 UnitIndex SpanHeap::find_across(Units count) const {
   const std::uint64_t seams = seams_used_ & (~std::uint64_t{0} << count.count);
@@ -201,21 +225,22 @@ UnitIndex SpanHeap::find_across(Units count) const {
 }
 
 // Dirty pages cost nothing, and may be in a cache still. Of the regions dirtied last, the one with the shortest longest run that has
-// room in its dirty units alone.
-UnitIndex SpanHeap::find_dirty(Units count, Units alignment) const {
+// room in its dirty units alone; the user's own first.
+UnitIndex SpanHeap::find_dirty(Units count, Units alignment, std::uint8_t user) const {
   if (count.count > kUnitsPerRegion || alignment.count > kUnitsPerRegion) return kNoUnit;
   constexpr int kLooks = 8;
   UnitIndex best = kNoUnit;
-  unsigned best_list = kUnitsPerRegion + 1;
+  unsigned best_rank = 2 * kUnitsPerRegion + 1;
   int looks = 0;
   for (RegionIndex i = dirty_.last; i != kNoRegion && looks < kLooks; i = region_at(i).by_age.previous, ++looks) {
     const Region& region = region_at(i);
-    if (region.list >= best_list) continue;
+    const unsigned rank = region.list + (is_for(region, user) ? 0 : kUnitsPerRegion);
+    if (rank >= best_rank) continue;
     const unsigned start = best_run(region.dirty_units, static_cast<unsigned>(count.count),
                                     static_cast<unsigned>(alignment.count));
     if (start == kNoRun) continue;
     best = first_unit_of(i) + start;
-    best_list = region.list;
+    best_rank = rank;
   }
   return best;
 }
@@ -365,8 +390,12 @@ void SpanHeap::set_free_units(RegionIndex index, std::uint32_t units, End end) {
   Region& region = region_at(index);
   region.free_units = units;
   const std::uint64_t bit = std::uint64_t{1} << (index % 64);
-  if (units == kAllUnits) free_regions_[index / 64] |= bit;
-  else free_regions_[index / 64] &= ~bit;
+  if (units == kAllUnits) {
+    free_regions_[index / 64] |= bit;
+    region.user = 0;
+  } else {
+    free_regions_[index / 64] &= ~bit;
+  }
   if (index != 0 && is_own(index - 1)) look_at_seam(index - 1);
   look_at_seam(index);
 

@@ -53,8 +53,10 @@ class SpanHeap {
   // `count` units starting at a multiple of `alignment` units (a power of two), with the unit record of the first one
   // committed. Their pages are as the last owner left them; commit what is to be used. kNoUnit when the system or the
   // budget refuses.
+  // `user` (1 and above, a shard's number) gets units of regions that only it uses as far as there are any, so that what it freed comes
+  // back to it.
   enum class From : std::uint8_t { kAny, kDirty };
-  [[nodiscard]] UnitIndex take(Units count, Units alignment, From from = From::kAny);
+  [[nodiscard]] UnitIndex take(Units count, Units alignment, From from = From::kAny, std::uint8_t user = 0);
   // Who keeps free units apart is asked for them before clean ones are taken, none of a rank above held; true: some came back. Set before
   // other threads use any heap.
   using Keeper = bool (*)(HeapId heap);
@@ -132,8 +134,9 @@ class SpanHeap {
     RegionIndex last = kNoRegion;
   };
 
-  [[nodiscard]] UnitIndex find(Units count, Units alignment) const NEBULA_REQUIRES(lock_);
-  [[nodiscard]] UnitIndex find_dirty(Units count, Units alignment) const NEBULA_REQUIRES(lock_);
+  [[nodiscard]] UnitIndex find(Units count, Units alignment, std::uint8_t user) const NEBULA_REQUIRES(lock_);
+  [[nodiscard]] UnitIndex find_dirty(Units count, Units alignment, std::uint8_t user) const NEBULA_REQUIRES(lock_);
+  [[nodiscard]] UnitIndex find_of_user(Units count, Units alignment, std::uint8_t user) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] unsigned seam_at(RegionIndex index) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] UnitIndex find_across(Units count) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] RegionIndex find_regions(std::size_t count, std::size_t alignment) const NEBULA_REQUIRES(lock_);

@@ -44,7 +44,8 @@ TEST(SpanHeap, AgainstAModel) {
       const std::uint64_t kind = random.below(10);
       const std::size_t count = 1 + random.below(kind == 0 ? 100 : kind < 4 ? 32 : 8);
       const std::size_t alignment = std::size_t{1} << (random.below(8) == 0 ? random.below(7) : 0);
-      const UnitIndex first = heap.take({count}, {alignment});
+      const auto user = static_cast<std::uint8_t>(random.below(4));
+      const UnitIndex first = heap.take({count}, {alignment}, SpanHeap::From::kAny, user);
       ASSERT_NE(first, kNoUnit);
       ASSERT_EQ(first % alignment, 0u);
       ASSERT_FALSE(overlaps(first, count)) << first << "+" << count;
@@ -114,6 +115,39 @@ TEST(SpanHeap, SpansCrossTheSeamsOfRegions) {
   EXPECT_EQ(aligned % 32, 0u);
   heap.give_back(aligned, {kUnits});
   for (const UnitIndex first : held) heap.give_back(first, {kUnits});
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+// Each in regions of its own, with what it freed before what another did, but no clean unit while there are dirty ones.
+TEST(SpanHeap, UsersHaveRegionsOfTheirOwnAsFarAsThereAreAny) {
+  SpanHeap& heap = spans();
+  using From = SpanHeap::From;
+  const Units many = {4 * kUnitsPerRegion};
+  heap.give_back(heap.take(many, {1}), many);
+  heap.purge(SpanHeap::Purge::kEverything);
+
+  std::vector<UnitIndex> of[3];
+  for (int i = 0; i < 40; ++i)
+    for (const std::uint8_t user : {std::uint8_t{1}, std::uint8_t{2}}) of[user].push_back(heap.take({1}, {1}, From::kAny, user));
+  for (const UnitIndex one : of[1])
+    for (const UnitIndex other : of[2]) ASSERT_NE(region_of(one), region_of(other));
+
+  for (const std::uint8_t user : {std::uint8_t{1}, std::uint8_t{2}}) {
+    commit_and_dirty(of[user][0], 1);
+    heap.give_back(of[user][0], {1});
+  }
+  // The other's was dirtied last.
+  EXPECT_EQ(heap.take({1}, {1}, From::kDirty, 1), of[1][0]);
+  EXPECT_EQ(heap.take({1}, {1}, From::kDirty, 1), of[2][0]) << "before clean ones";
+  EXPECT_EQ(heap.take({1}, {1}, From::kDirty, 1), kNoUnit);
+  for (const auto& units : of)
+    for (const UnitIndex unit : units) heap.give_back(unit, {1});
+  // Wholly free, it may be anybody's.
+  const std::uint64_t mapped = heap.facts().mapped_regions;
+  std::vector<UnitIndex> all;
+  for (int i = 0; i < 80; ++i) all.push_back(heap.take({1}, {1}, From::kAny, 3));
+  EXPECT_EQ(heap.facts().mapped_regions, mapped);
+  for (const UnitIndex unit : all) heap.give_back(unit, {1});
   EXPECT_EQ(testing::inconsistency(), "");
 }
 
