@@ -43,6 +43,11 @@ def commit():
     return head if changes in ("unknown", "not installed") else f"{head}, with changes"
 
 
+def distance(program):
+    """Nanoseconds that a cache line takes from one processor to another and back, now (distance.c); 0: there is one."""
+    return int(subprocess.run([program], capture_output=True, text=True, check=True).stdout)
+
+
 class OthersWatch:
     """How many processors others kept busy, on average, while the block ran.
 

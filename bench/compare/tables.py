@@ -12,6 +12,7 @@ SUBJECT = "nebula"
 MEASURES = {"time": "time", "peak_rss": "peak RSS", "cpu": "CPU time", "minor_faults": "page faults"}
 MOST_TIME = (1.00, 1.05)  # of the best peer's: above these a workload is listed
 MOST_MEMORY = (1.15,)
+FAR_APART = 2  # times the least distance of two processors
 LEAST_UNDISTURBED = 3  # runs of which a median can be taken
 
 
@@ -193,6 +194,25 @@ def disturbed(results):
     return lines
 
 
+def distances(results):
+    """How far apart the processors were, and in which workloads it was not the same for all that is compared."""
+    seen = {case: [run["distance"] for runs in entry["runs"].values() for run in runs if run.get("distance")]
+            for case, entry in results["cases"].items()}
+    every = sorted(distance for of_case in seen.values() for distance in of_case)
+    if not every:
+        return None
+    apart = FAR_APART * every[0]
+    far = [distance for distance in every if distance > apart]
+    text = (f"A cache line took {every[0]} to {every[-1]} ns from one processor to the other and back (median "
+            f"{statistics.median(every):.0f}, before each run that counts). ")
+    if not far:
+        return text + "That is one place for all."
+    mixed = [f"{case} {count} of {len(of_case)}" for case, of_case in seen.items()
+             if 0 < (count := sum(distance > apart for distance in of_case)) < len(of_case)]
+    text += f"In {len(far)} of {len(every)} runs they were far apart, above {apart:.0f} ns"
+    return text + (f"; in part of the runs only: {', '.join(mixed)}." if mixed else ".")
+
+
 def self_check_text(check):
     by_case = ", ".join(f"{case} {ratio:.3f}" for case, ratio in check["cases"].items())
     verdict = "passed" if check["passed"] else "FAILED"
@@ -216,6 +236,7 @@ def report(results):
                         ("Left out", "\n".join(f"- {case}: {' '.join(text.split())[:300]}"
                                                for case, text in results.get("left out", {}).items())),
                         ("Disturbed: others used the machine, and repeating did not help", "\n".join(disturbed(results))),
+                        ("Distance of the processors", distances(results)),
                         ("Self-check", self_check_text(results["self_check"]) if "self_check" in results else None)):
         if text:
             sections += [f"## {title}", "", text, ""]
@@ -225,7 +246,7 @@ def report(results):
 def write_csv(results, path):
     """All runs, one a line."""
     columns = ["workload", "kind", "allocator", "round", "time_s", "wall_s", "cpu_s", "peak_rss_bytes", "minor_faults",
-               "resident_at_phases", "others_processors", "tries", "disturbed", "failure"]
+               "resident_at_phases", "distance_ns", "others_processors", "tries", "disturbed", "failure"]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
@@ -235,6 +256,6 @@ def write_csv(results, path):
                     phases = ";".join(f"{phase}={size}" for phase, size in run["phases"].items())
                     writer.writerow([case, entry["kind"], name, number, f"{run['time']:.6g}", f"{run['wall']:.6f}",
                                      f"{run['cpu']:.6f}", run["peak_rss"], run["minor_faults"], phases,
-                                     f"{run['others']:.3f}", run["tries"], int(run["disturbed"]), ""])
+                                     run.get("distance", ""), f"{run['others']:.3f}", run["tries"], int(run["disturbed"]), ""])
             for name, text in entry["failures"].items():
-                writer.writerow([case, entry["kind"], name, *[""] * 10, " ".join(text.split())])
+                writer.writerow([case, entry["kind"], name, *[""] * 11, " ".join(text.split())])

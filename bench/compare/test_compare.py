@@ -5,6 +5,7 @@ tables, charts that are SVG, no failure; and bad options are named."""
 import argparse
 import csv
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -36,9 +37,13 @@ def main():
             for runs in case["runs"].values():
                 assert all(each["time"] > 0 and each["peak_rss"] > 2**20 for each in runs), (name, runs)
         with (results / "runs.csv").open() as file:
-            assert sum(1 for _ in csv.DictReader(file)) == 2 * 2 * len(CASES)
+            rows = list(csv.DictReader(file))
+        assert len(rows) == 2 * 2 * len(CASES), rows
+        # A line to another processor and back takes no less than two accesses to a shared cache.
+        assert all(int(row["distance_ns"]) >= 10 for row in rows) if len(os.sched_getaffinity(0)) > 1 else True, rows
         text = (results / "results.md").read_text()
         assert all(name in text for name in CASES), text
+        assert "A cache line took " in text or len(os.sched_getaffinity(0)) == 1, text
         charts = list(results.glob("*.svg"))
         assert len(charts) >= 3 and all(xml.parse(chart).getroot().tag.endswith("svg") for chart in charts), charts
         # The same tables again, without a run.
