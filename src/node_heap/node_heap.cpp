@@ -591,7 +591,6 @@ NodeHeap::ClassFacts NodeHeap::facts_of_all(SizeClass c) {
 }
 
 NodeHeap::Traffic NodeHeap::traffic() const {
-  constexpr auto kRelaxed = std::memory_order_relaxed;
   return {returned_.load(kRelaxed), fallbacks_.load(kRelaxed), arrivals_.load(kRelaxed)};
 }
 

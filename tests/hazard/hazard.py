@@ -251,6 +251,12 @@ def purge_policies(test):
         purged = its_report.pages["purged"]
         if (purged == 0) != (policy == "never"):
             raise harness.Failure(f"NEBULA_PURGE={policy}: the report says {its_report.pages}")
+    # Slabs that are empty have no age until the delay has passed once.
+    for policy, expected in {"never": ((60, 80), (60, 80)), "now": ((0, 6), (0, 6)), "delay:100ms": ((60, 80), (0, 8))}.items():
+        seen, _ = pages(test, "purge", "5000", variables={"NEBULA_PURGE": policy})
+        for (least, most), moment in zip(expected, ("freed", "late")):
+            if not least <= seen[moment] <= most:
+                raise harness.Failure(f"slabs, NEBULA_PURGE={policy}: resident {seen}, expected {expected}")
     # A limit takes back what is free all the same.
     limited = {"NEBULA_PURGE": "never", "NEBULA_BUDGET_SOFT": "24M"}
     seen, its_report = pages(test, "purge", variables=limited)

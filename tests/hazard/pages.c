@@ -1,6 +1,6 @@
 /* What the kernel says of a program's memory, for whoever runs it to judge.
-   pages purge          64 MiB of large objects, filled and freed: MiB resident then, after 0.4 s and after 1.6 s of small work,
-                        and MiB that the system takes first when it is short (lazy)
+   pages purge [BYTES]  64 MiB of objects (large ones, or of this size), filled and freed: MiB resident then, after 0.4 s and after 1.6 s of
+                        small work, and MiB that the system takes first when it is short (lazy)
    pages faults MIB     resident MiB at the start, page faults while MIB of objects are filled
    pages locked MIB     MiB locked while MIB of objects are held, in the process and in a child of its fork
    pages pool MIB       MiB of the pool of huge pages while MIB of objects are held, grown and freed
@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-enum { kSize = 130000 }; /* nearly whole units, so that huge pages pay */
+static size_t object_size = 130000; /* nearly whole units, so that huge pages pay */
 static void *objects[20000];
 
 static size_t resident_mib(void) {
@@ -37,12 +37,12 @@ static size_t in_rollup(const char *name) {
 }
 
 static size_t fill(size_t mib) {
-  size_t count = mib * MIB / kSize;
+  size_t count = mib * MIB / object_size;
   CHECK(count <= sizeof objects / sizeof *objects);
   for (size_t i = 0; i < count; ++i) {
-    objects[i] = hide(malloc(kSize));
+    objects[i] = hide(malloc(object_size));
     CHECK(objects[i] != NULL);
-    memset(objects[i], 1, kSize);
+    memset(objects[i], 1, object_size);
   }
   return count;
 }
@@ -108,8 +108,8 @@ static void locked(size_t mib) {
 static void pool(size_t mib) {
   size_t count = fill(mib);
   for (size_t i = 0; i < count; i += 7) {
-    objects[i] = hide(realloc(objects[i], kSize * 9));
-    CHECK(objects[i] != NULL && ((char *)objects[i])[kSize - 1] == 1);
+    objects[i] = hide(realloc(objects[i], object_size * 9));
+    CHECK(objects[i] != NULL && ((char *)objects[i])[object_size - 1] == 1);
   }
   printf("pool %zu\n", in_rollup("Private_Hugetlb:") / 1024);
   for (size_t i = 0; i < count; ++i) free(objects[i]);
@@ -161,6 +161,7 @@ static void sparse(const char *how) {
 
 int main(int count, char **arguments) {
   CHECK(count > 1);
+  if (strcmp(arguments[1], "purge") == 0 && count == 3) object_size = strtoul(arguments[2], NULL, 10);
   if (strcmp(arguments[1], "purge") == 0) purge();
   else if (strcmp(arguments[1], "faults") == 0) faults(strtoul(arguments[2], NULL, 10));
   else if (strcmp(arguments[1], "locked") == 0) locked(strtoul(arguments[2], NULL, 10));
