@@ -282,7 +282,7 @@ UnitIndex NodeHeap::take_spare_slab(Units units, Shard shard) {
       if (units_per_slab(c) != units.count) continue;
       Class& of = class_of(shard, c);
       LockGuard guard(of.lock);
-      for (UnitIndex unit = of.lists[kEmpty]; unit != kNoUnit && of.empty_slabs > kEmptySlabsKept; unit = slab::at(unit).next) {
+      for (UnitIndex unit = of.lists[kEmpty]; unit != kNoUnit && of.facts.empty_slabs > kEmptySlabsKept; unit = slab::at(unit).next) {
         if (slab::at(unit).bump == 0 || slab::at(unit).is_busy) continue;
         unlink(of, unit);
         set_nothing(unit, units.count, slab::at(unit).seen_by);
@@ -354,8 +354,8 @@ void NodeHeap::relink(Class& of, UnitIndex unit) {
 }
 
 void NodeHeap::count_empty(Class& of, UnitIndex unit, int change) {
-  of.empty_slabs += static_cast<std::uint32_t>(change);
-  if (of.empty_slabs != kEmptySlabsKept + (change > 0 ? 1 : 0)) return;
+  of.facts.empty_slabs += static_cast<std::uint64_t>(change);
+  if (of.facts.empty_slabs != kEmptySlabsKept + (change > 0 ? 1 : 0)) return;
   const Slab& slab = slab::at(unit);
   const unsigned i = index_of(slab.size_class);
   std::atomic<std::uint64_t>& word = spares_[static_cast<unsigned>(shard_of(static_cast<Home>(slab.home.load(kRelaxed))))].classes[i / 64];
@@ -518,7 +518,7 @@ bool NodeHeap::release_spare_slabs_of(Shard shard) {
     for (std::uint64_t bits = spares_[s].classes[word].load(kRelaxed); bits != 0; bits &= bits - 1) {
       Class& of = classes_[s][word * 64 + static_cast<unsigned>(std::countr_zero(bits))];
       LockGuard guard(of.lock);
-      for (UnitIndex unit = of.lists[kEmpty]; unit != kNoUnit && of.empty_slabs > kEmptySlabsKept;) {
+      for (UnitIndex unit = of.lists[kEmpty]; unit != kNoUnit && of.facts.empty_slabs > kEmptySlabsKept;) {
         const UnitIndex next = slab::at(unit).next;
         if (slab::at(unit).bump != 0 && !slab::at(unit).is_busy) {  // one just made is about to be taken from
           unlink(of, unit);
@@ -555,6 +555,7 @@ void NodeHeap::Traffic::add(const Traffic& other) {
 
 void NodeHeap::ClassFacts::add(const ClassFacts& other) {
   slabs += other.slabs;
+  empty_slabs += other.empty_slabs;
   slots_outside += other.slots_outside;
   direct_allocations += other.direct_allocations;
   direct_frees += other.direct_frees;

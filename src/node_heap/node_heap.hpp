@@ -132,6 +132,7 @@ class NodeHeap {
 
   struct ClassFacts {
     Count slabs;
+    Count empty_slabs;  // of these
     Count slots_outside;  // of slabs: live, in pools, in depots
     Count direct_allocations;
     Count direct_frees;
@@ -165,7 +166,6 @@ class NodeHeap {
   struct alignas(2 * kCacheLine) Class {
     Lock lock{LockRank::kClass};
     UnitIndex lists[kListEnd] NEBULA_GUARDED_BY(lock) = {};  // kNoUnit
-    std::uint32_t empty_slabs NEBULA_GUARDED_BY(lock) = 0;
     std::uint64_t withdrawals_seen NEBULA_GUARDED_BY(lock) = 0;  // at the last look for idle depots
     Changes purges NEBULA_GUARDED_BY(lock);  // of pages of a slab have ended
     ClassFacts facts NEBULA_GUARDED_BY(lock) = {};

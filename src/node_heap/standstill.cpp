@@ -87,9 +87,8 @@ void NodeHeap::rebuild(const Halfway& halfway) NEBULA_UNCHECKED {
       if (!halfway[s][i]) continue;
       Class& of = classes_[s][i];
       for (UnitIndex& list : of.lists) list = kNoUnit;
-      of.empty_slabs = 0;
       spares_[s].classes[i / 64].fetch_and(~(std::uint64_t{1} << i % 64), std::memory_order_relaxed);
-      of.facts.slabs = of.facts.slots_outside = 0;
+      of.facts.slabs = of.facts.empty_slabs = of.facts.slots_outside = 0;
     }
   }
   const std::uint64_t end = heap_map.mapped_units.load(std::memory_order_relaxed);

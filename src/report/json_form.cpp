@@ -97,6 +97,7 @@ void write_classes(JsonWriter& json, const Snapshot& s) {
     json.open_object();
     json.number("slot_bytes", kSizeClasses.slot_size[i]);
     write_objects(json, row);
+    json.number("empty_slabs", row.empty_slabs);
     json.number("pooled", row.pooled);
     json.number("in_depots", row.in_depot);
     json.number("refills", row.refills);

@@ -17,23 +17,31 @@ std::uint64_t percent(std::uint64_t part, std::uint64_t of) {
   return of == 0 ? 0 : part * 100 / of;
 }
 
+// Empty slabs go to whoever needs them.
+std::uint64_t bytes_no_other_size_has(const ClassRow& row) {
+  return row.slabs == 0 ? 0 : row.slab_bytes - row.slab_bytes / row.slabs * row.empty_slabs;
+}
+
 // The class that holds most memory in which nearly nothing is live.
 void about_sparse_class(const Snapshot& s, void* target, Say say) {
   constexpr std::uint64_t kSparsePercent = 25;
   const ClassRow* worst = nullptr;
+  std::uint64_t worst_held = 0;
   unsigned worst_class = 0;
   for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
     const ClassRow& row = s.classes[i];
-    if (row.slab_bytes < kManyBytes || percent(row.slab_bytes, s.committed_bytes) < 10) continue;
-    if (percent(row.live_bytes, row.slab_bytes) >= kSparsePercent) continue;
-    if (worst != nullptr && row.slab_bytes - row.live_bytes <= worst->slab_bytes - worst->live_bytes) continue;
+    const std::uint64_t held = bytes_no_other_size_has(row);
+    if (held < kManyBytes || percent(held, s.committed_bytes) < 10) continue;
+    if (percent(row.live_bytes, held) >= kSparsePercent) continue;
+    if (worst != nullptr && held - row.live_bytes <= worst_held - worst->live_bytes) continue;
     worst = &row;
+    worst_held = held;
     worst_class = i;
   }
   if (worst == nullptr) return;
   Words words;
-  words << "size " << std::uint64_t{kSizeClasses.slot_size[worst_class]} << ": " << percent(worst->live_bytes, worst->slab_bytes)
-        << " % of " << worst->slab_bytes << " bytes in slabs are live; after a peak, what lives on keeps these slabs, "
+  words << "size " << std::uint64_t{kSizeClasses.slot_size[worst_class]} << ": " << percent(worst->live_bytes, worst_held)
+        << " % of " << worst_held << " bytes in slabs that are not empty are live; after a peak, what lives on keeps these slabs, "
         << "and no other size can use them";
   say(target, words.view());
 }

@@ -164,6 +164,7 @@ void look_at_classes(Snapshot& s) {
     s.direct_frees += facts.direct_frees + sampled.frees;
     s.misused_frees += facts.dropped;
     row.slabs = facts.slabs;
+    row.empty_slabs = facts.empty_slabs;
     row.slab_bytes = facts.slabs * units_per_slab(c) * kUnitSize;
     row.requests = heap::sampled_requests(c);
     row.internal_waste_bytes = waste_of(row, slot_size(c));

@@ -51,6 +51,7 @@ struct Objects {
 };
 
 struct ClassRow : Objects {
+  std::uint64_t empty_slabs = 0;  // of slabs; other sizes may have them
   std::uint64_t pooled = 0;    // slots
   std::uint64_t in_depot = 0;  // slots
   std::uint64_t refills = 0;   // from slabs

@@ -627,8 +627,9 @@ def advice_on_what_stands_out(context):
     context.expect(quiet["reason"] == "_exit" and quiet["advice"] == [], f'advice on nothing: {quiet["advice"]}')
     sparse = data_of("import os; x = [bytes(200) for _ in range(200000)]; y = x[::40]; del x; os._exit(0)")
     row = next(row for row in sparse["size_classes"] if row["slot_bytes"] == 240)
-    share = row["live_bytes"] * 100 // row["slab_bytes"]
-    expected = f'size 240: {share} % of {row["slab_bytes"]:,} bytes in slabs are live'
+    held = (row["slabs"] - row["empty_slabs"]) * 65536
+    share = row["live_bytes"] * 100 // held
+    expected = f'size 240: {share} % of {held:,} bytes in slabs that are not empty are live'
     context.expect(share < 10 and sparse["advice"] and sparse["advice"][0].startswith(expected),
                    f'{sparse["advice"]} where {expected} belongs')
 

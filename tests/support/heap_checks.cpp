@@ -40,6 +40,7 @@ bool is(unsigned use, UnitUse what) { return use == static_cast<unsigned>(what);
 
 struct Walk {
   std::uint64_t slabs[kClassEnd] = {};
+  std::uint64_t empty_slabs[kClassEnd] = {};
   std::uint64_t outside[kClassEnd] = {};
   std::uint64_t large_objects = 0;
   std::uint64_t large_bytes = 0;
@@ -124,6 +125,7 @@ void check_units(RegionIndex region, Walk& walk, std::ostream& out) {
       const SizeClass c = size_class(use);
       if (slab::first_unit(unit, c) == unit) {
         ++walk.slabs[use];
+        if (slab::at(unit).is_empty()) ++walk.empty_slabs[use];
         check_slab(unit, out);
         walk.outside[use] += slab::at(unit).outside();
         if (NodeHeap::heap_of_slab(unit, c) != record.heap) out << "unit " << unit << ": slab and region differ in heap\n";
@@ -165,6 +167,7 @@ void check_class(unsigned i, const Walk& walk, std::ostream& out) {
   compare(words, "live slots by place and by calls", live_by_place, live_by_calls);
   compare(words, "slots outside by slabs and by count", walk.outside[i], facts.slots_outside);
   compare(words, "slabs by class map and by count", walk.slabs[i], facts.slabs);
+  compare(words, "empty slabs by their bitmaps and by count", walk.empty_slabs[i], facts.empty_slabs);
   if (!words.str().empty()) out << "class " << i << " (" << slot_size(c) << " bytes): " << words.str();
 }
 

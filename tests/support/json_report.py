@@ -48,6 +48,8 @@ def problems(report):
         yield from differ(f'slab bytes of size {size}', row['slab_bytes'], row['slabs'] * (65536 if size <= 2048 else 262144))
         if is_still:
             yield from differ(f'live of size {size}', row['live'], row['allocations'] - row['frees'])
+        if row['empty_slabs'] > row['slabs']:
+            yield f'size {size}: {row["empty_slabs"]} empty slabs of {row["slabs"]}'
         if row['internal_waste_bytes'] > row['live_bytes']:
             yield f'size {size}: of {row["live_bytes"]} live bytes {row["internal_waste_bytes"]} were not asked for'
         if row['sampled_request_bytes'] > row['sampled_requests'] * size:

@@ -135,6 +135,12 @@ TEST(Forms, AdviceOnlyWhereTheFiguresSupportIt) {
   EXPECT_EQ(advice_of(*s).size(), 0u) << "a quarter is live";
   row.live_bytes = row.slab_bytes * 12 / 100;
   EXPECT_TRUE(has(advice_of(*s), "size 64: 12 % of 26,214,400 bytes")) << advice_of(*s).size();
+  row.empty_slabs = 350;
+  EXPECT_EQ(advice_of(*s).size(), 0u) << "nearly all that is free is anybody's";
+  row.empty_slabs = 200;
+  row.live_bytes /= 2;
+  EXPECT_TRUE(has(advice_of(*s), "size 64: 12 % of 13,107,200 bytes")) << advice_of(*s).size();
+  row.empty_slabs = 0;
   s->committed_bytes = 1000 * kMiB;
   EXPECT_EQ(advice_of(*s).size(), 0u) << "little beside all the rest";
 
