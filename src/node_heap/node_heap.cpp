@@ -282,13 +282,10 @@ UnitIndex NodeHeap::take_spare_slab(Units units, Shard shard) {
       if (units_per_slab(c) != units.count) continue;
       Class& of = class_of(shard, c);
       LockGuard guard(of.lock);
-      for (UnitIndex unit = of.lists[kEmpty]; unit != kNoUnit && of.facts.empty_slabs > kEmptySlabsKept; unit = slab::at(unit).next) {
-        if (slab::at(unit).bump == 0 || slab::at(unit).is_busy) continue;
-        unlink(of, unit);
-        set_nothing(unit, units.count, slab::at(unit).seen_by);
-        --of.facts.slabs;
-        return unit;
-      }
+      const UnitIndex unit = unlink_spare(of);
+      if (unit == kNoUnit) continue;
+      end_slab(of, unit);
+      return unit;
     }
   }
   return kNoUnit;
@@ -362,11 +359,24 @@ void NodeHeap::count_empty(Class& of, UnitIndex unit, int change) {
   word.fetch_xor(std::uint64_t{1} << i % 64, kRelaxed);
 }
 
-void NodeHeap::release(Class& of, UnitIndex unit) {
-  const Units units = {units_per_slab(slab::at(unit).size_class)};
-  set_nothing(unit, units.count, slab::at(unit).seen_by);
+UnitIndex NodeHeap::unlink_spare(Class& of) {
+  if (of.facts.empty_slabs <= kEmptySlabsKept) return kNoUnit;
+  UnitIndex unit = of.lists[kEmpty];
+  // One just made is about to be taken from.
+  while (unit != kNoUnit && (slab::at(unit).bump == 0 || slab::at(unit).is_busy)) unit = slab::at(unit).next;
+  if (unit != kNoUnit) unlink(of, unit);
+  return unit;
+}
+
+void NodeHeap::end_slab(Class& of, UnitIndex unit) {
+  const Slab& slab = slab::at(unit);
+  set_nothing(unit, units_per_slab(slab.size_class), slab.seen_by);
   --of.facts.slabs;
-  spans().give_back(unit, units);
+}
+
+void NodeHeap::release(Class& of, UnitIndex unit) {
+  end_slab(of, unit);
+  spans().give_back(unit, {units_per_slab(slab::at(unit).size_class)});
 }
 
 void NodeHeap::flush(SizeClass c, void* const* slots, unsigned count, Source source, const char* call) {
@@ -518,15 +528,7 @@ bool NodeHeap::release_spare_slabs_of(Shard shard) {
     for (std::uint64_t bits = spares_[s].classes[word].load(kRelaxed); bits != 0; bits &= bits - 1) {
       Class& of = classes_[s][word * 64 + static_cast<unsigned>(std::countr_zero(bits))];
       LockGuard guard(of.lock);
-      for (UnitIndex unit = of.lists[kEmpty]; unit != kNoUnit && of.facts.empty_slabs > kEmptySlabsKept;) {
-        const UnitIndex next = slab::at(unit).next;
-        if (slab::at(unit).bump != 0 && !slab::at(unit).is_busy) {  // one just made is about to be taken from
-          unlink(of, unit);
-          release(of, unit);
-          had_some = true;
-        }
-        unit = next;
-      }
+      for (UnitIndex unit; (unit = unlink_spare(of)) != kNoUnit; had_some = true) release(of, unit);
     }
   }
   return had_some;

@@ -218,6 +218,9 @@ class NodeHeap {
   void link(Class& of, UnitIndex unit) NEBULA_REQUIRES(of.lock);
   void unlink(Class& of, UnitIndex unit) NEBULA_REQUIRES(of.lock);
   void relink(Class& of, UnitIndex unit) NEBULA_REQUIRES(of.lock);
+  [[nodiscard]] UnitIndex unlink_spare(Class& of) NEBULA_REQUIRES(of.lock);
+  // Its units are the caller's then.
+  void end_slab(Class& of, UnitIndex unit) NEBULA_REQUIRES(of.lock);
   void release(Class& of, UnitIndex unit) NEBULA_REQUIRES(of.lock);
   void count_empty(Class& of, UnitIndex unit, int change) NEBULA_REQUIRES(of.lock);
   static void put_back(SizeClass c, void* const* slots, unsigned count, Later& later, const char* call);

@@ -176,8 +176,6 @@ UnitIndex SpanHeap::find(Units count, Units alignment, std::uint8_t user) const 
     const RegionIndex region = find_regions(regions, step);
     return region == kNoRegion ? kNoUnit : first_unit_of(region);
   }
-  if (user != 0)
-    if (const UnitIndex own = find_of_user(count, alignment, user); own != kNoUnit) return own;
   constexpr int kLooks = 8;  // a run may be long enough but start off alignment; the next longer list will do
   std::uint64_t lists = lists_used_ & (~std::uint64_t{0} << count.count);
   bool has_looked_across = count.count == 1 || alignment.count != 1;
@@ -190,30 +188,14 @@ UnitIndex SpanHeap::find(Units count, Units alignment, std::uint8_t user) const 
     }
     int looks = 0;
     for (RegionIndex i = lists_[length].first; i != kNoRegion && looks < kLooks; i = region_at(i).by_run.next, ++looks) {
-      const unsigned start = best_run(region_at(i).free_units, static_cast<unsigned>(count.count),
-                                      static_cast<unsigned>(alignment.count));
-      if (start != kNoRun) return first_unit_of(i) + start;
-    }
-  }
-  return has_looked_across ? kNoUnit : find_across(count);
-}
-
-// As below, in the regions of this user and those that are nobody's.
-UnitIndex SpanHeap::find_of_user(Units count, Units alignment, std::uint8_t user) const {
-  constexpr int kLooks = 8;
-  std::uint64_t lists = lists_used_ & (~std::uint64_t{0} << count.count);
-  while (lists != 0) {
-    const auto length = static_cast<unsigned>(std::countr_zero(lists));
-    lists &= lists - 1;
-    int looks = 0;
-    for (RegionIndex i = lists_[length].first; i != kNoRegion && looks < kLooks; i = region_at(i).by_run.next, ++looks) {
       if (!is_for(region_at(i), user)) continue;
       const unsigned start = best_run(region_at(i).free_units, static_cast<unsigned>(count.count),
                                       static_cast<unsigned>(alignment.count));
       if (start != kNoRun) return first_unit_of(i) + start;
     }
   }
-  return kNoUnit;
+  if (user != 0) return find(count, alignment, 0);  // in others' regions, before there is growth
+  return has_looked_across ? kNoUnit : find_across(count);
 }
 
 // The shortest run that crosses a seam and suffices.

@@ -136,7 +136,6 @@ class SpanHeap {
 
   [[nodiscard]] UnitIndex find(Units count, Units alignment, std::uint8_t user) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] UnitIndex find_dirty(Units count, Units alignment, std::uint8_t user) const NEBULA_REQUIRES(lock_);
-  [[nodiscard]] UnitIndex find_of_user(Units count, Units alignment, std::uint8_t user) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] unsigned seam_at(RegionIndex index) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] UnitIndex find_across(Units count) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] RegionIndex find_regions(std::size_t count, std::size_t alignment) const NEBULA_REQUIRES(lock_);
