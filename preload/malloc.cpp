@@ -17,9 +17,14 @@ namespace {
 
 constexpr std::size_t kPage = nebula::kPageSize;
 
-[[gnu::noinline]] void* allocate_slow(std::size_t size) {
+[[gnu::noinline]] void* allocate_slower(std::size_t size) {
   const heap::CalledFrom from(NEBULA_CALLER);
   return with_errno(heap::allocate_slow(size));
+}
+
+[[gnu::noinline]] void* allocate_slow(std::size_t size) {
+  void* const slot = heap::try_allocate_watched(size);
+  return slot != nullptr ? slot : allocate_slower(size);
 }
 
 // The classes above the fine ones are found in a table, not much slower.

@@ -65,9 +65,14 @@ using Throw = void (*)();
   }
 }
 
+[[gnu::noinline]] void* allocate_or_throw(std::size_t size) {
+  void* const slot = heap::try_allocate_watched(size);
+  return slot != nullptr ? slot : allocate_or_throw(size, 1);
+}
+
 [[gnu::always_inline]] inline void* new_or_throw(std::size_t size) {
   void* const slot = heap::try_allocate(size);
-  return slot != nullptr ? slot : allocate_or_throw(size, 1);
+  return slot != nullptr ? slot : allocate_or_throw(size);
 }
 
 [[gnu::always_inline]] inline void* new_or_null(std::size_t size) {

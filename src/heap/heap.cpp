@@ -294,20 +294,10 @@ void* take_detour(SizeClass c, routes::Route route, std::size_t size, std::size_
   return is_bump ? allocate_in_block(size, alignment) : nullptr;
 }
 
-// While a profile is taken.
-void* allocate_from_back(SizeClass c) {
-  ThreadHeap* const heap = current_heap;
-  if (!heap->is_watched || routes::of(c) != routes::Route::kPool) return nullptr;
-  const SlowPath slow;
-  void* const slot = slow.entered() ? thread_heap::advance_and_pop(*heap, c) : nullptr;
-  if (slot != nullptr) after_short_path(*heap);
-  return slot;
-}
-
 void* allocate_class(SizeClass c, std::size_t size, std::size_t alignment = 1, OnRefusal on_refusal = OnRefusal::kNote) {
   if (void* const slot = try_pop(current_heap, index_of(c))) return slot;
   if (has_detours.load(kRelaxed)) [[unlikely]] {
-    if (void* const slot = allocate_from_back(c)) return slot;
+    if (void* const slot = thread_heap::try_pop_own(*current_heap, c)) return slot;
     const routes::Route route = auto_routes::route_for(c);
     if (route == routes::Route::kNode && on_refusal == OnRefusal::kNote)
       return allocate_large(size, alignment, large::Contents::kAny);

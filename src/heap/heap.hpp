@@ -57,6 +57,13 @@ class CalledFrom {
   return try_pop(current_heap, class_index_for_aligned(size, alignment));  // class 0 has no slots
 }
 
+// Behind those, while a profile is taken where there are several node heaps.
+[[nodiscard]] [[gnu::always_inline]] inline void* try_allocate_watched(std::size_t size) {
+  ThreadHeap* const heap = current_heap;
+  if (!heap->is_watched || size > kSmallMax) [[likely]] return nullptr;
+  return thread_heap::try_pop_own(*heap, static_cast<SizeClass>(class_index_for(size)));
+}
+
 // The bytes of the slot that a pointer lies in; 0 for what is in no slab.
 [[nodiscard]] [[gnu::always_inline]] inline std::size_t slot_size_at(const void* pointer) {
   const Address base = heap_map.base;

@@ -8,7 +8,7 @@
 namespace nebula::report {
 
 // The version of the JSON form; see report.schema.json for what makes it rise.
-inline constexpr unsigned kSchemaVersion = 1;
+inline constexpr unsigned kSchemaVersion = 2;
 
 enum class Reason : std::uint8_t { kExit, kRequest, kSignal, kInterval, kBudget, kAbort, kCrash, kUnderscoreExit, kExecve };
 [[nodiscard]] std::string_view name_of(Reason reason);

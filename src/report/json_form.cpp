@@ -390,7 +390,6 @@ void write_profile(JsonWriter& json, const Snapshot& s) {
   json.number("samples_without_site", profile.counts.unplaced);
   json.number("sites", profile.counts.sites);
   json.number("table_bytes", profile.counts.table_bytes);
-  json.number("threads_not_seen", s.threads.not_watched);
   write_estimate(json, "live", profile.totals.live);
   write_estimate(json, "allocated", profile.totals.all);
   write_lives(json, "freed_by_lifetime", profile.freed_by_life);

@@ -294,7 +294,7 @@ void write_profile(Text& text, const Snapshot& s) {
   const profiling::sites::Counts& counts = s.profile.counts;
   text << "profile   one sample in " << s.profile.period_bytes << " bytes: " << counts.samples << " samples, " << counts.freed
        << " of them freed, at " << counts.sites << " sites in " << counts.table_bytes << " bytes; " << counts.lost << " lost, "
-       << counts.unplaced << " without a site, " << s.threads.not_watched << " threads not seen\n";
+       << counts.unplaced << " without a site\n";
   text << "  live      ";
   write_estimate(text, s.profile.totals.live);
   text << "\n  allocated ";

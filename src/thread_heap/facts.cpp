@@ -10,9 +10,10 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 // Without the gate the parts may be of different moments; never below zero.
 PoolFacts pool_of(const ThreadHeap& heap, unsigned c) {
   const std::uint64_t word = heap.word[c].load(kRelaxed);
-  const std::uint64_t top = word & 0xffff;
+  const std::uint64_t other = heap.word[kAway + c].load(kRelaxed);
+  const std::uint64_t top = (heap.is_watched ? other : word) & 0xffff;
   PoolFacts pool;
-  pool.allocations = word >> kCountOne;
+  pool.allocations = (word >> kCountOne) + (other >> kCountOne);
   pool.pooled = at_least_zero(top, heap.bottom[c]) + returns_pooled(heap, c);
   pool.frees = at_least_zero(pool.pooled + pool.allocations + heap.flushed[c], heap.refilled[c]);
   return pool;
@@ -91,7 +92,6 @@ Facts facts() {
   Facts facts;
   facts.threads_started = threads_started.load(kRelaxed);
   facts.threads_now = threads_now.load(kRelaxed);
-  facts.not_watched = threads_not_watched.load(kRelaxed);
   for_each_heap([&](ThreadHeap& heap) {
     ++facts.heaps;
     facts.refills += heap.refills;

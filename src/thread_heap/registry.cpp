@@ -8,7 +8,6 @@ NEBULA_START_DATA constinit std::atomic<std::uint32_t> heaps_reserved{0};  // in
 constinit std::atomic<std::uint64_t> heaps_ready[kHeapsMost / 64] = {};
 NEBULA_START_DATA constinit std::atomic<std::uint64_t> threads_started{0};
 NEBULA_START_DATA constinit std::atomic<std::uint32_t> threads_now{0};
-constinit std::atomic<std::uint64_t> threads_not_watched{0};
 NEBULA_START_DATA constinit Lock registry_lock{LockRank::kRegistry};
 constinit std::atomic<Address> owners[kHeapsMost] = {};
 constinit Lock heapless_gate{LockRank::kGate};

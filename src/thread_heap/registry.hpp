@@ -15,7 +15,6 @@ extern constinit std::atomic<std::uint32_t> heaps_reserved;  // indices below we
 extern constinit std::atomic<std::uint64_t> heaps_ready[kHeapsMost / 64];
 extern constinit std::atomic<std::uint64_t> threads_started;
 extern constinit std::atomic<std::uint32_t> threads_now;
-extern constinit std::atomic<std::uint64_t> threads_not_watched;
 extern constinit Lock registry_lock;
 // Of each heap in use, where its thread keeps current_heap. Two threads that live have two such places: a new thread that
 // finds its own in here is the successor, at the same place, of one that ended without telling.
@@ -39,12 +38,6 @@ void give_up_account(ThreadHeap& heap);
 // Under the gate, of a unit of another heap's slab: a tenant's next free there takes the fast path.
 void see_slab(const ThreadHeap& heap, SizeClass c, UnitIndex unit);
 
-// Of a heap that a profile watches: the lots that are drawn. Behind its return pools.
-struct Lots {
-  std::uint64_t random_state;
-  std::uint64_t next_sample[kUnitUses];  // by class: how many allocations will have been when one is a sample
-};
-
 // Where each class's pool begins, packed at first and in room of its own when it has grown.
 struct Layout {
   std::uint16_t packed[kUnitUses];
@@ -54,7 +47,6 @@ struct Layout {
   unsigned packed_end;
   unsigned room_end;
   unsigned swing_end;
-  unsigned lots;
   unsigned end;
 };
 
@@ -82,8 +74,7 @@ consteval Layout make_layout() {
     layout.returns[c] = static_cast<std::uint16_t>(at);
     at += 1u + kSizeClasses.slots_per_return[c];
   }
-  layout.lots = at;
-  layout.end = at + static_cast<unsigned>(sizeof(Lots) / sizeof(void*));
+  layout.end = at;
   return layout;
 }
 
@@ -101,38 +92,31 @@ void for_each_heap(Visitor visit) {
   }
 }
 
-inline unsigned top_of(const ThreadHeap& heap, unsigned c) { return static_cast<unsigned>(heap.word[c].load(std::memory_order_relaxed) & 0xffff); }
+inline unsigned top_of(const ThreadHeap& heap, unsigned place) {
+  return static_cast<unsigned>(heap.word[place].load(std::memory_order_relaxed) & 0xffff);
+}
 
-inline unsigned pooled(const ThreadHeap& heap, unsigned c) { return top_of(heap, c) - heap.bottom[c]; }
+// The number that the class's pool goes by. In a heap that is watched it is the one that its return pool has otherwise.
+inline unsigned place_of(const ThreadHeap& heap, unsigned c) { return heap.is_watched ? kAway + c : c; }
+
+inline unsigned pooled(const ThreadHeap& heap, unsigned c) { return top_of(heap, place_of(heap, c)) - heap.bottom[c]; }
 
 inline unsigned limit_of(const ThreadHeap& heap, unsigned c) { return static_cast<unsigned>(heap.limit[c] - heap.bottom[c]); }
+
+// Whether a slot is of the node heap that the thread takes from. In a heap that is watched a pool has others', too.
+inline bool is_own(const ThreadHeap& heap, unsigned c, const void* slot) {
+  return NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(slot)), size_class(c)) == heap.home;
+}
 
 inline void mark_active(ThreadHeap& heap, unsigned c) { heap.active[c / 64] |= std::uint64_t{1} << (c % 64); }
 
 inline bool has_returns(const ThreadHeap& heap, unsigned c) { return (heap.returns_open[c / 64] >> (c % 64) & 1) != 0; }
 
-inline std::uint64_t allocations(const ThreadHeap& heap, unsigned c) {
-  return heap.word[c].load(std::memory_order_relaxed) >> kCountOne;
-}
-
-inline Lots& lots_of(const ThreadHeap& heap) {
-  return *reinterpret_cast<Lots*>(const_cast<ThreadHeap&>(heap).slots() + kLayout.lots);
-}
-
-// Of a heap that is watched: how many allocations of the class come before the next sample.
-inline std::uint64_t before_sample(const ThreadHeap& heap, unsigned c) { return lots_of(heap).next_sample[c] - allocations(heap, c); }
-
-// Whether the return pools hold what this thread will allocate again; else slots are on their way to other node heaps too.
-inline bool is_back(const ThreadHeap& heap) { return heap.is_watched && NodeHeap::count() == 1; }
-
-// Where the class's return pool begins. In a heap that is watched it has the room of pools that swing: all that is freed comes there.
-inline unsigned returns_bottom(const ThreadHeap& heap, unsigned c) { return heap.is_watched ? kLayout.swing[c] : kLayout.returns[c]; }
-
 inline unsigned returns_pooled(const ThreadHeap& heap, unsigned c) {
-  // Its word is 0 while it is not open. Read without the gate it may be of another moment than the other pool's.
+  if (heap.is_watched) return heap.set_aside[c];
+  // Its word has no top while it is not open. Read without the gate it may be of another moment than the other pool's.
   const unsigned top = top_of(heap, kAway + c);
-  const unsigned bottom = returns_bottom(heap, c);
-  return top > bottom ? top - bottom : 0;
+  return top > kLayout.returns[c] ? top - kLayout.returns[c] : 0;
 }
 
 }  // namespace nebula

@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "base/bits.hpp"
 #include "base/start_data.hpp"
@@ -46,9 +47,9 @@ NEBULA_START_DATA constinit std::atomic<std::uint64_t> create_again_at{0};  // c
 constinit std::atomic<std::uint32_t> refused_pieces{0};
 NEBULA_START_DATA constinit std::atomic<std::uint64_t> swing_bytes_of_all{0};
 
-void set_top(ThreadHeap& heap, unsigned c, unsigned top) {
-  const std::uint64_t word = heap.word[c].load(kRelaxed);
-  heap.word[c].store((word & ~std::uint64_t{0xffff}) | top, std::memory_order_release);
+void set_top(ThreadHeap& heap, unsigned place, unsigned top) {
+  const std::uint64_t word = heap.word[place].load(kRelaxed);
+  heap.word[place].store((word & ~std::uint64_t{0xffff}) | top, std::memory_order_release);
 }
 
 void push(ThreadHeap& heap, unsigned place, void* pointer) {
@@ -59,40 +60,51 @@ void push(ThreadHeap& heap, unsigned place, void* pointer) {
 
 bool is_open(const ThreadHeap& heap, unsigned c) { return heap.sent_home[c] == kSentHomeMost; }
 
-void allow_frees(ThreadHeap& heap, unsigned c) {
-  heap.capacity[c].store(is_open(heap, c) && !heap.is_watched ? heap.limit[c] : 0, kRelaxed);
-}
+void allow_frees(ThreadHeap& heap, unsigned c) { heap.capacity[place_of(heap, c)].store(is_open(heap, c) ? heap.limit[c] : 0, kRelaxed); }
 
 void set_limit(ThreadHeap& heap, unsigned c, unsigned slots) {
   heap.limit[c] = static_cast<std::uint16_t>(heap.bottom[c] + slots);
   allow_frees(heap, c);
 }
 
+void set_returns(ThreadHeap& heap, unsigned c, unsigned count) {
+  if (heap.is_watched) heap.set_aside[c] = static_cast<std::uint16_t>(count);
+  else set_top(heap, kAway + c, kLayout.returns[c] + count);
+}
+
 void allow_returns(ThreadHeap& heap, unsigned c) {
-  const unsigned capacity = has_returns(heap, c) ? returns_bottom(heap, c) + heap.returns_most[c] : 0u;
+  if (heap.is_watched) return;
+  const unsigned capacity = has_returns(heap, c) ? kLayout.returns[c] + unsigned{kSizeClasses.slots_per_return[c]} : 0u;
   heap.capacity[kAway + c].store(static_cast<std::uint16_t>(capacity), kRelaxed);
 }
 
-void close_returns(ThreadHeap& heap, unsigned c) {
-  heap.returns_open[c / 64] = heap.returns_open[c / 64] & ~(std::uint64_t{1} << (c % 64));
-  heap.word[kAway + c].store(0, kRelaxed);
-  allow_returns(heap, c);
-}
+bool is_watching() { return profiling::is_on() || module_limits::are_set(); }
+
+// What there is of node heaps beside the first is there before a profile begins, or for tenants.
+bool is_counting() { return profiling::is_on() && !tenants::exist() && NodeHeap::count() == 1; }
 
 enum class Slots { kUsed, kZero };
 
-void pack_pools(ThreadHeap& heap, Slots slots) {
+void pack_pools(ThreadHeap& heap, Slots slots, bool is_watched) {
   swing_bytes_of_all.fetch_sub(heap.swing_bytes, kRelaxed);
   heap.swing_bytes = 0;
-  heap.is_watched = false;
+  heap.is_watched = is_watched;
+  heap.random_state = 0;
+  if (heap.is_counted)
+    for (std::uint64_t& stop : heap.stop) stop = 0;
+  heap.is_counted = is_watched && is_counting();
   for (std::uint64_t& bits : heap.flushed_last) bits = 0;
+  for (Count& bits : heap.returns_open) bits = 0;
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
+    const unsigned place = place_of(heap, c);
+    const unsigned other = kAway + c + c - place;
     heap.sent_home[c] = 0;
     heap.bottom[c] = kLayout.packed[c];
-    set_top(heap, c, heap.bottom[c]);
+    set_top(heap, other, 0);  // the null for ever
+    heap.capacity[other].store(0, kRelaxed);
+    set_top(heap, place, heap.bottom[c]);
     if (slots != Slots::kZero) heap.slots()[heap.bottom[c]] = nullptr;
     set_limit(heap, c, kSizeClasses.slots_per_pool_first[c]);
-    close_returns(heap, c);
   }
 }
 
@@ -155,7 +167,7 @@ ThreadHeap* create() {
   for (std::size_t page = 0; page < pages_for(kPackedBytes).count; ++page)
     heap.committed_pages[page / 64] |= std::uint64_t{1} << (page % 64);
   heap.base = heap_map.base;
-  pack_pools(heap, Slots::kZero);  // fresh memory: its pages are touched as pools are used
+  pack_pools(heap, Slots::kZero, false);  // fresh memory: its pages are touched as pools are used
   heap.in_use.store(true, kRelaxed);
   LockGuard guard(registry_lock);  // whoever holds all gates holds this: no gate appears under them
   NodeHeap::open(NodeHeap::shard_for(mine));
@@ -168,15 +180,36 @@ NodeHeap::Source source() {
   return threads_now.load(kRelaxed) > 1 ? NodeHeap::Source::kDepotFirst : NodeHeap::Source::kSlabsOnly;
 }
 
+// Where slots go that may be of several heaps: a batch of one heap's to its depot. Counts those of others than this thread's.
+NodeHeap::Source way_home(const ThreadHeap& heap, SizeClass size, void* const* first, unsigned count) {
+  if (NodeHeap::count() == 1) return source();
+  const HeapId of_first = NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(first[0])), size);
+  unsigned of_others = 0;
+  HeapId of = of_first;
+  for (unsigned i = 1; i < count; ++i) {
+    // Neighbours in the pool are often neighbours in memory.
+    if (unit_of(first[i]) != unit_of(first[i - 1])) of = NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(first[i])), size);
+    if (of == of_first) continue;
+    ++of_others;
+    if (of != heap.home) NodeHeap::at(of).count_returned(1);
+  }
+  if (of_first != heap.home) NodeHeap::at(of_first).count_returned(count - of_others);
+  return of_others == 0 ? NodeHeap::Source::kDepotFirst : NodeHeap::Source::kSlabsOnly;
+}
+
 // Under the gate. The oldest slots lie at the bottom; what was freed last stays.
 void flush_oldest(ThreadHeap& heap, unsigned c, unsigned count, NodeHeap::Source where, const char* call) {
   void** const first = heap.slots() + heap.bottom[c] + 1;
   const unsigned left = pooled(heap, c) - count;
+  if (heap.is_watched && NodeHeap::count() != 1) {
+    const NodeHeap::Source home = way_home(heap, size_class(c), first, count);
+    if (where == NodeHeap::Source::kDepotFirst) where = home;
+  }
   NodeHeap::flush(size_class(c), first, count, where, call);
   std::memmove(first, first + count, left * sizeof *first);
   heap.flushed[c] += count;
   ++heap.flushes;
-  set_top(heap, c, heap.bottom[c] + left);
+  set_top(heap, place_of(heap, c), heap.bottom[c] + left);
 }
 
 // Under the gate, before the limit of a class changes: what it then holds beyond 32 KiB is counted, or the answer is no.
@@ -228,43 +261,22 @@ void grow_pool(ThreadHeap& heap, unsigned c, Trend trend) {
     const unsigned count = pooled(heap, c);
     std::memmove(heap.slots() + place, heap.slots() + heap.bottom[c], (count + 1) * sizeof(void*));
     heap.bottom[c] = static_cast<std::uint16_t>(place);
-    set_top(heap, c, heap.bottom[c] + count);
+    set_top(heap, place_of(heap, c), heap.bottom[c] + count);
   }
   set_limit(heap, c, wanted);
 }
 
-// Where return slots go: a batch of one heap's to its depot. Counts those of other heaps than this one's home.
-NodeHeap::Source way_home(const ThreadHeap& heap, SizeClass size, void* const* first, unsigned count) {
-  if (NodeHeap::count() == 1) return source();
-  const HeapId of_first = NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(first[0])), size);
-  unsigned of_others = 0;
-  HeapId of = of_first;
-  for (unsigned i = 1; i < count; ++i) {
-    // Neighbours in the pool are often neighbours in memory.
-    if (unit_of(first[i]) != unit_of(first[i - 1])) of = NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(first[i])), size);
-    if (of == of_first) continue;
-    ++of_others;
-    if (of != heap.home) NodeHeap::at(of).count_returned(1);
-  }
-  if (of_first != heap.home) NodeHeap::at(of_first).count_returned(count - of_others);
-  return of_others == 0 ? NodeHeap::Source::kDepotFirst : NodeHeap::Source::kSlabsOnly;
-}
-
-// Under the gate. The oldest so many slots of the class's return pool.
-void flush_oldest_returns(ThreadHeap& heap, unsigned c, unsigned count) {
+// Under the gate. All slots of the class's return pool.
+void flush_returns(ThreadHeap& heap, unsigned c) {
+  const unsigned count = returns_pooled(heap, c);
   if (count == 0) return;
   const SizeClass size = size_class(c);
-  const unsigned bottom = returns_bottom(heap, c);
-  void** const first = heap.slots() + bottom + 1;
-  const unsigned left = returns_pooled(heap, c) - count;
+  void** const first = heap.slots() + kLayout.returns[c] + 1;
   NodeHeap::flush(size, first, count, way_home(heap, size, first, count), "free");
-  std::memmove(first, first + count, left * sizeof *first);
   heap.flushed[c] += count;
   ++heap.flushes;
-  set_top(heap, kAway + c, bottom + left);
+  set_returns(heap, c, 0);
 }
-
-void flush_returns(ThreadHeap& heap, unsigned c) { flush_oldest_returns(heap, c, returns_pooled(heap, c)); }
 
 // Under the gate.
 void flush_class(ThreadHeap& heap, unsigned c, NodeHeap::Source where) {
@@ -280,8 +292,6 @@ void live_at(ThreadHeap& heap, HeapId home) {
                                                   : view_of(home);
 }
 
-bool is_watching() { return profiling::is_on() || module_limits::are_set(); }
-
 bool map_return_room(ThreadHeap& heap) {
   if (!heap.has_return_room)
     heap.has_return_room = pages::map_piece(pages::Area::kThreadHeaps, heap.index * kThreadHeapBytes + kSwingRoomBytes,
@@ -291,16 +301,10 @@ bool map_return_room(ThreadHeap& heap) {
 
 // Under the gate, of a heap whose pools are empty.
 void watch(ThreadHeap& heap) {
-  if (!map_swing_room(heap) || !map_return_room(heap) || !commit_slots(heap, kLayout.lots, kLayout.end)) {
-    threads_not_watched.fetch_add(1, kRelaxed);
-    return;
-  }
-  pack_pools(heap, Slots::kUsed);
-  heap.is_watched = true;
-  lots_of(heap).random_state = profiling::fresh_random_state();
-  for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
-    allow_frees(heap, c);
-    if (profiling::is_on()) thread_heap::draw_next_sample(heap, size_class(c));
+  pack_pools(heap, Slots::kUsed, true);
+  if (profiling::is_on()) {
+    heap.random_state = profiling::fresh_random_state();
+    for (unsigned c = kClassFirst; c < kClassEnd; ++c) thread_heap::draw_next_sample(heap, size_class(c));
   }
   live_at(heap, heap.home);
 }
@@ -316,47 +320,44 @@ void answer_reclaim(ThreadHeap& heap) {
     allow_frees(heap, c);
     allow_returns(heap, c);
   }
-  if (is_watching() && !heap.is_watched) watch(heap);
-}
-
-// Under the gate. A back grows as pools do; slots on their way are a batch.
-void grow_returns(ThreadHeap& heap, unsigned c, Trend trend) {
-  if (!is_back(heap)) return;
-  const unsigned most = trend == Trend::kSwing ? kSizeClasses.slots_per_pool_swing[c] : kSizeClasses.slots_per_pool[c];
-  const unsigned before = heap.returns_most[c];
-  const unsigned wanted = before * 2 < most ? before * 2 : most;
-  const unsigned bottom = returns_bottom(heap, c);
-  if (wanted <= before || !commit_slots(heap, bottom + before + 1u, bottom + wanted + 1u)) return;
-  if (!count_swing(heap, c, before, wanted)) return;
-  heap.returns_most[c] = static_cast<std::uint16_t>(wanted);
-  allow_returns(heap, c);
-}
-
-void shrink_returns(ThreadHeap& heap, unsigned c) {
-  if (!has_returns(heap, c) || !count_swing(heap, c, heap.returns_most[c], kSizeClasses.slots_per_return[c])) return;
-  heap.returns_most[c] = kSizeClasses.slots_per_return[c];
-  allow_returns(heap, c);
+  if (is_watching() && (!heap.is_watched || (profiling::is_on() && heap.random_state == 0))) watch(heap);
 }
 
 // Under the gate. Where the class has no return pool yet, it has one then, if system and budget have room for it.
 bool open_returns(ThreadHeap& heap, unsigned c) {
   if (has_returns(heap, c)) return true;
-  const unsigned first = returns_bottom(heap, c);
+  const unsigned first = kLayout.returns[c];
   if (!map_return_room(heap) || !commit_slots(heap, first, first + kSizeClasses.slots_per_return[c] + 1u)) return false;
-  heap.returns_most[c] = kSizeClasses.slots_per_return[c];
   heap.returns_open[c / 64] = heap.returns_open[c / 64] | std::uint64_t{1} << (c % 64);
   heap.slots()[first] = nullptr;
-  heap.word[kAway + c].store(first, std::memory_order_release);
+  set_returns(heap, c, 0);
   allow_returns(heap, c);
   return true;
+}
+
+// Under the gate. False where the class has no return pool.
+bool push_return(ThreadHeap& heap, unsigned c, void* slot) {
+  if (!open_returns(heap, c)) return false;
+  if (returns_pooled(heap, c) == kSizeClasses.slots_per_return[c]) flush_returns(heap, c);
+  const unsigned count = returns_pooled(heap, c);
+  heap.slots()[kLayout.returns[c] + 1 + count] = slot;
+  set_returns(heap, c, count + 1);
+  return true;
+}
+
+// Under the gate: one slot, into no pool.
+void flush_one(ThreadHeap& heap, unsigned c, void* slot, const char* call) {
+  NodeHeap::flush(size_class(c), &slot, 1, NodeHeap::Source::kSlabsOnly, call);
+  ++heap.flushed[c];
+  ++heap.flushes;
 }
 
 // Under the gate, of an empty pool; false when system and budget have none.
 bool fill(ThreadHeap& heap, unsigned c, NodeHeap::Source where) {
   const Trend trend = note_event(heap, c, false);
-  if (heap.refilled[c] != 0 && !heap.is_watched) grow_pool(heap, c, trend);  // empty again: it was too small
+  if (heap.refilled[c] != 0) grow_pool(heap, c, trend);  // empty again: it was too small
   const unsigned room = limit_of(heap, c);
-  unsigned wanted = heap.is_watched ? room : (room + 1) / 2;
+  unsigned wanted = (room + 1) / 2;
   if (wanted > kRefillMost) wanted = kRefillMost;
   void** const first = heap.slots() + heap.bottom[c] + 1;
   void** const end = first + room;
@@ -366,81 +367,29 @@ bool fill(ThreadHeap& heap, unsigned c, NodeHeap::Source where) {
   heap.refilled[c] += got;
   ++heap.refills;
   mark_active(heap, c);
-  set_top(heap, c, heap.bottom[c] + got);
+  set_top(heap, place_of(heap, c), heap.bottom[c] + got);
   return true;
 }
 
-// Under the gate. The last `count` slots of an open return pool, as far as they are of this node heap, onto the empty pool.
-unsigned take_from_returns(ThreadHeap& heap, unsigned c, unsigned count) {
-  const unsigned returned = returns_pooled(heap, c);
-  void** const end = heap.slots() + returns_bottom(heap, c) + 1 + returned;
-  unsigned own = 0;
-  if (NodeHeap::count() == 1) own = count;
-  while (own < count &&
-         NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(end[-1 - static_cast<int>(own)])), size_class(c)) == heap.home)
-    ++own;
-  std::memcpy(heap.slots() + heap.bottom[c] + 1, end - own, own * sizeof *end);
-  set_top(heap, kAway + c, returns_bottom(heap, c) + returned - own);
-  set_top(heap, c, heap.bottom[c] + own);
-  return own;
+// Under the gate, of a heap that is watched. Slots of other node heaps on top of the class's pool: this thread cannot have them.
+void set_others_aside(ThreadHeap& heap, unsigned c) {
+  if (NodeHeap::count() == 1) return;
+  while (pooled(heap, c) != 0) {
+    const unsigned top = top_of(heap, kAway + c);
+    void* const slot = heap.slots()[top];
+    if (is_own(heap, c, slot)) return;
+    set_top(heap, kAway + c, top - 1);
+    if (!push_return(heap, c, slot)) flush_one(heap, c, slot, "free");
+  }
 }
 
-// Under the gate. The oldest so many slots of the front, which were just taken there: they wait in the return pool, as many as it has
-// room for, the others at the slabs.
-void put_back_surplus(ThreadHeap& heap, unsigned c, unsigned surplus) {
-  if (!open_returns(heap, c)) return flush_oldest(heap, c, surplus, NodeHeap::Source::kSlabsOnly, "malloc");
-  const unsigned returned = returns_pooled(heap, c);
-  const unsigned room = heap.returns_most[c] - returned;
-  const unsigned kept = surplus < room ? surplus : room;
-  if (surplus > kept) flush_oldest(heap, c, surplus - kept, NodeHeap::Source::kSlabsOnly, "malloc");
-  void** const first = heap.slots() + heap.bottom[c] + 1;
-  const unsigned left = pooled(heap, c) - kept;
-  const unsigned bottom = returns_bottom(heap, c);
-  std::memcpy(heap.slots() + bottom + 1 + returned, first, kept * sizeof *first);
-  set_top(heap, kAway + c, bottom + returned + kept);
-  std::memmove(first, first + kept, left * sizeof *first);
-  set_top(heap, c, heap.bottom[c] + left);
-}
-
-// Under the gate, of an empty front. A small one is met empty too often; a large one leads what a program frees and allocates in turn
-// round through more memory than its caches hold.
-void open_front(ThreadHeap& heap, unsigned c) {
-  constexpr unsigned kFrontMost = 128;
-  constexpr std::size_t kFrontBytes = 16 * kKiB;
-  if (heap.bottom[c] == kLayout.room[c]) return;
-  const std::size_t fitting = kFrontBytes / slot_size(size_class(c));
-  const unsigned slots = fitting > kFrontMost ? kFrontMost : fitting < kPoolSlotsLeast ? kPoolSlotsLeast : static_cast<unsigned>(fitting);
-  const unsigned first = kLayout.room[c];
-  if (!commit_slots(heap, first, first + slots + 1u)) return;
-  heap.slots()[first] = nullptr;
-  heap.bottom[c] = static_cast<std::uint16_t>(first);
-  set_top(heap, c, first);
-  set_limit(heap, c, slots);
-}
-
-// Under the gate, of an empty front: what was freed last or a refill, but no more than there are allocations before the next
-// sample; the rest goes to the return pool.
-void advance_front(ThreadHeap& heap, unsigned c) {
-  std::uint64_t most = module_limits::are_set() ? 1 : before_sample(heap, c);
-  if (most == 0) {  // a handler has allocated since this allocation was found to be no sample
-    thread_heap::draw_next_sample(heap, size_class(c));
-    most = 1;
-  }
-  mark_active(heap, c);
-  open_front(heap, c);
-  const unsigned returned = returns_pooled(heap, c);
-  // Few would be met empty again soon: a refill adds to what goes round.
-  if (returned >= limit_of(heap, c) / 2 || (returned != 0 && returned >= most)) {
-    const unsigned wanted = most < returned ? static_cast<unsigned>(most) : returned;
-    if (take_from_returns(heap, c, wanted < limit_of(heap, c) ? wanted : limit_of(heap, c)) != 0) return;
-  }
-  if (!fill(heap, c, NodeHeap::Source::kDepotFirst)) {
-    if (returned != 0) take_from_returns(heap, c, 1);
-    return;
-  }
-  if (const unsigned got = pooled(heap, c); got > most) {
-    put_back_surplus(heap, c, got - static_cast<unsigned>(most));
-  }
+// Under the gate, of a heap that is watched.
+void* refill_and_pop_counted(ThreadHeap& heap, unsigned c) {
+  set_others_aside(heap, c);
+  if (pooled(heap, c) == 0 && !fill(heap, c, source())) return nullptr;
+  const std::uint64_t word = heap.word[kAway + c].load(kRelaxed);
+  heap.word[kAway + c].store(word + kPop, std::memory_order_release);
+  return heap.slots()[word & 0xffff];
 }
 
 // Under the gate. A thread that moved to another node, or was none's yet, takes from there from now on; what it has goes
@@ -476,8 +425,8 @@ void* refill_and_pop_at(ThreadHeap& heap, SizeClass c, HeapId home) {
     heap.sent_home[i] = kSentHomeMost;
     allow_frees(heap, i);
   }
-  if (heap.is_watched && pooled(heap, i) == 0) advance_front(heap, i);
-  else if (pooled(heap, i) == 0 && !fill(heap, i, source())) return nullptr;
+  if (heap.is_watched) return refill_and_pop_counted(heap, i);
+  if (pooled(heap, i) == 0 && !fill(heap, i, source())) return nullptr;
   return try_pop(&heap, i);
 }
 
@@ -549,32 +498,28 @@ void make_room_and_push(ThreadHeap& heap, SizeClass c, void* pointer, const char
   answer_reclaim(heap);
   const bool is_away = pages::views.load(kRelaxed) != 0 &&
                        NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(pointer)), c) != heap.home;
-  if ((is_away || (heap.is_watched && is_open(heap, i))) && open_returns(heap, i)) {
-    if (is_away) see_slab(heap, c, static_cast<UnitIndex>(unit_of(pointer)));
-    if (returns_pooled(heap, i) == heap.returns_most[i]) grow_returns(heap, i, note_event(heap, i, true));
-    if (const unsigned count = returns_pooled(heap, i); count == heap.returns_most[i])
-      flush_oldest_returns(heap, i, is_back(heap) ? count - count / 2 : count);
-    push(heap, kAway + i, pointer);
+  if (is_away) {
+    see_slab(heap, c, static_cast<UnitIndex>(unit_of(pointer)));
+    if (!push_return(heap, i, pointer)) flush_one(heap, i, pointer, call);
     return;
   }
-  if (is_away || heap.is_watched || !is_open(heap, i)) {
-    if (!is_away && !is_open(heap, i)) ++heap.sent_home[i];
+  if (!is_open(heap, i)) {
+    ++heap.sent_home[i];
     allow_frees(heap, i);
-    NodeHeap::flush(c, &pointer, 1, NodeHeap::Source::kSlabsOnly, call);
-    ++heap.flushed[i];
-    ++heap.flushes;
-    return;
+    return flush_one(heap, i, pointer, call);
   }
   mark_active(heap, i);
   if (pooled(heap, i) >= limit_of(heap, i)) grow_pool(heap, i, note_event(heap, i, true));
   if (const unsigned count = pooled(heap, i); count >= limit_of(heap, i))
     flush_oldest(heap, i, count - count / 2, source(), call);
-  push(heap, i, pointer);
+  push(heap, place_of(heap, i), pointer);
 }
 
 bool was_freed_last(ThreadHeap& heap, SizeClass c, const void* pointer) {
   const unsigned i = index_of(c);
-  return heap.slots()[top_of(heap, i)] == pointer || heap.slots()[top_of(heap, kAway + i)] == pointer;
+  if (heap.slots()[top_of(heap, i)] == pointer || heap.slots()[top_of(heap, kAway + i)] == pointer) return true;
+  const unsigned returned = returns_pooled(heap, i);  // of a heap that is watched they have no word
+  return returned != 0 && heap.slots()[kLayout.returns[i] + returned] == pointer;
 }
 
 void* allocate_direct(SizeClass c) {
@@ -593,7 +538,8 @@ void* allocate_from(ThreadHeap& heap, HeapId from, SizeClass c) {
   ++heap.refilled[i];
   ++heap.refills;
   // As a push and a pop in one: the top stays, an allocation is counted.
-  heap.word[i].store(heap.word[i].load(kRelaxed) + (std::uint64_t{1} << kCountOne), std::memory_order_release);
+  const unsigned place = place_of(heap, i);
+  heap.word[place].store(heap.word[place].load(kRelaxed) + (std::uint64_t{1} << kCountOne), std::memory_order_release);
   return slot;
 }
 
@@ -615,15 +561,14 @@ void tick(ThreadHeap& heap) {
   heap.ticked_at = now;
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
     const bool active = (heap.active[c / 64] >> (c % 64) & 1) != 0;
-    if (!active || !heap.is_watched) flush_returns(heap, c);
+    flush_returns(heap, c);
     if (active) continue;
-    if (heap.is_watched) shrink_returns(heap, c);
     // Not once empty or full since the last tick: half of it will do.
     if (const unsigned count = pooled(heap, c); count != 0)
       flush_oldest(heap, c, count - count / 2, NodeHeap::Source::kSlabsOnly, "free");
     const unsigned first = kSizeClasses.slots_per_pool_first[c];
     const unsigned half = limit_of(heap, c) / 2;
-    if (!heap.is_watched && half >= first && half >= pooled(heap, c) && count_swing(heap, c, limit_of(heap, c), half)) set_limit(heap, c, half);
+    if (half >= first && half >= pooled(heap, c) && count_swing(heap, c, limit_of(heap, c), half)) set_limit(heap, c, half);
   }
   for (std::uint64_t& bits : heap.active) bits = 0;
   bump::tick(heap.bump);
@@ -640,7 +585,7 @@ void release_current() {
   {
     LockGuard guard(heap->gate);
     bump::leave(heap->bump);
-    pack_pools(*heap, Slots::kUsed);
+    pack_pools(*heap, Slots::kUsed, false);
     // The room that grown pools had: a thousand threads that are gone must not hold a hundred megabytes. The next few
     // threads find it ready.
     if (!keeps_room) {

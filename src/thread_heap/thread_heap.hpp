@@ -22,12 +22,11 @@
 // false sharing; Berger et al., "Hoard", 2000). A thread that frees more than a few is one that takes over what others
 // allocate, and its pool opens too.
 //
-// While a profile is taken, the thread's view says of every slab that it is another heap's: so all frees go to the return pools,
-// and allocations come from the pools, here called the front, which get some slots from there or from a refill at a time,
-// never more than there are allocations up to the next sample. The return pools, the back, grow as pools do then, and lie where those
-// that swing do; the front lies in a pool's room. So a sample is an allocation that meets an empty front,
-// each allocation is counted, and neither fast path has an instruction more. Where modules have limits, each allocation is
-// looked at: the front gets one slot at a time.
+// While a profile is taken, somebody has to count every allocation up to the next sample, and no fast path has an instruction for it.
+// So the pools go by the classes' other numbers then: the thread's view says of every slab that it is another heap's, frees push there,
+// and `word[c]` stays on a null, so each malloc comes to what stands behind the fast path. There, first of all, it is one comparison
+// more: `word[kAway + c]` against `stop[c]`, the word at which the next allocation is a sample. Where modules have limits the pools
+// go by those numbers too, and each allocation takes the slow path, where it is looked at.
 //
 // Only the owner moves a word. Its slow paths run under the heap's gate; fork and the report take the gate to find the
 // counts at rest. `capacity[c]`, 0 until the pool is open, is the one field written from outside without it: a reclaim sets it to 0, and the
@@ -80,7 +79,7 @@ struct alignas(kCacheLine) ThreadHeap {
   std::uint32_t swing_bytes;       // of slots that pools may hold beyond 32 KiB a class
   std::uint64_t committed_pages[2];  // a bit for each page of this heap
   Count returns_open[(kUnitUses + 63) / 64];  // classes whose return pool is in use
-  std::uint16_t returns_most[kUnitUses];  // how many slots it holds
+  Readable<std::uint16_t> set_aside[kUnitUses];  // how many slots it holds in a heap that is watched, where its word is the pool's
   std::uint64_t settled_at;        // coarse milliseconds of the last move to another node heap
   HeapId home;                     // the node heap it takes from
   std::uint16_t account;           // its thread's own, by budget/thread_limits; 0: none
@@ -90,11 +89,15 @@ struct alignas(kCacheLine) ThreadHeap {
   bool has_return_room;            // that part is mapped
   std::uint8_t exit_rounds;        // of the thread-specific destructor
   bool has_swing_room;             // that part is mapped
-  bool is_watched;                 // by a profile, or for the limits of modules
+  Readable<bool> is_watched;       // by a profile, or for the limits of modules: its pools go by the classes' other numbers
+  bool is_counted;                 // by a profile alone, and there is one node heap: then try_pop serves it
   bump::Mine bump;                 // where a class takes that route
   std::atomic<int> thread_id;      // the kernel's, of the thread that has it
   std::atomic<bool> in_use;        // a thread has it, or had it before a fork that the thread did not survive
   Lock gate{LockRank::kGate};
+  std::uint64_t random_state;      // that samples are drawn with; 0: none is drawn
+  std::uint64_t next_sample[kUnitUses];  // by class: the word of its pool when the next allocation is a sample
+  std::uint64_t stop[kUnitUses];   // the same in a heap that is counted, else 0
 
   [[nodiscard]] void** slots() { return reinterpret_cast<void**>(this + 1); }
 };
@@ -110,10 +113,19 @@ extern ThreadHeap* const no_heap_any_more;
 inline constexpr unsigned kCountOne = 16;  // the allocations of a word start at this bit
 inline constexpr std::uint32_t kPop = (std::uint32_t{1} << kCountOne) - 1;
 
+// Behind an empty pool stands, of a heap that is counted, the one that the class has then, up to the next sample.
 [[gnu::always_inline]] inline void* try_pop(ThreadHeap* heap, std::size_t c) {
-  void* const slot = heap->slots()[fast_load_low(heap->word[c])];
+  void* slot = heap->slots()[fast_load_low(heap->word[c])];
+  if (slot == nullptr) [[unlikely]] {
+    ThreadHeap* const same = same_pointer(heap);
+    const std::uint64_t word = fast_load(same->word[same_index(c) + kAway]);
+    if (word >= same->stop[same_index(c)]) [[unlikely]] return nullptr;
+    slot = same->slots()[word & 0xffff];
+    if (slot != nullptr) [[likely]] fast_add<kPop>(same->word[same_index(c) + kAway]);
+    return slot;
+  }
   // The store is a release: a snapshot of memory (fork) that has the new word has the slot below it.
-  if (slot != nullptr) [[likely]] fast_add<kPop>(heap->word[same_index(c)]);
+  fast_add<kPop>(heap->word[same_index(c)]);
   return slot;
 }
 
@@ -143,13 +155,12 @@ inline void refresh(ThreadHeap& heap) { heap.mapped_units = heap_map.mapped_unit
 // Whether the slot of class c that this thread freed last, into a pool, was this one.
 [[nodiscard]] bool was_freed_last(ThreadHeap& heap, SizeClass c, const void* pointer);
 
+// The same for a heap that a profile watches where there are several node heaps: null, too, where the slot is of another than this
+// thread takes from, and where modules have limits.
+[[nodiscard]] void* try_pop_own(ThreadHeap& heap, SizeClass c);
 // Whether the next allocation of the class is a sample: then it comes from no pool, and the next one is drawn.
 [[nodiscard]] bool sample_is_due(const ThreadHeap& heap, SizeClass c);
 void draw_next_sample(ThreadHeap& heap, SizeClass c);
-// While a profile is taken, for an empty front: what this thread freed last becomes the front, and one of it the answer. Null where
-// that is not enough, or something else is to be done; then nothing has changed. Short, for it comes as often as a program frees and
-// allocates in turn.
-[[nodiscard]] void* advance_and_pop(ThreadHeap& heap, SizeClass c);
 // A profile has begun, or limits of modules hold: this thread is watched from now on, others from their next slow path on.
 void begin_watch();
 
@@ -224,7 +235,6 @@ struct Facts {
   std::uint64_t heaps = 0;
   std::uint64_t refills = 0;
   std::uint64_t flushes = 0;
-  std::uint64_t not_watched = 0;  // threads that a profile does not see: there was no room
 };
 // What all threads took from bump blocks.
 struct BumpFacts {

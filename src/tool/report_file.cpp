@@ -11,7 +11,7 @@ namespace nebula::tool {
 namespace {
 
 using nlohmann::json;
-constexpr int kSchemaVersion = 1;
+constexpr int kSchemaVersion = 2;
 
 std::string read_text(const std::string& path) {
   std::ifstream file(path, std::ios::binary);

@@ -243,7 +243,7 @@ NAMES_OF_LIVES = [*(f'below {shown_time(end)}' for end in ENDS_OF_LIVES), f'from
 def read_profile(lines):
     """Its numbers, those of the estimates with live_ and allocated_ before their names, and 'lives' by their names."""
     profile = lines.numbers('profile   one sample in {period} bytes: {samples} samples, {freed} of them freed, at {sites} sites '
-                            'in {table} bytes; {lost} lost, {unplaced} without a site, {threads_not_seen} threads not seen',
+                            'in {table} bytes; {lost} lost, {unplaced} without a site',
                             optional=True)
     if not profile:
         return {}
