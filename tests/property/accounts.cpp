@@ -15,6 +15,7 @@
 #include "budget/size_limits.hpp"
 #include "budget/tree.hpp"
 #include "heap/heap.hpp"
+#include "spans/sampled.hpp"
 #include "support/heap_checks.hpp"
 
 namespace nebula {
@@ -81,12 +82,15 @@ struct Worker {
   }
 };
 
-// What an account of sizes must be charged: slots that are out of their slabs, and the pages of large objects.
+// What an account of sizes must be charged: slots that are out of their slabs, samples at the size of a slot, and the pages of large
+// objects.
 std::uint64_t expected_of(const config::SizeLimit& range, const std::vector<Worker>& workers) {
   std::uint64_t bytes = 0;
   for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
     const SizeClass c = size_class(i);
-    if (slot_size(c) >= range.first && slot_size(c) <= range.last) bytes += node_heap.facts(c).slots_outside * slot_size(c);
+    const sampled::Counts samples = sampled::counts(c);
+    const std::uint64_t slots = node_heap.facts(c).slots_outside + samples.allocations - samples.frees;
+    if (slot_size(c) >= range.first && slot_size(c) <= range.last) bytes += slots * slot_size(c);
   }
   for (const Worker& worker : workers)
     for (const Object& object : worker.objects)
