@@ -51,6 +51,7 @@ struct SizeClassTable {
   std::uint8_t coarse_class[kSmallMax / 128 + 1];  // by (n + 127) / 128, for n above kFineMax
 };
 
+inline constexpr std::size_t kSlabLossMost = 16;  // a slab is as short as loses no more than one part in so many at its end
 inline constexpr std::size_t kPoolBytes = 32 * kKiB;
 inline constexpr std::size_t kPoolBytesSwing = 192 * kKiB;
 inline constexpr unsigned kPoolSlotsMost = 2000;
@@ -74,7 +75,8 @@ consteval SizeClassTable make_size_class_table() {
 
   for (c = kClassFirst; c < kClassEnd; ++c) {
     const std::size_t size = table.slot_size[c];
-    const std::size_t units = size <= 2 * kKiB ? 1 : 4;
+    std::size_t units = 1;
+    while (units * kUnitSize % size > units * kUnitSize / kSlabLossMost) units *= 2;
     const std::size_t pool = kPoolBytes / size;
     const std::size_t most = pool > kPoolSlotsMost ? kPoolSlotsMost : pool < kPoolSlotsLeast ? kPoolSlotsLeast : pool;
     const std::size_t swing = kPoolBytesSwing / size > kPoolSlotsMostSwing ? kPoolSlotsMostSwing : kPoolBytesSwing / size;

@@ -1,4 +1,4 @@
-// One slab: 64 or 256 KiB cut into equal slots, its state out of line in the unit record of its first unit.
+// One slab: 64 KiB, of some sizes 128 or 256, cut into equal slots, its state out of line in the unit record of its first unit.
 //
 //   record   │ links, class, bump, free, … │ bitmap: a bit set = this slot is in the slab                  │
 //   memory   │ slot 0 │ slot 1 │ … │ slot bump-1 │ never used: clean unless the span was dirty              │

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jsonschema
 
-from report import Wrong
+from report import UNIT, UNITS_OF_SLAB, Wrong
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[2] / 'src/report/report.schema.json').read_text())
 PAGE = 4096
@@ -45,7 +45,7 @@ def problems(report):
     for row in classes:
         size = row['slot_bytes']
         yield from differ(f'live bytes of size {size}', row['live_bytes'], row['live'] * size)
-        yield from differ(f'slab bytes of size {size}', row['slab_bytes'], row['slabs'] * (65536 if size <= 2048 else 262144))
+        yield from differ(f'slab bytes of size {size}', row['slab_bytes'], row['slabs'] * UNITS_OF_SLAB.get(size, 1) * UNIT)
         if is_still:
             yield from differ(f'live of size {size}', row['live'], row['allocations'] - row['frees'])
         if row['empty_slabs'] > row['slabs']:

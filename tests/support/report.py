@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 PAGE = 4096
 REGION = 2 << 20
-SMALL_SLAB, LARGE_SLAB = 64 * 1024, 256 * 1024
-LARGEST_SLOT_IN_SMALL_SLAB = 2048
+UNIT = 64 << 10
+UNITS_OF_SLAB = {6656: 2, 14336: 2, 24576: 2, 28672: 4}  # by the size of the slot; of others 1
 STEPS = ['own pools', 'depots', 'other threads', 'empty slabs', 'dirty pages', 'slab pages', 'all dirty pages']
 LADDER = ['live', 'in pools', 'in depots', 'free in slabs', 'dead in blocks', 'dirty spans', 'metadata',
           '= committed', 'purged and untouched', '= mapped']
@@ -430,7 +430,7 @@ def row_problems(report):
         if row.slot_size is not None and row.live_bytes != row.live * row.slot_size:
             yield f'{row.name}: {row.live} live are not {row.live_bytes} bytes'
         if row.slot_size is not None:
-            slab = SMALL_SLAB if row.slot_size <= LARGEST_SLOT_IN_SMALL_SLAB else LARGE_SLAB
+            slab = UNITS_OF_SLAB.get(row.slot_size, 1) * UNIT
             used = row.live_bytes * 100 // (row.slabs * slab) if row.slabs else 0
             # What a profile follows lies in no slab.
             if row.used_percent > used or (row.used_percent != used and not report.profile):

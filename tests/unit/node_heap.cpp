@@ -79,7 +79,7 @@ TEST(NodeHeap, EmptySlabsServeWhoNeedsMemory) {
   testing::start_heap();
   const SizeClass c = size_class(20);
   const SizeClass as_long = size_class(22);
-  const SizeClass longer = size_class(80);
+  const SizeClass longer = size_class(class_index_for(28 * kKiB));
   ASSERT_EQ(units_per_slab(c), units_per_slab(as_long));
   ASSERT_LT(units_per_slab(c), units_per_slab(longer));
   constexpr unsigned kSlabs = 24;
