@@ -24,7 +24,6 @@ constinit std::atomic<unsigned> NodeHeap::places_{1};
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
-constexpr std::uint32_t kEmptySlabsKept = 1;
 constexpr unsigned kLookedAtMost = 8;  // slabs of a list, for one to take over
 
 constexpr NodeHeap::Shard kFirstShard{0};
@@ -352,7 +351,7 @@ void NodeHeap::relink(Class& of, UnitIndex unit) {
 
 void NodeHeap::count_empty(Class& of, UnitIndex unit, int change) {
   of.facts.empty_slabs += static_cast<std::uint64_t>(change);
-  if (of.facts.empty_slabs != kEmptySlabsKept + (change > 0 ? 1 : 0)) return;
+  if (of.facts.empty_slabs != (change > 0 ? 1 : 0)) return;
   const Slab& slab = slab::at(unit);
   const unsigned i = index_of(slab.size_class);
   std::atomic<std::uint64_t>& word = spares_[static_cast<unsigned>(shard_of(static_cast<Home>(slab.home.load(kRelaxed))))].classes[i / 64];
@@ -360,7 +359,6 @@ void NodeHeap::count_empty(Class& of, UnitIndex unit, int change) {
 }
 
 UnitIndex NodeHeap::unlink_spare(Class& of) {
-  if (of.facts.empty_slabs <= kEmptySlabsKept) return kNoUnit;
   UnitIndex unit = of.lists[kEmpty];
   // One just made is about to be taken from.
   while (unit != kNoUnit && (slab::at(unit).bump == 0 || slab::at(unit).is_busy)) unit = slab::at(unit).next;

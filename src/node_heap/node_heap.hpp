@@ -8,8 +8,8 @@
 //
 // Slabs of a class hang in lists by how much they can still give, and refills take from the fullest list first, so
 // that the emptiest ones get the chance to become wholly free. An empty slab stays with its class and shard, whose processor may have it
-// in its cache, until somebody would need new memory without it: another class of the shard takes it, or all but one of each
-// class go back to the spans, of this shard first. So they cost nothing. Only when neither they nor dirty spans serve, a
+// in its cache, until somebody would need new memory without it: another class of the shard takes it, or all of
+// them go back to the spans, of this shard first. So they cost nothing. Only when neither they nor dirty spans serve, a
 // shard takes over slabs of others that have much to give.
 #pragma once
 
@@ -83,7 +83,7 @@ class NodeHeap {
   enum class Depots { kAll, kIdle };
   void drain_depots(Depots which);
   void release_empty_slabs();
-  // All but one a class and shard, which is what new memory would otherwise be needed for. False: there were none.
+  // Those that nobody is about to take from, which is what new memory would otherwise be needed for. False: there were none.
   bool release_spare_slabs();
   bool release_spare_slabs_of(Shard shard);
   // Gives back pages of slabs that hold nothing, behind their marks and below, in one walk through the heaps that are chosen; stops after
@@ -171,7 +171,7 @@ class NodeHeap {
     ClassFacts facts NEBULA_GUARDED_BY(lock) = {};
   };
 
-  // Which classes of a shard have more empty slabs than one: bits set and cleared under the class's lock, and read without, so relaxed.
+  // Which classes of a shard have an empty slab: bits set and cleared under the class's lock, and read without, so relaxed.
   struct alignas(2 * kCacheLine) Spares {
     std::atomic<std::uint64_t> classes[(kClassEnd + 63) / 64] = {};
   };
