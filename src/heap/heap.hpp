@@ -60,7 +60,7 @@ class CalledFrom {
 // Behind those, while a profile is taken where there are several node heaps.
 [[nodiscard]] [[gnu::always_inline]] inline void* try_allocate_watched(std::size_t size) {
   ThreadHeap* const heap = current_heap;
-  if (!heap->is_watched || size > kSmallMax) [[likely]] return nullptr;
+  if (!heap->is_watched || heap->is_counted || size > kSmallMax) [[likely]] return nullptr;
   return thread_heap::try_pop_own(*heap, static_cast<SizeClass>(class_index_for(size)));
 }
 

@@ -496,8 +496,7 @@ void make_room_and_push(ThreadHeap& heap, SizeClass c, void* pointer, const char
   LockGuard guard(heap.gate);
   if (!tenants::exist()) settle(heap, placement::small_here());
   answer_reclaim(heap);
-  const bool is_away = pages::views.load(kRelaxed) != 0 &&
-                       NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(pointer)), c) != heap.home;
+  const bool is_away = NodeHeap::count() != 1 && !is_own(heap, i, pointer);
   if (is_away) {
     see_slab(heap, c, static_cast<UnitIndex>(unit_of(pointer)));
     if (!push_return(heap, i, pointer)) flush_one(heap, i, pointer, call);
