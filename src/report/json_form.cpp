@@ -74,6 +74,7 @@ void write_objects(JsonWriter& json, const Objects& objects) {
   json.number("live_bytes", objects.live_bytes);
   json.number("slabs", objects.slabs);
   json.number("slab_bytes", objects.slab_bytes);
+  json.number("empty_slabs", objects.empty_slabs);
 }
 
 void write_objects(JsonWriter& json, std::string_view name, const Objects& objects) {
@@ -97,7 +98,6 @@ void write_classes(JsonWriter& json, const Snapshot& s) {
     json.open_object();
     json.number("slot_bytes", kSizeClasses.slot_size[i]);
     write_objects(json, row);
-    json.number("empty_slabs", row.empty_slabs);
     json.number("pooled", row.pooled);
     json.number("in_depots", row.in_depot);
     json.number("refills", row.refills);

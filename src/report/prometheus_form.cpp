@@ -137,6 +137,7 @@ constexpr Column kColumns[] = {
     {"live_objects", false, "Objects in the program's hands", &Objects::live},
     {"live_bytes", false, "Bytes of these at the size of their slots or pages", &Objects::live_bytes},
     {"slab_bytes", false, "Bytes of their slabs at full size", &Objects::slab_bytes},
+    {"empty_slabs", false, "Slabs of these that hold nothing, which whoever needs memory gets", &Objects::empty_slabs},
 };
 
 void write_objects(Exposition& out, const Snapshot& s) {

@@ -271,6 +271,7 @@ void Objects::add(const Objects& other) {
   live_bytes += other.live_bytes;
   slabs += other.slabs;
   slab_bytes += other.slab_bytes;
+  empty_slabs += other.empty_slabs;
   sampled_bytes += other.sampled_bytes;
 }
 

@@ -45,13 +45,13 @@ struct Objects {
   std::uint64_t live_bytes = 0;
   std::uint64_t slabs = 0;
   std::uint64_t slab_bytes = 0;
+  std::uint64_t empty_slabs = 0;    // of slabs: whoever needs memory gets them
   std::uint64_t sampled_bytes = 0;  // of live_bytes: what a profile follows lies in no slab
 
   void add(const Objects& other);
 };
 
 struct ClassRow : Objects {
-  std::uint64_t empty_slabs = 0;  // of slabs; other sizes may have them
   std::uint64_t pooled = 0;    // slots
   std::uint64_t in_depot = 0;  // slots
   std::uint64_t refills = 0;   // from slabs

@@ -217,8 +217,8 @@ def page_in_a_browser(context):
     context.expect(len(classes) == len(data["size_classes"]) + 5, f"{len(classes)} rows")
     for row in data["size_classes"]:
         cells = classes[grouped(row["slot_bytes"])]
-        expected = [grouped(row[name]) for name in ("allocations", "frees", "live", "live_bytes", "slabs", "slab_bytes")]
-        context.expect(cells[1:7] == expected, f"{cells} and {expected}")
+        expected = [grouped(row[name]) for name in ("allocations", "frees", "live", "live_bytes", "slabs", "empty_slabs", "slab_bytes")]
+        context.expect(cells[1:8] == expected, f"{cells} and {expected}")
     context.expect(classes["total"][1] == grouped(data["objects"]["total"]["allocations"]), f'{classes["total"]}')
     for field in ("committed_bytes", "resident_bytes", "live_bytes"):
         line = re.search(rf'<polyline points="([^"]*)"[^>]*class="{field}"', drawn)

@@ -13,7 +13,7 @@ from report import UNIT, UNITS_OF_SLAB, Wrong
 SCHEMA = json.loads((Path(__file__).resolve().parents[2] / 'src/report/report.schema.json').read_text())
 PAGE = 4096
 PARTS = ('live_bytes', 'pooled_bytes', 'depot_bytes', 'slab_free_bytes', 'block_dead_bytes', 'dirty_span_bytes', 'metadata_bytes')
-OBJECTS = ('allocations', 'frees', 'live', 'live_bytes', 'slabs', 'slab_bytes')
+OBJECTS = ('allocations', 'frees', 'live', 'live_bytes', 'slabs', 'slab_bytes', 'empty_slabs')
 
 
 def total(rows, name):

@@ -71,7 +71,7 @@ def checked_prometheus(text):
         return sum(value for (name, pairs), value in samples.items() if name == metric and set(labels.items()) <= pairs)
 
     parts, committed = total("nebula_memory_bytes"), total("nebula_committed_bytes")
-    for column in ("allocations_total", "frees_total", "live_objects", "live_bytes", "slab_bytes"):
+    for column in ("allocations_total", "frees_total", "live_objects", "live_bytes", "slab_bytes", "empty_slabs"):
         small, classes = total(f"nebula_{column}", kind="small"), total(f"nebula_size_class_{column}")
         if small != classes:
             raise Wrong(f"{column} of small objects: {small}, by class {classes}")
@@ -145,7 +145,7 @@ def differences(forms):
                  "blocks_dead": "block_dead_bytes", "dirty_spans": "dirty_span_bytes", "metadata": "metadata_bytes"}
         expected = {("nebula_memory_bytes", frozenset({("part", part)})): memory[field] for part, field in parts.items()}
         columns = {"allocations_total": "allocations", "frees_total": "frees", "live_objects": "live", "live_bytes": "live_bytes",
-                   "slab_bytes": "slab_bytes"}
+                   "slab_bytes": "slab_bytes", "empty_slabs": "empty_slabs"}
         for metric, column in columns.items():
             for kind in ("small", "large", "in_blocks", "in_handlers"):
                 expected[f"nebula_{metric}", frozenset({("kind", kind)})] = objects[kind][column]
@@ -194,6 +194,8 @@ def text_pairs(text, data):
               ("purged", text.pages["purged"], data["pages"]["purged_bytes"]),
               ("slab looks", [text.pages.get(name, 0) for name in ("slab_looks", "slab_purged")],
                [data["pages"][name] for name in ("slab_looks", "slab_purged_bytes")]),
+              ("empty slabs", [text.pages.get(name, 0) for name in ("empty_slabs", "slabs")],
+               [data["objects"]["small"][name] for name in ("empty_slabs", "slabs")]),
               ("reserve", [text.pages.get(f"reserve_{part}", 0) for part in ("asked", "obtained", "touched")],
                [data["pages"][f"reserve_{part}_bytes"] for part in ("asked", "obtained", "touched")]),
               ("locked", [text.pages.get(f"lock_{part}", 0) for part in ("asked", "obtained", "refusals")],
