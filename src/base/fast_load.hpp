@@ -49,22 +49,15 @@ template <std::uint32_t kAmount>
 #endif
 }
 
-// The same index, of which the compiler no longer knows that it is: two accesses then both use it in their address, where
-// else a lea would compute a common one first.
-[[gnu::always_inline]] inline std::size_t same_index(std::size_t index) {
-#if !defined(NEBULA_THREAD_SANITIZER)
-  asm("" : "+r"(index));
-#endif
-  return index;
-}
-
-// The same of a pointer: off a fast path nothing is computed for what lies beside it.
+// The same index or pointer, of which the compiler no longer knows that it is: two accesses then both use it in their address, where
+// else a lea would compute a common one first, on the fast path also for what lies beside it.
 template <class T>
-[[gnu::always_inline]] inline T* same_pointer(T* pointer) {
+[[gnu::always_inline]] inline T same(T value) {
 #if !defined(NEBULA_THREAD_SANITIZER)
-  asm("" : "+r"(pointer));
+  asm("" : "+r"(value));
 #endif
-  return pointer;
+  return value;
 }
+[[gnu::always_inline]] inline std::size_t same_index(std::size_t index) { return same(index); }
 
 }  // namespace nebula

@@ -310,7 +310,8 @@ void write_pages(Text& text, const Snapshot& s) {
        << " objects grown in place; huge pages asked for in " << s.huge_regions << " regions (system: "
        << s.huge_page_mode << ")\n";
   text << "  slabs     " << s.all_small.empty_slabs << " of " << s.all_small.slabs
-       << " hold nothing: whoever needs memory gets them; looked at " << s.holes.looks << " times for pages that hold nothing, " << s.holes.bytes << " bytes of them given back\n";
+       << " hold nothing: whoever needs memory gets them; looked at " << s.holes.looks << " times for pages that hold nothing, "
+       << s.holes.bytes << " bytes of them given back\n";
   if (s.reserve.asked_bytes != 0)
     text << "  reserve   " << s.reserve.asked_bytes << " bytes asked for, " << s.reserve.obtained_bytes << " obtained, "
          << s.reserve.touched_bytes << " touched\n";

@@ -97,7 +97,7 @@ void pack_pools(ThreadHeap& heap, Slots slots, bool is_watched) {
   for (Count& bits : heap.returns_open) bits = 0;
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
     const unsigned place = place_of(heap, c);
-    const unsigned other = kAway + c + c - place;
+    const unsigned other = is_watched ? c : kAway + c;
     heap.sent_home[c] = 0;
     heap.bottom[c] = kLayout.packed[c];
     set_top(heap, other, 0);  // the null for ever

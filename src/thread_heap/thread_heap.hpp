@@ -117,11 +117,11 @@ inline constexpr std::uint32_t kPop = (std::uint32_t{1} << kCountOne) - 1;
 [[gnu::always_inline]] inline void* try_pop(ThreadHeap* heap, std::size_t c) {
   void* slot = heap->slots()[fast_load_low(heap->word[c])];
   if (slot == nullptr) [[unlikely]] {
-    ThreadHeap* const same = same_pointer(heap);
-    const std::uint64_t word = fast_load(same->word[same_index(c) + kAway]);
-    if (word >= same->stop[same_index(c)]) [[unlikely]] return nullptr;
-    slot = same->slots()[word & 0xffff];
-    if (slot != nullptr) [[likely]] fast_add<kPop>(same->word[same_index(c) + kAway]);
+    ThreadHeap* const here = same(heap);
+    const std::uint64_t word = fast_load(here->word[same_index(c) + kAway]);
+    if (word >= here->stop[same_index(c)]) [[unlikely]] return nullptr;
+    slot = here->slots()[word & 0xffff];
+    if (slot != nullptr) [[likely]] fast_add<kPop>(here->word[same_index(c) + kAway]);
     return slot;
   }
   // The store is a release: a snapshot of memory (fork) that has the new word has the slot below it.

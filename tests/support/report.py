@@ -307,7 +307,8 @@ def read_lines(lines):
                                '{moved} bytes; {grown_in_place} objects grown in place; huge pages asked for in '
                                '{huge_regions} regions (system: ') + r'[\w ]+\)')
     pages = {name: number(text) for name, text in pages.groupdict().items()}
-    pages |= lines.numbers('  slabs     {empty_slabs} of {slabs} hold nothing: whoever needs memory gets them; looked at {slab_looks} times for pages that hold nothing, {slab_purged} bytes of them given back')
+    pages |= lines.numbers('  slabs     {empty_slabs} of {slabs} hold nothing: whoever needs memory gets them; looked at '
+                           '{slab_looks} times for pages that hold nothing, {slab_purged} bytes of them given back')
     reserve = lines.numbers('  reserve   {asked} bytes asked for, {obtained} obtained, {touched} touched', optional=True)
     pages |= {f'reserve_{name}': found for name, found in reserve.items()}
     pages |= lines.numbers('  hugetlb   {hugetlb_asked} bytes asked for, {hugetlb_obtained} obtained; refused {hugetlb_refusals} times',
