@@ -258,9 +258,9 @@ def suites(test):
     vm = Guest(test, Machine([512] * 4))
     for suite in UNIT_SUITES:  # on one of them, because some tests count what a single thread heap or node heap has
         vm.add(f"unit-{suite}", ["taskset", "2", unit, f"--gtest_filter={suite}.*-{NEEDS_PROCESSORS}", "--gtest_brief=1"], library="", seconds=120,
-               variables={"NEBULA_TEST_NODES": "machine"})
+               variables={"TEST_NODES": "machine"})
     vm.add("property", [operations], library="", seconds=240,
-           variables={"NEBULA_TEST_NODES": "machine", "RC_PARAMS": "max_success=20 seed=4"})
+           variables={"TEST_NODES": "machine", "RC_PARAMS": "max_success=20 seed=4"})
     vm.run(600, [unit, operations])
     for command in vm.commands:
         vm.ended(command.name)

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdio>
 #include <deque>
+#include <latch>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -219,17 +220,17 @@ TEST(Stress, AThousandThreads) {
   constexpr unsigned kMany = kUnderThreadSanitizer ? 200 : 1'000;
   constexpr unsigned kSteps = 4'000;
   Shelf shelf;
-  std::atomic<unsigned> started{0};
-  std::atomic<unsigned> done{0};
+  // Whoever waits sleeps: it neither takes time from those who work nor interrupts them.
+  std::latch all_are_there{kMany};
+  std::latch all_are_done{kMany};
+  std::latch is_counted{1};
   std::atomic<bool> good{true};
-  std::atomic<bool> stop{false};
   const std::uint64_t metadata_before = pages::metadata_bytes();
   std::vector<std::thread> threads;
   for (unsigned t = 0; t < kMany; ++t) {
     threads.emplace_back([&, t] {
       testing::Random random(t);
-      ++started;
-      while (started != kMany) std::this_thread::yield();
+      all_are_there.arrive_and_wait();
       std::array<Object, 32> own = {};
       for (unsigned n = 0; n < kSteps; ++n) {
         Object& object = own[random.below(own.size())];
@@ -245,11 +246,11 @@ TEST(Stress, AThousandThreads) {
       }
       for (const Object& object : own)
         if (!drop(object)) good = false;
-      ++done;
-      while (!stop) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      all_are_done.count_down();
+      is_counted.wait();
     });
   }
-  while (done != kMany) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  all_are_done.wait();
   std::uint64_t waits = 0;
   std::uint64_t trips = 0;
   for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
@@ -262,7 +263,7 @@ TEST(Stress, AThousandThreads) {
   std::printf("%u threads: %llu bytes of metadata each, %llu in pools; %llu trips to node heaps, %llu waits for a lock\n", kMany,
               static_cast<unsigned long long>(metadata / kMany), static_cast<unsigned long long>(pooled / kMany),
               static_cast<unsigned long long>(trips), static_cast<unsigned long long>(waits));
-  stop = true;
+  is_counted.count_down();
   for (std::thread& thread : threads) thread.join();
   Object object;
   while (shelf.take(object))

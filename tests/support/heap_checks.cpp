@@ -210,7 +210,7 @@ void on_node(unsigned node, const std::function<void()>& work) {
 
 void start_heap() {
   static const bool started = [] {
-    const char* const nodes = std::getenv("NEBULA_TEST_NODES");
+    const char* const nodes = std::getenv("TEST_NODES");
     if (nodes != nullptr && std::strcmp(nodes, "machine") == 0 && nodes_pretended == 1) {
       if (!heap::start()) return false;
       placement::start({});

@@ -10,7 +10,7 @@ namespace nebula::testing {
 // The heap as preload/ starts it, without environment, fork and report. Any number of times.
 void start_heap();
 
-// Before the first start_heap: that many node heaps, as on a machine with so many nodes (NEBULA_TEST_NODES does the same for
+// Before the first start_heap: that many node heaps, as on a machine with so many nodes (TEST_NODES does the same for
 // a whole program, and "machine" there means the nodes there are). Each thread then runs on the node that it says, or wanders from one to the next.
 void pretend_nodes(unsigned count);
 inline constexpr unsigned kWandering = ~0u;

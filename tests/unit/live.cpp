@@ -174,7 +174,7 @@ TEST(Live, AThreadIsThereWhileItLives) {
 }
 
 // Each state that a reader takes for whole is of one moment, however fast writers are.
-// Each row is what the account or heap itself says; on one node (NEBULA_TEST_NODES makes it four) there are no rows of nodes.
+// Each row is what the account or heap itself says; on one node (TEST_NODES makes it four) there are no rows of nodes.
 TEST(Live, AccountsAndNodeHeapsHaveRows) {
   runtime();
   testing::run_on_node(0);
