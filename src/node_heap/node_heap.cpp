@@ -73,6 +73,10 @@ bool NodeHeap::is_guarded(UnitIndex unit, SizeClass c, Home home) {
   return found == static_cast<std::uint16_t>(home) && slab::is_of_class(unit, c);
 }
 
+bool NodeHeap::is_of_shard(SizeClass c, const void* slot, Shard shard) const {
+  return home_of(static_cast<UnitIndex>(unit_of(slot)), c) == home(own(shard));
+}
+
 HeapId NodeHeap::heap_of_slab(UnitIndex unit, SizeClass c) { return heap_of(home_of(unit, c)).id_; }
 
 void NodeHeap::set_in_views(std::size_t unit, std::uint8_t in_own, std::uint8_t in_others) const {
@@ -131,13 +135,17 @@ void NodeHeap::open(Shard shard) {
 }
 
 unsigned NodeHeap::refill(SizeClass c, void** end, unsigned wanted, unsigned room, Source source, Shard shard) {
-  if (const unsigned got = refill_from_own(c, end, wanted, room, source, shard)) return got;
+  if (const unsigned got = refill_from_own(c, end, wanted, room, source, shard, Memory::kAny)) return got;
   unsigned got = 0;
   ask_helpers([&](NodeHeap& helper) {
-    got = helper.refill_from_own(c, end, wanted, room, source, shard);
+    got = helper.refill_from_own(c, end, wanted, room, source, shard, Memory::kAny);
     return got != 0;
   });
   return got;
+}
+
+unsigned NodeHeap::refill_from_shard(SizeClass c, void** end, unsigned wanted, unsigned room, Source source, Shard shard) {
+  return refill_from_own(c, end, wanted, room, source, shard, Memory::kOfShard);
 }
 
 bool NodeHeap::next_helper(unsigned& i, NodeHeap*& result) const {
@@ -161,24 +169,31 @@ void NodeHeap::count_fallback(Account* refusing) {
   refusing->note_hard_limit();
 }
 
-unsigned NodeHeap::refill_from_own(SizeClass c, void** end, unsigned wanted, unsigned room, Source source, Shard threads_shard) {
+unsigned NodeHeap::refill_from_own(SizeClass c, void** end, unsigned wanted, unsigned room, Source source, Shard threads_shard,
+                                   Memory memory) {
   const Shard shard = own(threads_shard);
   if (source == Source::kDepotFirst)
     if (const unsigned got = take_from_depot(c, end, wanted, room, shard)) return got;
   unsigned got = 0;
   if (const unsigned charged = charge_slots(c, wanted, room)) {
-    got = take_from_any_slab(c, end, wanted < charged ? wanted : charged, charged, shard);
+    got = take_from_any_slab(c, end, wanted < charged ? wanted : charged, charged, shard, memory);
     credit_slots(c, charged - got);
   }
+  if (memory == Memory::kOfShard) return got;
   // No more memory to be had: what waits in depots, which is charged already.
   for (unsigned s = 0; got == 0 && s < shards(); ++s) got = take_from_depot(c, end, wanted, room, static_cast<Shard>(s));
   return got;
 }
 
-unsigned NodeHeap::take_from_any_slab(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard) {
+unsigned NodeHeap::take_from_any_slab(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard, Memory memory) {
+  const Units units = {units_per_slab(c)};
   for (;;) {
     if (const unsigned got = take_from_slabs(c, end, wanted, room, shard)) return got;
-    if (!add_slab(c, shard, From::kDirty) && !take_over_slab(c, shard) && !add_slab(c, shard, From::kAny)) break;
+    if (add_slab(c, shard, take_spare_slab(units, shard))) continue;
+    if (memory == Memory::kOfShard) return 0;
+    if (!add_slab(c, shard, take_span(units, shard, From::kDirty)) && !take_over_slab(c, shard) &&
+        !add_slab(c, shard, take_span(units, shard, From::kAny)))
+      break;
   }
   unsigned got = 0;
   for (unsigned s = 0; got == 0 && s < shards(); ++s) got = take_from_slabs(c, end, wanted, room, static_cast<Shard>(s));
@@ -265,13 +280,6 @@ bool NodeHeap::take_over_slab(SizeClass c, Shard shard) NEBULA_UNCHECKED {
   return false;
 }
 
-// What the shard itself has used last, before what another has: that lies in the cache of a processor that may be far away.
-UnitIndex NodeHeap::take_units(Units units, Shard shard, From from) {
-  if (const UnitIndex spare = take_spare_slab(units, shard); spare != kNoUnit) return spare;
-  release_spare_slabs_of(shard);
-  return spans().take(units, units, from, static_cast<std::uint8_t>(1 + static_cast<unsigned>(shard)));
-}
-
 // An empty slab of another class, which ends.
 UnitIndex NodeHeap::take_spare_slab(Units units, Shard shard) {
   const auto s = static_cast<unsigned>(shard);
@@ -290,11 +298,16 @@ UnitIndex NodeHeap::take_spare_slab(Units units, Shard shard) {
   return kNoUnit;
 }
 
-// Without the class's lock: the span heap may go to the system. Two threads may each add one; neither is lost.
-bool NodeHeap::add_slab(SizeClass c, Shard shard, From from) {
-  const Units units = {units_per_slab(c)};
-  const UnitIndex first = take_units(units, shard, from);
+// The shard's spares of other lengths go to the spans before, where they lie in front then.
+UnitIndex NodeHeap::take_span(Units units, Shard shard, From from) {
+  release_spare_slabs_of(shard);
+  return spans().take(units, units, from, static_cast<std::uint8_t>(1 + static_cast<unsigned>(shard)));
+}
+
+// Without the class's lock: memory may be committed. Two threads may each add one; neither is lost.
+bool NodeHeap::add_slab(SizeClass c, Shard shard, UnitIndex first) {
   if (first == kNoUnit) return false;
+  const Units units = {units_per_slab(c)};
   // A slab whose first slot the budget refuses would be taken and given back for ever.
   if (!pages::commit({first_page_of(first), pages_for(slot_size(c))}, slab::reserve_for(c))) {
     spans().give_back(first, units);
@@ -470,7 +483,8 @@ void NodeHeap::count_direct_free(SizeClass c) {
   ++of.facts.direct_frees;
 }
 
-void NodeHeap::drain(SizeClass c, Shard shard) {
+void NodeHeap::drain_depot(SizeClass c, Shard threads_shard) {
+  const Shard shard = own(threads_shard);
   void* slots[kBatchMost];
   while (const unsigned count = depot(shard, c).withdraw(c, slots + kBatchMost, kBatchMost))
     flush(c, slots + kBatchMost - count, count, Source::kSlabsOnly, "free");
@@ -491,7 +505,7 @@ void NodeHeap::drain_depots(Depots which) {
         if (busy) continue;
         depot(shard, c).start_again();
       }
-      drain(c, shard);
+      drain_depot(c, shard);
     }
   }
 }

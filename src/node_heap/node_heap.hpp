@@ -67,6 +67,11 @@ class NodeHeap {
   // Writes free slots downward from `end` and returns how many: about `wanted`, at most `room`; 0 when system and
   // budget have no more. At the limit of the class's size as few as one.
   [[nodiscard]] unsigned refill(SizeClass c, void** end, unsigned wanted, unsigned room, Source source, Shard shard);
+  // The same from the shard's own depot and slabs, empty ones of other classes among them; 0 when those have none.
+  [[nodiscard]] unsigned refill_from_shard(SizeClass c, void** end, unsigned wanted, unsigned room, Source source, Shard shard);
+
+  // Whether the slot is of one of the shard's slabs, now.
+  [[nodiscard]] bool is_of_shard(SizeClass c, const void* slot, Shard shard) const;
 
   // Whether a refill would find some without new memory: in the depot, or in a slab, which is taken over from another shard for that.
   [[nodiscard]] bool has_free_slots(SizeClass c, Shard shard);
@@ -82,6 +87,7 @@ class NodeHeap {
   // Reclaiming. Each returns when it has done what it can.
   enum class Depots { kAll, kIdle };
   void drain_depots(Depots which);
+  void drain_depot(SizeClass c, Shard shard);
   void release_empty_slabs();
   // Those that nobody is about to take from, which is what new memory would otherwise be needed for. False: there were none.
   bool release_spare_slabs();
@@ -208,13 +214,15 @@ class NodeHeap {
   [[nodiscard]] Shard own(Shard shard) const { return is_tenants() ? Shard{0} : shard; }
 
   using From = SpanHeap::From;
+  enum class Memory : std::uint8_t { kOfShard, kAny };
   [[nodiscard]] unsigned take_from_depot(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard);
-  [[nodiscard]] unsigned take_from_any_slab(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard);
+  [[nodiscard]] unsigned take_from_any_slab(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard, Memory memory);
   [[nodiscard]] unsigned take_from_slabs(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard);
   [[nodiscard]] bool take_over_slab(SizeClass c, Shard shard);
-  [[nodiscard]] bool add_slab(SizeClass c, Shard shard, From from);
+  // Of units just taken; false for kNoUnit, and when the budget has no room for its first slot.
+  [[nodiscard]] bool add_slab(SizeClass c, Shard shard, UnitIndex first);
   [[nodiscard]] UnitIndex take_spare_slab(Units units, Shard shard);
-  [[nodiscard]] UnitIndex take_units(Units units, Shard shard, From from);
+  [[nodiscard]] UnitIndex take_span(Units units, Shard shard, From from);
   void link(Class& of, UnitIndex unit) NEBULA_REQUIRES(of.lock);
   void unlink(Class& of, UnitIndex unit) NEBULA_REQUIRES(of.lock);
   void relink(Class& of, UnitIndex unit) NEBULA_REQUIRES(of.lock);
@@ -225,7 +233,6 @@ class NodeHeap {
   void count_empty(Class& of, UnitIndex unit, int change) NEBULA_REQUIRES(of.lock);
   static void put_back(SizeClass c, void* const* slots, unsigned count, Later& later, const char* call);
   [[nodiscard]] static PutBack put_back_under_one_lock(SizeClass c, void* const* slots, unsigned count, Later& later);
-  void drain(SizeClass c, Shard shard);
   using Halfway = bool[kShards][kClassEnd];
   void reset_own_in_child();
   void rebuild(const Halfway& halfway);
@@ -242,7 +249,8 @@ class NodeHeap {
   void set_class(UnitIndex first, std::size_t units, SizeClass c) const;
   void set_nothing(UnitIndex first, std::size_t units, std::uint64_t seen_by) const;
   void set_in_views(std::size_t unit, std::uint8_t in_own, std::uint8_t in_others) const;
-  [[nodiscard]] unsigned refill_from_own(SizeClass c, void** end, unsigned wanted, unsigned room, Source source, Shard shard);
+  [[nodiscard]] unsigned refill_from_own(SizeClass c, void** end, unsigned wanted, unsigned room, Source source, Shard shard,
+                                         Memory memory);
 
   static constinit unsigned shard_mask_;
   // Relaxed: read by those who hold the registry, or as a hint.

@@ -1,6 +1,9 @@
 #include "thread_heap/thread_heap.hpp"
 
+#include <algorithm>
+#include <bit>
 #include <cstring>
+#include <iterator>
 #include <new>
 #include <utility>
 
@@ -23,6 +26,7 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 static_assert(kLayout.end < 0x10000, "an index has 16 bits");
 static_assert(sizeof(ThreadHeap) + kLayout.end * sizeof(void*) <= kThreadHeapBytes);
 static_assert(kThreadHeapBytes / kPageSize <= 128, "committed_pages has 128 bits");
+static_assert(kClassEnd <= 128, "idle has 128 bits");
 
 // What is mapped when the heap is made, and when its first pool swings.
 constexpr std::size_t kRoomBytes = round_up(sizeof(ThreadHeap) + kLayout.room_end * sizeof(void*), kPageSize);
@@ -33,6 +37,7 @@ constexpr std::uint32_t kSwingBytesOfThread = kMiB;
 constexpr std::uint64_t kSwingBytesLeast = 16 * kMiB;
 
 constexpr unsigned kRefillMost = 256;
+constexpr unsigned kRefillsBetweenLooks = 32;
 constexpr unsigned kSentHomeMost = 8;
 constexpr std::uint64_t kTickMilliseconds = 100;
 
@@ -94,6 +99,7 @@ void pack_pools(ThreadHeap& heap, Slots slots, bool is_watched) {
     for (std::uint64_t& stop : heap.stop) stop = 0;
   heap.is_counted = is_watched && is_counting();
   for (std::uint64_t& bits : heap.flushed_last) bits = 0;
+  for (std::uint64_t& bits : heap.idle) bits = 0;
   for (Count& bits : heap.returns_open) bits = 0;
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
     const unsigned place = place_of(heap, c);
@@ -352,6 +358,44 @@ void flush_one(ThreadHeap& heap, unsigned c, void* slot, const char* call) {
   ++heap.flushes;
 }
 
+// The allocations' lowest 16 bits are enough: the classes' own frees and allocations would have to come to that very number.
+std::uint32_t low_half(const ThreadHeap& heap, unsigned c) {
+  return static_cast<std::uint32_t>(heap.word[place_of(heap, c)].load(kRelaxed));
+}
+
+bool has_idle_pools(const ThreadHeap& heap) { return (heap.idle[0] | heap.idle[1]) != 0; }
+
+void look_for_idle_pools(ThreadHeap& heap) {
+  for (std::uint64_t& bits : heap.idle) bits = 0;
+  for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
+    const std::uint32_t word = low_half(heap, c);
+    if (word == heap.word_seen[c] && pooled(heap, c) != 0) heap.idle[c / 64] |= std::uint64_t{1} << (c % 64);
+    heap.word_seen[c] = word;
+  }
+}
+
+// Under the gate. What the pool holds of the thread's own shard, and the shard's depot of the class.
+void flush_to_shard(ThreadHeap& heap, unsigned c) {
+  const SizeClass size = size_class(c);
+  NodeHeap& home = NodeHeap::at(heap.home);
+  const NodeHeap::Shard shard = NodeHeap::shard_for(heap.index);
+  void** const first = heap.slots() + heap.bottom[c] + 1;
+  void** const end = first + pooled(heap, c);
+  const auto own = std::partition(first, end, [&](void* slot) { return home.is_of_shard(size, slot, shard); }) - first;
+  if (own != 0) flush_oldest(heap, c, static_cast<unsigned>(own), NodeHeap::Source::kSlabsOnly, "free");
+  home.drain_depot(size, shard);
+}
+
+// Under the gate, when the shard has no more: of sizes that the thread has left, the last slots, each of which may keep a slab.
+void flush_idle_pools(ThreadHeap& heap) {
+  for (unsigned word = 0; word < std::size(heap.idle); ++word) {
+    for (std::uint64_t bits = std::exchange(heap.idle[word], 0); bits != 0; bits &= bits - 1) {
+      const unsigned c = word * 64 + static_cast<unsigned>(std::countr_zero(bits));
+      if (low_half(heap, c) == heap.word_seen[c]) flush_to_shard(heap, c);
+    }
+  }
+}
+
 // Under the gate, of an empty pool; false when system and budget have none.
 bool fill(ThreadHeap& heap, unsigned c, NodeHeap::Source where) {
   const Trend trend = note_event(heap, c, false);
@@ -361,7 +405,15 @@ bool fill(ThreadHeap& heap, unsigned c, NodeHeap::Source where) {
   if (wanted > kRefillMost) wanted = kRefillMost;
   void** const first = heap.slots() + heap.bottom[c] + 1;
   void** const end = first + room;
-  const unsigned got = NodeHeap::at(heap.home).refill(size_class(c), end, wanted, room, where, NodeHeap::shard_for(heap.index));
+  NodeHeap& from = NodeHeap::at(heap.home);
+  const NodeHeap::Shard shard = NodeHeap::shard_for(heap.index);
+  if (heap.refills % kRefillsBetweenLooks == 0) look_for_idle_pools(heap);
+  unsigned got = 0;
+  if (has_idle_pools(heap)) {
+    got = from.refill_from_shard(size_class(c), end, wanted, room, where, shard);
+    if (got == 0) flush_idle_pools(heap);
+  }
+  if (got == 0) got = from.refill(size_class(c), end, wanted, room, where, shard);
   if (got == 0) return false;
   if (got != room) std::memmove(first, end - got, got * sizeof *first);
   heap.refilled[c] += got;

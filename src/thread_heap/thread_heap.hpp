@@ -64,10 +64,12 @@ struct alignas(kCacheLine) ThreadHeap {
 
   Readable<std::uint16_t> bottom[kUnitUses];  // the index of the null under the pool
   std::uint16_t limit[kUnitUses];   // what capacity is when nobody reclaims
+  std::uint32_t word_seen[kUnitUses];  // the low half of each pool's word at the last look for pools that are idle
   Count refilled[kUnitUses];
   Count flushed[kUnitUses];
   std::uint64_t active[(kUnitUses + 63) / 64];  // classes refilled or flushed since the last tick
   std::uint64_t flushed_last[(kUnitUses + 63) / 64];  // classes whose last such event was a flush
+  std::uint64_t idle[(kUnitUses + 63) / 64];  // classes whose pools held something then and had not been touched since the look before
   std::uint8_t sent_home[kUnitUses];             // slots freed before the pool was open: kSentHomeMost, it is
   std::uint64_t ticked_at;                       // coarse milliseconds
   Count refills;

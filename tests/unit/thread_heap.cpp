@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "budget/account.hpp"
 #include "heap/heap.hpp"
 #include "os/process.hpp"
 #include "support/heap_checks.hpp"
@@ -125,6 +127,104 @@ TEST(ThreadHeap, WhatWasNeverAllocatedHereGoesHome) {
     heap::deallocate(given.back(), "free");
   }).join();
   EXPECT_EQ(testing::inconsistency(), "");
+}
+
+unsigned pooled(SizeClass c) { return fast_load_low(current_heap->word[index_of(c)]) - unsigned{current_heap->bottom[index_of(c)]}; }
+
+// Allocates objects of the class until the process has `bytes` more, with a visit at each.
+template <class Visit>
+std::vector<void*> grow_by(std::size_t bytes, SizeClass c, Visit visit) {
+  std::vector<void*> held;
+  held.reserve(2 * bytes / slot_size(c));
+  for (const std::uint64_t end = process_account.committed() + bytes; process_account.committed() < end; visit())
+    held.push_back(heap::allocate(slot_size(c)));
+  return held;
+}
+
+void free_all(std::vector<void*>& held) {
+  for (void* const slot : held) heap::deallocate(slot, "free");
+  held.clear();
+}
+
+// A few slots of a size that was left may keep a slab each: they go back before there is new memory.
+TEST(ThreadHeap, PoolsOfSizesThatWereLeftGoBack) {
+  testing::start_heap();
+  std::thread([] {
+    const SizeClass left = size_class(class_index_for(1'400));
+    const SizeClass used = size_class(class_index_for(900));
+    const SizeClass grown = size_class(class_index_for(2'300));
+    std::vector<void*> some;
+    for (const SizeClass c : {left, used}) {
+      for (int n = 0; n < 100; ++n) some.push_back(heap::allocate(slot_size(c)));
+      free_all(some);
+      ASSERT_GT(pooled(c), 0u);
+    }
+    std::vector<void*> held = grow_by(4 * kMiB, grown, [&] { heap::deallocate(heap::allocate(slot_size(used)), "free"); });
+    EXPECT_EQ(pooled(left), 0u);
+    EXPECT_GT(pooled(used), 0u);
+    EXPECT_EQ(testing::inconsistency(), "");
+    free_all(held);
+  }).join();
+  EXPECT_EQ(testing::live(), testing::Live{});
+}
+
+// In a thread whose heap is of another shard than that; each that is not waits for the next.
+template <class Work>
+void in_another_shard(NodeHeap::Shard shard, Work work, unsigned tries = 8) {
+  std::thread([&] {
+    heap::deallocate(heap::allocate(16), "free");
+    if (NodeHeap::shard_for(current_heap->index) != shard) work();
+    else if (tries != 0) in_another_shard(shard, work, tries - 1);
+    else ADD_FAILURE() << "nine heaps of one shard";
+  }).join();
+}
+
+TEST(ThreadHeap, WhatIsAtHomeInAnotherShardStaysInThePool) {
+  testing::start_heap();
+  if (os::usable_processors() < 2) GTEST_SKIP() << "one processor, one shard";
+  const SizeClass c = size_class(class_index_for(1'400));
+  constexpr unsigned kGiven = 15;
+  std::vector<void*> given;
+  NodeHeap::Shard shard{};
+  std::thread([&] {
+    for (unsigned n = 0; n < kGiven; ++n) given.push_back(heap::allocate(slot_size(c)));
+    shard = NodeHeap::shard_for(current_heap->index);
+  }).join();
+  in_another_shard(shard, [&] {
+    heap::deallocate(heap::allocate(slot_size(c)), "free");
+    EXPECT_GT(pooled(c), 0u);
+    free_all(given);
+    EXPECT_GT(pooled(c), kGiven);
+    std::vector<void*> held = grow_by(4 * kMiB, size_class(class_index_for(2'300)), [] {});
+    EXPECT_EQ(pooled(c), kGiven) << "its own went back, for it to use";
+    EXPECT_EQ(testing::inconsistency(), "");
+    free_all(held);
+  });
+  EXPECT_EQ(testing::live(), testing::Live{});
+}
+
+// As buffers that grow: what each size leaves serves the next one. At most a fifth more than what lives, however often.
+TEST(ThreadHeap, WhatMovesThroughTheSizesTakesLittleMore) {
+  testing::start_heap();
+  heap::trim();
+  std::thread([] {
+    constexpr std::size_t kLast = 5 * kKiB;
+    std::vector<void*> objects(1'000, nullptr);
+    const std::uint64_t before = process_account.committed();
+    for (int round = 1; round <= 20; ++round) {
+      std::uint64_t most = 0;
+      for (const std::size_t size : {16ul, 36ul, 80ul, 180ul, 400ul, 600ul, 900ul, 1'350ul, 2'300ul, 3'200ul, kLast}) {
+        for (void*& object : objects) {
+          void* const smaller = std::exchange(object, heap::allocate(size));
+          if (smaller != nullptr) heap::deallocate(smaller, "free");
+        }
+        if (most < process_account.committed()) most = process_account.committed();
+      }
+      EXPECT_LE(most - before, objects.size() * kLast / 5 * 6) << "round " << round;
+      for (void*& object : objects) heap::deallocate(std::exchange(object, nullptr), "free");
+    }
+  }).join();
+  EXPECT_EQ(testing::live(), testing::Live{});
 }
 
 TEST(ThreadHeap, ReclaimReachesOtherThreads) {
