@@ -108,7 +108,10 @@ inline bool is_own(const ThreadHeap& heap, unsigned c, const void* slot) {
   return NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(slot)), size_class(c)) == heap.home;
 }
 
-inline void mark_active(ThreadHeap& heap, unsigned c) { heap.active[c / 64] |= std::uint64_t{1} << (c % 64); }
+inline void mark_active(ThreadHeap& heap, unsigned c) {
+  heap.active[c / 64] |= std::uint64_t{1} << (c % 64);
+  heap.opened[c / 64] |= std::uint64_t{1} << (c % 64);
+}
 
 inline bool has_returns(const ThreadHeap& heap, unsigned c) { return (heap.returns_open[c / 64] >> (c % 64) & 1) != 0; }
 

@@ -99,6 +99,7 @@ void pack_pools(ThreadHeap& heap, Slots slots, bool is_watched) {
     for (std::uint64_t& stop : heap.stop) stop = 0;
   heap.is_counted = is_watched && is_counting();
   for (std::uint64_t& bits : heap.flushed_last) bits = 0;
+  for (std::uint64_t& bits : heap.opened) bits = 0;
   for (std::uint64_t& bits : heap.idle) bits = 0;
   for (Count& bits : heap.returns_open) bits = 0;
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
@@ -366,11 +367,14 @@ std::uint32_t low_half(const ThreadHeap& heap, unsigned c) {
 bool has_idle_pools(const ThreadHeap& heap) { return (heap.idle[0] | heap.idle[1]) != 0; }
 
 void look_for_idle_pools(ThreadHeap& heap) {
-  for (std::uint64_t& bits : heap.idle) bits = 0;
-  for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
-    const std::uint32_t word = low_half(heap, c);
-    if (word == heap.word_seen[c] && pooled(heap, c) != 0) heap.idle[c / 64] |= std::uint64_t{1} << (c % 64);
-    heap.word_seen[c] = word;
+  for (unsigned word = 0; word < std::size(heap.opened); ++word) {
+    std::uint64_t idle = 0;
+    for (std::uint64_t bits = heap.opened[word]; bits != 0; bits &= bits - 1) {
+      const unsigned c = word * 64 + static_cast<unsigned>(std::countr_zero(bits));
+      const std::uint32_t now = low_half(heap, c);
+      if (now == std::exchange(heap.word_seen[c], now) && pooled(heap, c) != 0) idle |= bits & -bits;
+    }
+    heap.idle[word] = idle;
   }
 }
 
