@@ -387,6 +387,7 @@ void flush_to_shard(ThreadHeap& heap, unsigned c) {
   void** const end = first + pooled(heap, c);
   const auto own = std::partition(first, end, [&](void* slot) { return home.is_of_shard(size, slot, shard); }) - first;
   if (own != 0) flush_oldest(heap, c, static_cast<unsigned>(own), NodeHeap::Source::kSlabsOnly, "free");
+  if (pooled(heap, c) == 0) heap.opened[c / 64] &= ~(std::uint64_t{1} << (c % 64));
   home.drain_depot(size, shard);
 }
 
@@ -403,7 +404,7 @@ void flush_idle_pools(ThreadHeap& heap) {
 // Under the gate, of an empty pool; false when system and budget have none.
 bool fill(ThreadHeap& heap, unsigned c, NodeHeap::Source where) {
   const Trend trend = note_event(heap, c, false);
-  if (heap.refilled[c] != 0) grow_pool(heap, c, trend);  // empty again: it was too small
+  if ((heap.opened[c / 64] >> (c % 64) & 1) != 0) grow_pool(heap, c, trend);  // empty again: it was too small
   const unsigned room = limit_of(heap, c);
   unsigned wanted = (room + 1) / 2;
   if (wanted > kRefillMost) wanted = kRefillMost;
