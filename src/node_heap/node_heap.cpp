@@ -187,13 +187,14 @@ unsigned NodeHeap::refill_from_own(SizeClass c, void** end, unsigned wanted, uns
 
 unsigned NodeHeap::take_from_any_slab(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard, Memory memory) {
   const Units units = {units_per_slab(c)};
-  for (;;) {
+  for (bool has_taken_over = false;;) {
     if (const unsigned got = take_from_slabs(c, end, wanted, room, shard)) return got;
     if (add_slab(c, shard, take_spare_slab(units, shard))) continue;
     if (memory == Memory::kOfShard) return 0;
-    if (!add_slab(c, shard, take_span(units, shard, From::kDirty)) && !take_over_slab(c, shard) &&
-        !add_slab(c, shard, take_span(units, shard, From::kAny)))
-      break;
+    if (add_slab(c, shard, take_span(units, shard, From::kDirty))) continue;
+    // One: at a limit it may have but holes to give, and two threads must not take theirs from each other for ever.
+    if (!has_taken_over && take_over_slab(c, shard)) has_taken_over = true;
+    else if (!add_slab(c, shard, take_span(units, shard, From::kAny))) break;
   }
   unsigned got = 0;
   for (unsigned s = 0; got == 0 && s < shards(); ++s) got = take_from_slabs(c, end, wanted, room, static_cast<Shard>(s));

@@ -293,6 +293,36 @@ TEST(NodeHeap, PagesThatHoldNothingArePurgedFromSlabsInUse) {
   EXPECT_EQ(testing::inconsistency().find("unit "), std::string::npos);
 }
 
+// At a limit slabs with holes have free slots and give none. Two threads that take them over from each other would never end.
+TEST(NodeHeap, SlabsThatGiveNothingAreNotTakenOverInTurn) {
+  testing::start_heap();
+  give_back_all();
+  const SizeClass c = size_class(class_index_for(kKiB));
+  std::vector<void*> kept;
+  std::vector<void*> back;
+  for (void* const slot : slabs_full(c, 20, 0)) (reinterpret_cast<Address>(slot) % (8 * kPageSize) == 0 ? kept : back).push_back(slot);
+  flush(c, back, Source::kSlabsOnly);
+  node_heap.spans().purge(SpanHeap::Purge::kEverything);
+  purge_slab_pages();
+  // What lies on the pages that are left, so that there are but holes.
+  process_account.set_limits(process_account.committed(), kNoLimit);
+  for (std::vector<void*> more; !(more = refill(c, 1, Source::kSlabsOnly)).empty();) kept.insert(kept.end(), more.begin(), more.end());
+  const std::uint64_t takeovers = node_heap.facts(c).takeovers;
+  for (const unsigned shard : {1u, 0u, 1u}) EXPECT_TRUE(refill(c, 1, Source::kSlabsOnly, shard).empty());
+  EXPECT_LE(node_heap.facts(c).takeovers, takeovers + 3);
+  std::vector<std::thread> threads;
+  for (const unsigned shard : {0u, 1u}) {
+    threads.emplace_back([c, shard] {
+      for (int n = 0; n < 1'000; ++n) EXPECT_TRUE(refill(c, 1, Source::kSlabsOnly, shard).empty());
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  process_account.set_limits(kNoLimit, kNoLimit);
+  flush(c, kept, Source::kSlabsOnly);
+  give_back_all();
+  EXPECT_EQ(testing::inconsistency().find("unit "), std::string::npos);
+}
+
 TEST(NodeHeap, OnlyQuietSlabsArePurgedOnALook) {
   testing::start_heap();
   const SizeClass c = size_class(class_index_for(kKiB));
