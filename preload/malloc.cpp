@@ -39,6 +39,12 @@ constexpr std::size_t kPage = nebula::kPageSize;
   errno = kept;
 }
 
+[[gnu::noinline]] void free_moved_slow(void* pointer) {
+  const int kept = errno;
+  heap::deallocate_slow(pointer, "realloc");
+  errno = kept;
+}
+
 [[gnu::noinline]] void* calloc_slow(std::size_t size) {
   const heap::CalledFrom from(NEBULA_CALLER);
   return with_errno(heap::allocate_zeroed_slow(size));
@@ -54,7 +60,7 @@ constexpr std::size_t kPage = nebula::kPageSize;
   return slot != nullptr ? slot : aligned_slow(size, alignment);
 }
 
-[[gnu::noinline]] void* reallocate_slow(void* pointer, std::size_t size) {
+[[gnu::noinline]] void* reallocate_slower(void* pointer, std::size_t size) {
   const heap::CalledFrom from(NEBULA_CALLER);
   if (pointer == nullptr) return with_errno(heap::allocate(size));
   if (size == 0) {
@@ -64,6 +70,13 @@ constexpr std::size_t kPage = nebula::kPageSize;
     return nullptr;
   }
   return with_errno(heap::reallocate_slow(pointer, size));
+}
+
+[[gnu::noinline]] void* reallocate_slow(void* pointer, std::size_t size) {
+  void* const moved = heap::try_copy(pointer, size);
+  if (moved == nullptr) return reallocate_slower(pointer, size);
+  if (!nebula::try_push(nebula::current_heap, pointer)) [[unlikely]] free_moved_slow(pointer);
+  return moved;
 }
 
 [[gnu::always_inline]] inline void* reallocate(void* pointer, std::size_t size) {

@@ -78,6 +78,15 @@ class CalledFrom {
   return slot - size < (slot + 1) / 2;
 }
 
+// A slot for the object, which does not fit in place, with what it holds, where both sizes have classes and this thread's pool has one.
+// Else null. The old slot is still to be freed.
+[[nodiscard]] [[gnu::always_inline]] inline void* try_copy(const void* pointer, std::size_t size) {
+  const std::size_t before = slot_size_at(pointer);
+  if (before == 0 || size - 1 >= kSmallMax) return nullptr;
+  void* const slot = try_pop(current_heap, class_index_for(size));
+  return slot != nullptr ? __builtin_memcpy(slot, pointer, before < size ? before : size) : nullptr;
+}
+
 // Writes zeros over the slot of `size` bytes rounded up to 16.
 [[gnu::always_inline]] inline void* clear_slot(void* slot, std::size_t size) {
   using Granule [[gnu::vector_size(16), gnu::may_alias]] = long long;

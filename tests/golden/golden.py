@@ -30,6 +30,7 @@ LOOPS = [("loop", kind, size) for kind, sizes in (
     ("calloc", (16, 64, 512)),
     ("aligned", (64, 512)),
     ("realloc", (64, 512, 4096)),
+    ("move", (64, 1024)),
     ("usable_size", (64, 4096)),
     ("burst", (16, 64, 512)),
 ) for size in sizes] + [("loop_new", kind, 64) for kind in ("new", "new_sized", "new_aligned")]

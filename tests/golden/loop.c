@@ -29,6 +29,13 @@ __attribute__((noinline)) static void measure_realloc(size_t size, long times) {
   free(object);
 }
 
+/* To another class and back; a move copies. */
+__attribute__((noinline)) static void measure_move(size_t size, long times) {
+  void *object = hide(malloc(size));
+  for (long i = 0; i < times; ++i) object = hide(realloc(object, i % 2 == 0 ? 4 * size : size));
+  free(object);
+}
+
 __attribute__((noinline)) static void measure_usable_size(size_t size, long times) {
   void *object = hide(malloc(size));
   for (long i = 0; i < times; ++i) hide((void *)malloc_usable_size(object));
@@ -50,7 +57,8 @@ int main(int count, char **arguments) {
     const char *name;
     void (*measure)(size_t size, long times);
   } kinds[] = {{"pair", measure_pair},       {"calloc", measure_calloc},           {"aligned", measure_aligned},
-               {"realloc", measure_realloc}, {"usable_size", measure_usable_size}, {"burst", measure_burst}};
+               {"realloc", measure_realloc}, {"move", measure_move},
+               {"usable_size", measure_usable_size}, {"burst", measure_burst}};
   if (count != 4) return 2;
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; ++i) {
     if (strcmp(kinds[i].name, arguments[1]) != 0) continue;
