@@ -33,16 +33,18 @@ constexpr std::size_t kPage = nebula::kPageSize;
   return slot != nullptr ? slot : allocate_slow(size);
 }
 
-[[gnu::noinline]] void free_slow(void* pointer) {
+[[gnu::always_inline]] inline void free_keeping_errno(void* pointer, const char* call) {
   const int kept = errno;
-  heap::deallocate_slow(pointer, "free");
+  heap::deallocate_slow(pointer, call);
   errno = kept;
 }
 
-[[gnu::noinline]] void free_moved_slow(void* pointer) {
-  const int kept = errno;
-  heap::deallocate_slow(pointer, "realloc");
-  errno = kept;
+[[gnu::noinline]] void free_slow(void* pointer) { free_keeping_errno(pointer, "free"); }
+
+[[gnu::noinline]] void free_in_realloc_slow(void* pointer) { free_keeping_errno(pointer, "realloc"); }
+
+[[gnu::always_inline]] inline void free_in_realloc(void* pointer) {
+  if (!nebula::try_push(nebula::current_heap, pointer)) [[unlikely]] free_in_realloc_slow(pointer);
 }
 
 [[gnu::noinline]] void* calloc_slow(std::size_t size) {
@@ -64,9 +66,7 @@ constexpr std::size_t kPage = nebula::kPageSize;
   const heap::CalledFrom from(NEBULA_CALLER);
   if (pointer == nullptr) return with_errno(heap::allocate(size));
   if (size == 0) {
-    const int kept = errno;
-    heap::deallocate(pointer, "realloc");
-    errno = kept;
+    free_in_realloc(pointer);
     return nullptr;
   }
   return with_errno(heap::reallocate_slow(pointer, size));
@@ -75,7 +75,7 @@ constexpr std::size_t kPage = nebula::kPageSize;
 [[gnu::noinline]] void* reallocate_slow(void* pointer, std::size_t size) {
   void* const moved = heap::try_copy(pointer, size);
   if (moved == nullptr) return reallocate_slower(pointer, size);
-  if (!nebula::try_push(nebula::current_heap, pointer)) [[unlikely]] free_moved_slow(pointer);
+  free_in_realloc(pointer);
   return moved;
 }
 

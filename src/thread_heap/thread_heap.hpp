@@ -69,7 +69,7 @@ struct alignas(kCacheLine) ThreadHeap {
   Count flushed[kUnitUses];
   std::uint64_t active[(kUnitUses + 63) / 64];  // classes refilled or flushed since the last tick
   std::uint64_t flushed_last[(kUnitUses + 63) / 64];  // classes whose last such event was a flush
-  std::uint64_t opened[(kUnitUses + 63) / 64];  // classes whose pools may hold something
+  std::uint64_t opened[(kUnitUses + 63) / 64];  // classes refilled or flushed since their pool was last emptied for lying idle
   std::uint64_t idle[(kUnitUses + 63) / 64];  // classes whose pools held something then and had not been touched since the look before
   std::uint8_t sent_home[kUnitUses];             // slots freed before the pool was open: kSentHomeMost, it is
   std::uint64_t ticked_at;                       // coarse milliseconds

@@ -312,7 +312,7 @@ TEST(NodeHeap, SlabsThatGiveNothingAreNotTakenOverInTurn) {
   EXPECT_LE(node_heap.facts(c).takeovers, takeovers + 3);
   std::vector<std::thread> threads;
   for (const unsigned shard : {0u, 1u}) {
-    threads.emplace_back([c, shard] {
+    threads.emplace_back([shard] {
       for (int n = 0; n < 1'000; ++n) EXPECT_TRUE(refill(c, 1, Source::kSlabsOnly, shard).empty());
     });
   }
