@@ -14,6 +14,9 @@
 namespace nebula {
 namespace {
 
+// How many slots of the class this thread's pool holds.
+unsigned pooled(SizeClass c) { return fast_load_low(current_heap->word[index_of(c)]) - unsigned{current_heap->bottom[index_of(c)]}; }
+
 TEST(ThreadHeap, CountsEveryCall) {
   testing::start_heap();
   for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
@@ -45,18 +48,17 @@ TEST(ThreadHeap, PoolsGrowAndNeverBeyondTheirMost) {
   std::thread([] {
     for (unsigned i : {1u, 10u, 64u, 80u, kClassLast}) {
       const SizeClass c = size_class(i);
-      const auto pooled = [i] { return fast_load_low(current_heap->word[i]) - unsigned{current_heap->bottom[i]}; };
       std::vector<void*> held;
       for (unsigned n = 0; n < 4u * kSizeClasses.slots_per_pool[i]; ++n) held.push_back(heap::allocate(slot_size(c)));
       for (void* const slot : held) heap::deallocate(slot, "free");
       // The first flush after all the refills is a swing: one doubling.
-      EXPECT_LE(pooled(), 2u * kSizeClasses.slots_per_pool[i]);
+      EXPECT_LE(pooled(c), 2u * kSizeClasses.slots_per_pool[i]);
       for (int swing = 0; swing < 20; ++swing) {
         for (void*& slot : held) slot = heap::allocate(slot_size(c));
         for (void* const slot : held) heap::deallocate(slot, "free");
-        EXPECT_LE(pooled(), kSizeClasses.slots_per_pool_swing[i]);
+        EXPECT_LE(pooled(c), kSizeClasses.slots_per_pool_swing[i]);
       }
-      EXPECT_GT(pooled(), 0u);
+      EXPECT_GT(pooled(c), 0u);
     }
     const SlowPath slow;
     thread_heap::flush_all(*current_heap);
@@ -128,8 +130,6 @@ TEST(ThreadHeap, WhatWasNeverAllocatedHereGoesHome) {
   }).join();
   EXPECT_EQ(testing::inconsistency(), "");
 }
-
-unsigned pooled(SizeClass c) { return fast_load_low(current_heap->word[index_of(c)]) - unsigned{current_heap->bottom[index_of(c)]}; }
 
 // Allocates objects of the class until the process has `bytes` more, with a visit at each.
 template <class Visit>
