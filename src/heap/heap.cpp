@@ -110,10 +110,11 @@ HeapId heap_here(HeapId place) { return tenants::exist() ? tenants::heap_for(ten
 // From this heap, or one that helps it out; 0 when none has any. Under the gate.
 Address allocate_from_spans(HeapId from, std::size_t bytes, std::size_t alignment, large::Contents contents) {
   NodeHeap& heap = NodeHeap::at(from);
-  Address object = large::allocate(heap.spans(), bytes, alignment, contents);
+  const unsigned part = thread_heap::part_here();
+  Address object = large::allocate(heap.spans(), bytes, alignment, contents, part);
   if (object != 0) return object;
   heap.ask_helpers([&](NodeHeap& helper) {
-    object = large::allocate(helper.spans(), bytes, alignment, contents);
+    object = large::allocate(helper.spans(), bytes, alignment, contents, part);
     return object != 0;
   });
   return object;
@@ -413,7 +414,7 @@ void* resize_large(void* pointer, std::size_t old_size, std::size_t size) {
           if (large::resize_in_place(spans, head, size)) return pointer;
           if (size < old_size) return nullptr;  // only a limit refuses that, and it would refuse a smaller object elsewhere, too
           if (old_size >= kMoveByPageTable)
-            if (const Address moved = large::grow_by_moving_pages(spans, head, size)) return reinterpret_cast<void*>(moved);
+            if (const Address moved = large::grow_by_moving_pages(spans, head, size, thread_heap::part_here())) return reinterpret_cast<void*>(moved);
         }
         const Address target = allocate_span_here(size, 1, large::Contents::kAny);
         copies = target != 0;

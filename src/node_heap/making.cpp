@@ -58,7 +58,7 @@ bool NodeHeap::begin_views(Begin begin) {
 // What a tenant's heap touches of its place: its one shard, and of its spans what is not charged with the regions.
 HeapId NodeHeap::add_tenant(HeapId place, HasDepots has_depots) {
   constexpr std::size_t kBytes = round_up(sizeof(NodeHeap) + SpanHeap::bytes(), kPageSize);
-  constexpr std::size_t kTouched = kBytes - (kShards - 1) * (sizeof classes_[0] + sizeof depots_[0]) - kRegionsMost / 8;
+  constexpr std::size_t kTouched = kBytes - (kShards - 1) * (sizeof classes_[0] + sizeof depots_[0]) - sizeof(SpanHeap::Room);
   constexpr std::size_t kCharged = round_up(kTouched, kPageSize) + 3 * kPageSize;  // the three pieces begin within pages
   const auto id = static_cast<HeapId>(count());
   if (id >= kNodeHeapsMost || !pages::commit_metadata(kCharged)) return kNoHeap;
@@ -84,7 +84,7 @@ HeapId NodeHeap::add_tenant(HeapId place, HasDepots has_depots) {
   SpanHeap& spans = SpanHeap::begin_at(&heap + 1, id);
   spans.set_placement(at(place).spans().placement());
   for (unsigned i = kClassFirst; i < kClassEnd; ++i) heap.classes_[0][i].lock.lock_with_all_others();
-  spans.lock().lock_with_all_others();
+  spans.lock_with_all_others();
   heaps_.store(id + 1u, std::memory_order_release);  // pairs with the acquire in count()
   return id;
 }

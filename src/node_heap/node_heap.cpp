@@ -15,8 +15,8 @@ namespace nebula {
 
 constinit NodeHeap node_heap;
 NEBULA_START_DATA constinit unsigned NodeHeap::shard_mask_ = kShards - 1;
-constinit SpanHeap::FreeRegions NodeHeap::first_free_regions_;
-constinit SpanHeap NodeHeap::first_spans_{first_free_regions_};
+constinit SpanHeap::Room NodeHeap::first_room_;
+constinit SpanHeap NodeHeap::first_spans_{first_room_};
 NEBULA_START_DATA constinit std::atomic<unsigned> NodeHeap::last_shard_{0};
 constinit std::atomic<unsigned> NodeHeap::heaps_{1};
 constinit std::atomic<unsigned> NodeHeap::places_{1};
@@ -131,6 +131,7 @@ void NodeHeap::open(Shard shard) {
     for (unsigned s = first; s <= last; ++s)
       for (unsigned i = kClassFirst; i < kClassEnd; ++i)
         at(static_cast<HeapId>(place)).classes_[s][i].lock.lock_with_all_others();
+  for (unsigned place = 0; place < places(); ++place) at(static_cast<HeapId>(place)).spans().open_parts(last + 1);
   if (last >= first) last_shard_.store(last, std::memory_order_relaxed);
 }
 
@@ -302,7 +303,7 @@ UnitIndex NodeHeap::take_spare_slab(Units units, Shard shard) {
 // The shard's spares of other lengths go to the spans before, where they lie in front then.
 UnitIndex NodeHeap::take_span(Units units, Shard shard, From from) {
   release_spare_slabs_of(shard);
-  return spans().take(units, units, from, static_cast<std::uint8_t>(1 + static_cast<unsigned>(shard)));
+  return spans().take(units, units, from, static_cast<unsigned>(shard));
 }
 
 // Without the class's lock: memory may be committed. Two threads may each add one; neither is lost.

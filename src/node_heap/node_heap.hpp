@@ -271,7 +271,7 @@ class NodeHeap {
   Depot depots_[kShards][kClassEnd] = {};
   // Of the first heap; apart from the rest, which begins as zeros and so takes no room in the file. Those of the others lie
   // behind them.
-  static constinit SpanHeap::FreeRegions first_free_regions_;
+  static constinit SpanHeap::Room first_room_;
   static constinit SpanHeap first_spans_;
 };
 

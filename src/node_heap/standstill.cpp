@@ -33,11 +33,11 @@ bool NodeHeap::try_lock_all_for(unsigned milliseconds) NEBULA_UNCHECKED {
   unsigned classes = for_each_class_lock([&](Lock& lock) NEBULA_UNCHECKED { return all = lock.try_lock_for(milliseconds); });
   unsigned spans = 0;
   while (all && spans < count()) {
-    all = at(static_cast<HeapId>(spans)).spans().lock().try_lock_for(milliseconds);
+    all = at(static_cast<HeapId>(spans)).spans().try_lock_for(milliseconds);
     spans += all ? 1 : 0;
   }
   if (all) return true;
-  while (spans > 0) at(static_cast<HeapId>(--spans)).spans().lock().unlock();
+  while (spans > 0) at(static_cast<HeapId>(--spans)).spans().unlock();
   for_each_class_lock([&](Lock& lock) NEBULA_UNCHECKED {
     if (classes == 0) return false;
     --classes;
@@ -49,7 +49,7 @@ bool NodeHeap::try_lock_all_for(unsigned milliseconds) NEBULA_UNCHECKED {
 }
 
 void NodeHeap::unlock_all() NEBULA_UNCHECKED {
-  for (unsigned heap = count(); heap-- > 0;) at(static_cast<HeapId>(heap)).spans().lock().unlock();
+  for (unsigned heap = count(); heap-- > 0;) at(static_cast<HeapId>(heap)).spans().unlock();
   for_each_class_lock([](Lock& lock) NEBULA_UNCHECKED {
     lock.unlock();
     return true;

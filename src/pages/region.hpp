@@ -35,7 +35,7 @@ struct alignas(kCacheLine) Region {
   std::uint64_t freed_at;      // coarse milliseconds of the last free into it
   bool is_listed : 1;
   bool is_dirty_listed : 1;
-  std::uint8_t user;           // whose slabs it is for since it was wholly free, 1 and above; 0: nobody's yet
+  std::atomic<std::uint8_t> part;  // of its heap's spans, while it is not wholly free; relaxed, read without a lock by who is in it
   std::uint8_t list;           // which of the lists by longest run
   bool wants_huge_pages;
   bool is_patched;             // pages were moved in: the kernel keeps such a piece as a mapping of its own

@@ -22,10 +22,16 @@ constexpr auto kHead = static_cast<std::uint8_t>(UnitUse::kLargeHead);
 constexpr auto kInside = static_cast<std::uint8_t>(UnitUse::kLargeInside);
 constexpr auto kNothing = static_cast<std::uint8_t>(UnitUse::kNothing);
 
-constinit std::atomic<std::uint64_t> allocations{0};  // relaxed: totals for the report
-constinit std::atomic<std::uint64_t> frees{0};
-constinit std::atomic<std::uint64_t> live_bytes{0};
-constinit std::atomic<std::uint64_t> grown_in_place{0};
+// Relaxed: totals for the report. By the part that an object is of, so that what threads count apart lies apart.
+struct alignas(2 * kCacheLine) PartCounts {
+  std::atomic<std::uint64_t> allocations{0};
+  std::atomic<std::uint64_t> frees{0};
+  std::atomic<std::uint64_t> live_bytes{0};
+  std::atomic<std::uint64_t> grown_in_place{0};
+};
+constinit PartCounts counts_of[SpanHeap::kPartsMost];
+
+PartCounts& counts_for(UnitIndex head) { return counts_of[region_at(region_of(head)).part.load(kRelaxed)]; }
 
 Record& record_at(UnitIndex head) {
   return *reinterpret_cast<Record*>(record_map.unit_records + std::size_t{head} * kUnitRecordBytes + kBehindSlabHome);
@@ -35,13 +41,13 @@ void set_use(UnitIndex first, std::size_t count, std::uint8_t use) {
   for (std::size_t i = 0; i < count; ++i) unit_use(first + i).store(use, kRelaxed);
 }
 
-void count_live(std::size_t pages) {
-  live_bytes.fetch_add(pages * kPageSize, kRelaxed);
+void count_live(UnitIndex head, std::size_t pages) {
+  counts_for(head).live_bytes.fetch_add(pages * kPageSize, kRelaxed);
   bytes_in_use.add(pages * kPageSize);
 }
 
-void count_dead(std::size_t pages) {
-  live_bytes.fetch_sub(pages * kPageSize, kRelaxed);
+void count_dead(UnitIndex head, std::size_t pages) {
+  counts_for(head).live_bytes.fetch_sub(pages * kPageSize, kRelaxed);
   bytes_in_use.subtract(pages * kPageSize);
 }
 
@@ -50,8 +56,8 @@ void begin_object(UnitIndex head, Pages pages, Units units) {
   set_use(head + 1, units.count - 1, kInside);
   // release: pairs with the acquire in purge_tails, which reads the record of an object it does not own.
   unit_use(head).store(kHead, std::memory_order_release);
-  allocations.fetch_add(1, kRelaxed);
-  count_live(pages.count);
+  counts_for(head).allocations.fetch_add(1, kRelaxed);
+  count_live(head, pages.count);
 }
 
 // The accounts of the old and the new size of an object, 0 pages where there is none: the new one is charged first, the old one
@@ -110,13 +116,13 @@ pages::Range tail_of(UnitIndex head) {
 
 }  // namespace
 
-Address allocate(SpanHeap& spans, std::size_t size, std::size_t alignment, Contents contents) {
+Address allocate(SpanHeap& spans, std::size_t size, std::size_t alignment, Contents contents, unsigned part) {
   const Pages pages = pages_for(size);
   SizeCharge charge({0}, pages);
   if (!charge.try_charge()) return 0;
   const Units units = units_for(pages);
   const Units unit_alignment = {alignment > kUnitSize ? alignment / kUnitSize : 1};
-  const UnitIndex head = spans.take(units, unit_alignment);
+  const UnitIndex head = spans.take(units, unit_alignment, SpanHeap::From::kAny, part);
   if (head == kNoUnit) return 0;
   const pages::Range range = {first_page_of(head), pages};
   if (contents == Contents::kZero) pages::clear_committed(range);
@@ -138,8 +144,8 @@ bool deallocate(SpanHeap& spans, void* pointer) {
   const Record record = record_at(head);
   profiling::sites::note_free(record.sample);
   set_use(head + 1, record.units - 1, kNothing);
-  frees.fetch_add(1, kRelaxed);
-  count_dead(record.pages);
+  counts_for(head).frees.fetch_add(1, kRelaxed);
+  count_dead(head, record.pages);
   if (Account* const account = size_limits::of_large(record.pages * kPageSize)) account->credit(record.pages * kPageSize);
   spans.give_back(head, {record.units});
   return true;
@@ -178,10 +184,10 @@ bool resize_in_place(SpanHeap& spans, UnitIndex head, std::size_t size) {
   if (units_after > units_before)
     set_use(head + static_cast<UnitIndex>(units_before.count), units_after.count - units_before.count, kInside);
   if (after > before) {
-    count_live(after.count - before.count);
-    grown_in_place.fetch_add(1, kRelaxed);
+    count_live(head, after.count - before.count);
+    counts_for(head).grown_in_place.fetch_add(1, kRelaxed);
   } else {
-    count_dead(before.count - after.count);
+    count_dead(head, before.count - after.count);
   }
   if (units_after < units_before) {
     const auto tail = head + static_cast<UnitIndex>(units_after.count);
@@ -192,7 +198,7 @@ bool resize_in_place(SpanHeap& spans, UnitIndex head, std::size_t size) {
   return true;
 }
 
-Address grow_by_moving_pages(SpanHeap& spans, UnitIndex head, std::size_t size) {
+Address grow_by_moving_pages(SpanHeap& spans, UnitIndex head, std::size_t size, unsigned part) {
   const Record old = record_at(head);
   const Pages before = {old.pages};
   if (pages::is_fixed({first_page_of(head), before})) return 0;
@@ -200,7 +206,7 @@ Address grow_by_moving_pages(SpanHeap& spans, UnitIndex head, std::size_t size) 
   SizeCharge charge(before, after);
   if (!charge.try_charge()) return 0;
   const Units units = units_for(after);
-  const UnitIndex target = spans.take(units, {1});
+  const UnitIndex target = spans.take(units, {1}, SpanHeap::From::kAny, part);
   if (target == kNoUnit) return 0;
   if (pages::is_fixed(pages::pages_of(target, units))) {
     spans.give_back(target, units);
@@ -215,11 +221,11 @@ Address grow_by_moving_pages(SpanHeap& spans, UnitIndex head, std::size_t size) 
   }
   charge.settle();
   profiling::sites::note_free(old.sample);
-  count_dead(old.pages);  // before the new one is counted, or the peak in use would have both
+  count_dead(head, old.pages);  // before the new one is counted, or the peak in use would have both
   begin_object(target, after, units);
   unit_use(head).store(kNothing, kRelaxed);
   set_use(head + 1, old.units - 1, kNothing);
-  frees.fetch_add(1, kRelaxed);
+  counts_for(head).frees.fetch_add(1, kRelaxed);
   spans.give_back(head, {old.units});
   return address_of_unit(target);
 }
@@ -243,7 +249,14 @@ std::size_t purge_tails(SpansOf spans_of, const void* context) {
 }
 
 Counts counts() {
-  return {allocations.load(kRelaxed), frees.load(kRelaxed), live_bytes.load(kRelaxed), grown_in_place.load(kRelaxed)};
+  Counts sum = {};
+  for (const PartCounts& part : counts_of) {
+    sum.allocations += part.allocations.load(kRelaxed);
+    sum.frees += part.frees.load(kRelaxed);
+    sum.live_bytes += part.live_bytes.load(kRelaxed);
+    sum.grown_in_place += part.grown_in_place.load(kRelaxed);
+  }
+  return sum;
 }
 
 }  // namespace nebula::large

@@ -18,8 +18,8 @@ namespace nebula::large {
 enum class Contents { kAny, kZero };
 
 // The address, aligned as asked (a power of two, at least a page is given), or 0 when system or budget refuses.
-// size above 0, at most PTRDIFF_MAX. Large means at least one page.
-[[nodiscard]] Address allocate(SpanHeap& spans, std::size_t size, std::size_t alignment, Contents contents);
+// size above 0, at most PTRDIFF_MAX. Large means at least one page. part: of the spans, the caller's.
+[[nodiscard]] Address allocate(SpanHeap& spans, std::size_t size, std::size_t alignment, Contents contents, unsigned part = 0);
 
 // True when `pointer` was an object's start and is now free. Else nothing has changed.
 [[nodiscard]] bool deallocate(SpanHeap& spans, void* pointer);
@@ -37,7 +37,7 @@ void set_sample(UnitIndex head, const profiling::Sample& sample);
 [[nodiscard]] bool resize_in_place(SpanHeap& spans, UnitIndex head, std::size_t size);
 // A new object of `size` bytes (more than before) with the pages of the old one moved over, which is free afterwards;
 // 0 when that cannot be had: nothing changed.
-[[nodiscard]] Address grow_by_moving_pages(SpanHeap& spans, UnitIndex head, std::size_t size);
+[[nodiscard]] Address grow_by_moving_pages(SpanHeap& spans, UnitIndex head, std::size_t size, unsigned part = 0);
 
 // Gives back the committed pages behind the ends of objects, in their last units: bytes. Of those for which spans_of(context, head)
 // says which heap they are of; null: left alone. The owners may use, resize and free their objects meanwhile.

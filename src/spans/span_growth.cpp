@@ -6,7 +6,7 @@
 #include "diag/message.hpp"
 #include "os/memory.hpp"
 #include "spans/frontier.hpp"
-#include "spans/span_heap.hpp"
+#include "spans/span_part.hpp"
 
 namespace nebula {
 namespace {
@@ -28,7 +28,7 @@ bool map_records(std::size_t regions) {
 
 }  // namespace
 
-struct SpanHeap::Growth {
+struct SpanPart::Growth {
   RegionIndex first = 0;
   std::size_t least = 0;   // regions
   std::size_t wanted = 0;  // and what is mapped in the end
@@ -42,7 +42,7 @@ struct SpanHeap::Growth {
 };
 
 // True when something was mapped, so that another look is worth it. By the holder of the frontier.
-bool SpanHeap::grow(Units count, Units alignment) {
+bool SpanPart::grow(Units count, Units alignment, std::uint32_t& changes) {
   Growth growth;
   if (!plan(count, alignment, growth)) return false;
   const RegionIndex mapped_end = frontier.regions();
@@ -60,6 +60,7 @@ bool SpanHeap::grow(Units count, Units alignment) {
   lock_.lock();
   grower_ = 0;
   changes_.announce();
+  ++changes;
   if (is_paid && !growth.is_huge_tlb) {
     ++huge_tlb_.refusals;
     heap_accounts::credit_pages(id_, growth.least * kRegionSize);
@@ -81,7 +82,7 @@ bool SpanHeap::grow(Units count, Units alignment) {
 }
 
 // Where, and how much. False: the range is used up.
-bool SpanHeap::plan(Units count, Units alignment, Growth& growth) const {
+bool SpanPart::plan(Units count, Units alignment, Growth& growth) const {
   const std::size_t capacity = pages::region_capacity();
   const std::size_t step = alignment.count > kUnitsPerRegion ? alignment.count / kUnitsPerRegion : 1;
   const std::size_t needed = (count.count + kUnitsPerRegion - 1) / kUnitsPerRegion;
@@ -115,7 +116,7 @@ bool SpanHeap::plan(Units count, Units alignment, Growth& growth) const {
 
 // Huge pages of the pool are charged whole, before they are mapped. Not for tenants, whose accounts must be able to fall to
 // nothing, nor where region 0 lacks its first unit.
-bool SpanHeap::charge_huge_tlb(Growth& growth) {
+bool SpanPart::charge_huge_tlb(Growth& growth) {
   const heap_accounts::Accounts& accounts = heap_accounts::of(id_);
   if (!page_policy.uses_huge_tlb || growth.first == 0 || accounts.thread != nullptr || accounts.module != nullptr) return false;
   huge_tlb_.asked_regions += growth.least;
@@ -128,7 +129,7 @@ bool SpanHeap::charge_huge_tlb(Growth& growth) {
 }
 
 // Touched at once, because a huge page that is not to be had later (of this node, or in this control group) would be a SIGBUS.
-void SpanHeap::map_huge_tlb(Growth& growth) const {
+void SpanPart::map_huge_tlb(Growth& growth) const {
   growth.is_huge_tlb = false;
   if (!map_records(growth.first + growth.least)) return;
   growth.result = pages::map_regions(growth.first, growth.least, os::Backing::kHugeTlb);
@@ -147,7 +148,7 @@ void SpanHeap::map_huge_tlb(Growth& growth) const {
   growth.is_placed = true;
 }
 
-void SpanHeap::map_ordinary(Growth& growth) const {
+void SpanPart::map_ordinary(Growth& growth) const {
   for (;;) {
     growth.result = map_records(growth.first + growth.wanted) ? pages::map_regions(growth.first, growth.wanted, os::Backing::kPages)
                                                              : os::MapResult::kRefused;
@@ -169,7 +170,7 @@ void SpanHeap::map_ordinary(Growth& growth) const {
   growth.has_huge_pages = growth.first != 0 && os::advise_huge_pages(where, growth.wanted * kRegionSize, advice) && wish;
 }
 
-void SpanHeap::book(const Growth& growth) {
+void SpanPart::book(const Growth& growth) {
   ++growths_;
   if (tells(Level::kDebug)) any_news.store(true, std::memory_order_relaxed);
   if (!growth.is_placed) ++placement_refusals_;
@@ -178,7 +179,7 @@ void SpanHeap::book(const Growth& growth) {
   publish(growth);
 }
 
-void SpanHeap::publish(const Growth& growth) {
+void SpanPart::publish(const Growth& growth) {
   for (std::size_t i = 0; i < growth.wanted; ++i) {
     const auto index = static_cast<RegionIndex>(growth.first + i);
     Region& region = region_at(index);
@@ -201,7 +202,7 @@ void SpanHeap::publish(const Growth& growth) {
   frontier.advance_to(regions_);
 }
 
-void SpanHeap::set_placement(const os::Placement& placement) {
+void SpanPart::set_placement(const os::Placement& placement) {
   LockGuard guard(lock_);
   placement_ = placement;
   if (placement_.policy == os::Policy::kKernel) return;

@@ -7,7 +7,7 @@
 #include "diag/message.hpp"
 #include "os/memory.hpp"
 #include "os/process.hpp"
-#include "spans/span_heap.hpp"
+#include "spans/span_part.hpp"
 
 namespace nebula {
 namespace {
@@ -28,7 +28,7 @@ std::size_t least_pages() { return page_policy.purge == Policy::Purge::kNow ? 1 
 }  // namespace
 
 // One region's part in a purge, done without the lock: the units are out of circulation.
-struct SpanHeap::PurgeJob {
+struct SpanPart::PurgeJob {
   RegionIndex index;
   std::uint32_t units;
   pages::Extent extent;
@@ -40,17 +40,15 @@ struct SpanHeap::PurgeJob {
   bool is_placed = true;
 };
 
-std::size_t SpanHeap::purge(Purge how, std::size_t enough) {
-  LockGuard guard(lock_);
-  return how == Purge::kIdle ? purge_idle() : purge_everything(enough);
-}
+unsigned SpanPart::regions_per_purge() { return most_regions(); }
 
-std::size_t SpanHeap::purge_idle() {
+std::size_t SpanPart::purge_idle(Idle& idle) {
+  LockGuard guard(lock_);
   const std::uint64_t now = os::coarse_milliseconds();
   std::size_t purged = 0;
   std::size_t spare = spare_pages();
-  for (unsigned left = most_regions(); left != 0; --left) {
-    const RegionIndex index = next_idle(now);
+  for (; idle.regions_left != 0; --idle.regions_left) {
+    const RegionIndex index = next_idle(now, idle);
     if (index == kNoRegion) break;
     if (kept_.count != 0) {
       const std::size_t going = dirty_pages_in(index, region_at(index).dirty_units & ~region_at(index).settled_units);
@@ -62,13 +60,13 @@ std::size_t SpanHeap::purge_idle() {
   return purged;
 }
 
-void SpanHeap::keep(Pages pages) {
+void SpanPart::keep(Pages pages) {
   LockGuard guard(lock_);
   kept_ = pages;
 }
 
 // What may go before less is left than is kept. Two purges at a time would each count the same pages.
-std::size_t SpanHeap::spare_pages() const {
+std::size_t SpanPart::spare_pages() const {
   if (kept_.count == 0) return ~std::size_t{0};
   if (purging_.count() != 0 || dirty_.first == kNoRegion) return 0;
   std::size_t held = 0;
@@ -80,7 +78,8 @@ std::size_t SpanHeap::spare_pages() const {
   return at_least_zero(held, kept_.count);
 }
 
-std::size_t SpanHeap::purge_everything(std::size_t enough) {
+std::size_t SpanPart::purge_everything(std::size_t enough) {
+  LockGuard guard(lock_);
   std::size_t purged = 0;
   while (dirty_.first != kNoRegion && purged < enough) purged += purge_region(dirty_.first, Purge::kEverything);
   // What is settled, or was refused by the kernel, is not in the list.
@@ -91,19 +90,20 @@ std::size_t SpanHeap::purge_everything(std::size_t enough) {
   return purged;
 }
 
-// The oldest dirty region, when there is more dirty than is kept and it was idle for long enough.
-RegionIndex SpanHeap::next_idle(std::uint64_t now) const {
+// The oldest dirty region, when there is more dirty in all parts than is kept and it was idle for long enough.
+RegionIndex SpanPart::next_idle(std::uint64_t now, const Idle& idle) const {
   if (page_policy.purge == Policy::Purge::kNever || dirty_.first == kNoRegion) return kNoRegion;
   if (page_policy.purge == Policy::Purge::kNow) return dirty_.first;
   if (region_at(dirty_.first).freed_at + page_policy.delay_milliseconds > now) return kNoRegion;
   if (page_policy.purge != Policy::Purge::kKeepSome) return dirty_.first;
-  const std::uint64_t in_use = process_account.committed() - dirty_pages_ * kPageSize;
+  const std::uint64_t dirty = dirty_pages_ + idle.dirty_elsewhere;
+  const std::uint64_t in_use = at_least_zero(process_account.committed(), dirty * kPageSize);
   const std::uint64_t kept = in_use / 8 > kKeptDirtyBytes ? in_use / 8 : kKeptDirtyBytes;
-  return (dirty_pages_ - settled_pages_) * kPageSize > kept ? dirty_.first : kNoRegion;
+  return at_least_zero(dirty, settled_pages_ + idle.settled_elsewhere) * kPageSize > kept ? dirty_.first : kNoRegion;
 }
 
 // The free units worth a call to the kernel: with dirty pages, idle ones in runs of so many of them.
-std::uint32_t SpanHeap::units_to_purge(RegionIndex index, Purge how) const {
+std::uint32_t SpanPart::units_to_purge(RegionIndex index, Purge how) const {
   const Region& region = region_at(index);
   const std::uint32_t candidates = how == Purge::kIdle ? region.free_units & ~region.settled_units : region.free_units;
   const std::size_t least = how == Purge::kIdle ? least_pages() : 1;
@@ -126,21 +126,21 @@ std::uint32_t SpanHeap::units_to_purge(RegionIndex index, Purge how) const {
   return chosen;
 }
 
-std::size_t SpanHeap::purge_region(RegionIndex index, Purge how) {
+std::size_t SpanPart::purge_region(RegionIndex index, Purge how) {
   const std::uint32_t chosen = units_to_purge(index, how);
   dirty_unlink(index);  // what stays dirty (too small, settled, or refused) is listed again by the next free here
   return chosen == 0 ? 0 : purge_units(index, chosen, how == Purge::kIdle ? page_policy.idle_pages : os::Advice::kNone);
 }
 
-void SpanHeap::break_huge_page(RegionIndex index) {
+void SpanPart::break_huge_page(RegionIndex index) {
   LockGuard guard(lock_);
   const Region& region = region_at(index);
-  if (!region.wants_huge_pages) return;
+  if (!is_own(index) || !region.wants_huge_pages) return;
   dirty_unlink(index);
   purge_units(index, region.free_units, os::Advice::kNone);
 }
 
-std::size_t SpanHeap::purge_units(RegionIndex index, std::uint32_t chosen, os::Advice advice) {
+std::size_t SpanPart::purge_units(RegionIndex index, std::uint32_t chosen, os::Advice advice) {
   Region& region = region_at(index);
   const bool is_whole = region.free_units == kAllUnits;
   const bool heals = region.is_patched && is_whole && advice == os::Advice::kNone;
@@ -176,12 +176,13 @@ std::size_t SpanHeap::purge_units(RegionIndex index, std::uint32_t chosen, os::A
   set_free_units(index, region.free_units | chosen, End::kBack);
   note_dirty(index, chosen);
   settle(index, job.settled_units);
+  return_if_whole(index);
   if (job.settled_units != 0 && tells(Level::kDebug)) any_news.store(true, std::memory_order_relaxed);
   return job.purged_bytes;
 }
 
 // Leaves the job no units when it has succeeded.
-void SpanHeap::heal(PurgeJob& job) const {
+void SpanPart::heal(PurgeJob& job) const {
   if (!pages::renew(job.index)) return;
   if (placement_.policy != os::Policy::kKernel) job.is_placed = pages::place_regions(job.index, 1, placement_);
   const os::HugePages advice = job.has_huge_pages ? os::HugePages::kWanted : os::HugePages::kUnwanted;
@@ -191,7 +192,7 @@ void SpanHeap::heal(PurgeJob& job) const {
 }
 
 // Of a kernel that refuses the advice the pages are given back, as without it.
-void SpanHeap::purge_runs(PurgeJob& job) const {
+void SpanPart::purge_runs(PurgeJob& job) const {
   for (std::uint32_t rest = job.units; rest != 0;) {
     const auto start = static_cast<unsigned>(std::countr_zero(rest));
     const auto length = static_cast<unsigned>(std::countr_one(rest >> start));

@@ -500,6 +500,8 @@ Lock& my_gate() { return is_none(current_heap) ? heapless_gate : current_heap->g
 
 bool is_none(const ThreadHeap* heap) { return heap == no_heap_yet || heap == no_heap_any_more; }
 
+unsigned part_here() { return is_none(current_heap) ? 0 : static_cast<unsigned>(NodeHeap::shard_for(current_heap->index)); }
+
 ThreadHeap* ensure() {
   if (current_heap != no_heap_yet) return current_heap;
   ThreadHeap* heap = take_idle();

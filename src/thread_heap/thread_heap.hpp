@@ -153,6 +153,8 @@ namespace thread_heap {
 // Gives this thread a heap if it has none and may have one. Returns what it has then; possibly none still.
 ThreadHeap* ensure();
 [[nodiscard]] bool is_none(const ThreadHeap* heap);
+// Which part of a heap's spans this thread takes large objects from.
+[[nodiscard]] unsigned part_here();
 // What was mapped since; at the end of every slow path.
 inline void refresh(ThreadHeap& heap) { heap.mapped_units = heap_map.mapped_units.load(std::memory_order_relaxed); }
 // Whether the slot of class c that this thread freed last, into a pool, was this one.

@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <map>
+#include <thread>
 #include <vector>
 
 #include "budget/account.hpp"
@@ -13,8 +16,11 @@
 namespace nebula {
 namespace {
 
+constexpr unsigned kParts = 4;
+
 SpanHeap& spans() {
   testing::start_heap();
+  node_heap.spans().open_parts(kParts);
   return node_heap.spans();
 }
 
@@ -27,6 +33,25 @@ void commit_and_dirty(UnitIndex first, std::size_t units) {
   ASSERT_TRUE(pages::commit({first_page_of(first), {units * kPagesPerUnit}}));
   for (std::size_t page = 0; page < units * kPagesPerUnit; ++page)
     *reinterpret_cast<char*>(address_of_page(first_page_of(first) + page)) = 'd';
+}
+
+// Of a heap in which no span is left: all neighbours have coalesced, and every region can be had again, as one span as far as they lie side
+// by side.
+void expect_all_is_one(SpanHeap& heap) {
+  const Units region = {kUnitsPerRegion};
+  const SpanHeap::Facts before = heap.facts();
+  std::vector<UnitIndex> regions;
+  for (std::uint64_t i = 1; i < before.mapped_regions; ++i) regions.push_back(heap.take(region, region));  // the first lacks a unit
+  for (const UnitIndex one : regions) heap.give_back(one, region);
+  std::ranges::sort(regions);
+  std::size_t longest = 0;
+  for (std::size_t i = 0, run = 0; i < regions.size(); ++i) {
+    run = i != 0 && regions[i] == regions[i - 1] + kUnitsPerRegion ? run + 1 : 1;
+    longest = std::max(longest, run);
+  }
+  const UnitIndex whole = heap.take({longest * kUnitsPerRegion}, {1});
+  EXPECT_EQ(heap.facts().growths, before.growths);
+  heap.give_back(whole, {longest * kUnitsPerRegion});
 }
 
 TEST(SpanHeap, AgainstAModel) {
@@ -44,8 +69,8 @@ TEST(SpanHeap, AgainstAModel) {
       const std::uint64_t kind = random.below(10);
       const std::size_t count = 1 + random.below(kind == 0 ? 100 : kind < 4 ? 32 : 8);
       const std::size_t alignment = std::size_t{1} << (random.below(8) == 0 ? random.below(7) : 0);
-      const auto user = static_cast<std::uint8_t>(random.below(4));
-      const UnitIndex first = heap.take({count}, {alignment}, SpanHeap::From::kAny, user);
+      const auto part = static_cast<unsigned>(random.below(kParts));
+      const UnitIndex first = heap.take({count}, {alignment}, SpanHeap::From::kAny, part);
       ASSERT_NE(first, kNoUnit);
       ASSERT_EQ(first % alignment, 0u);
       ASSERT_FALSE(overlaps(first, count)) << first << "+" << count;
@@ -73,13 +98,7 @@ TEST(SpanHeap, AgainstAModel) {
   for (const auto& [first, count] : taken) heap.give_back(first, {count});
   EXPECT_EQ(testing::inconsistency(), "");
 
-  // All neighbours have coalesced: what is mapped can be had as one span, without growth.
-  const SpanHeap::Facts before = heap.facts();
-  const std::size_t all = std::size_t{before.regions - 1} * kUnitsPerRegion;
-  const UnitIndex whole = heap.take({all}, {1});
-  EXPECT_EQ(whole, kUnitsPerRegion);
-  EXPECT_EQ(heap.facts().growths, before.growths);
-  heap.give_back(whole, {all});
+  expect_all_is_one(heap);
 }
 
 // An object of 24 units must not leave a quarter of each region: four lie in three regions, and in the holes of two lie two again.
@@ -119,25 +138,28 @@ TEST(SpanHeap, SpansCrossTheSeamsOfRegions) {
 }
 
 // Each in regions of its own, with what it freed before what another did, but no clean unit while there are dirty ones.
-TEST(SpanHeap, UsersHaveRegionsOfTheirOwnAsFarAsThereAreAny) {
+TEST(SpanHeap, PartsHaveRegionsOfTheirOwnAsFarAsThereAreAny) {
   SpanHeap& heap = spans();
   using From = SpanHeap::From;
-  const Units many = {4 * kUnitsPerRegion};
+  const Units many = {8 * kUnitsPerRegion};
   heap.give_back(heap.take(many, {1}), many);
   heap.purge(SpanHeap::Purge::kEverything);
 
   std::vector<UnitIndex> of[3];
   for (int i = 0; i < 40; ++i)
-    for (const std::uint8_t user : {std::uint8_t{1}, std::uint8_t{2}}) of[user].push_back(heap.take({1}, {1}, From::kAny, user));
-  for (const UnitIndex one : of[1])
-    for (const UnitIndex other : of[2]) ASSERT_NE(region_of(one), region_of(other));
+    for (const unsigned part : {0u, 1u, 2u}) of[part].push_back(heap.take({1}, {1}, From::kAny, part));
+  for (const unsigned one : {0u, 1u, 2u})
+    for (const unsigned other : {0u, 1u, 2u})
+      for (const UnitIndex mine : of[one])
+        for (const UnitIndex others : of[other]) ASSERT_TRUE(one == other || region_of(mine) != region_of(others));
 
-  for (const std::uint8_t user : {std::uint8_t{1}, std::uint8_t{2}}) {
-    commit_and_dirty(of[user][0], 1);
-    heap.give_back(of[user][0], {1});
+  for (const unsigned part : {0u, 1u, 2u}) {
+    commit_and_dirty(of[part][0], 1);
+    heap.give_back(of[part][0], {1});
   }
-  // The other's was dirtied last.
+  // The others' were dirtied last, or before.
   EXPECT_EQ(heap.take({1}, {1}, From::kDirty, 1), of[1][0]);
+  EXPECT_EQ(heap.take({1}, {1}, From::kDirty, 1), of[0][0]) << "before clean ones";
   EXPECT_EQ(heap.take({1}, {1}, From::kDirty, 1), of[2][0]) << "before clean ones";
   EXPECT_EQ(heap.take({1}, {1}, From::kDirty, 1), kNoUnit);
   for (const auto& units : of)
@@ -145,10 +167,129 @@ TEST(SpanHeap, UsersHaveRegionsOfTheirOwnAsFarAsThereAreAny) {
   // Wholly free, it may be anybody's.
   const std::uint64_t mapped = heap.facts().mapped_regions;
   std::vector<UnitIndex> all;
-  for (int i = 0; i < 80; ++i) all.push_back(heap.take({1}, {1}, From::kAny, 3));
+  for (int i = 0; i < 120; ++i) all.push_back(heap.take({1}, {1}, From::kAny, 3));
   EXPECT_EQ(heap.facts().mapped_regions, mapped);
   for (const UnitIndex unit : all) heap.give_back(unit, {1});
   EXPECT_EQ(testing::inconsistency(), "");
+}
+
+// A region that comes back wholly free is there for spans of more than a region; a dirty one goes to who asks with its dirty pages.
+TEST(SpanHeap, WhollyFreeRegionsGoFromPartToPart) {
+  SpanHeap& heap = spans();
+  using From = SpanHeap::From;
+  const Units many = {8 * kUnitsPerRegion};
+  heap.give_back(heap.take(many, {1}), many);
+  heap.purge(SpanHeap::Purge::kEverything);
+  const std::uint64_t growths = heap.facts().growths;
+
+  std::vector<UnitIndex> regions;
+  for (unsigned i = 0; i < 8; ++i) regions.push_back(heap.take({kUnitsPerRegion}, {kUnitsPerRegion}, From::kAny, 1 + i % 3));
+  for (const UnitIndex region : regions) heap.give_back(region, {kUnitsPerRegion});
+  const UnitIndex whole = heap.take(many, {1}, From::kAny, 2);
+  EXPECT_EQ(heap.facts().growths, growths);
+  heap.give_back(whole, many);
+
+  const UnitIndex dirty = heap.take({3}, {1}, From::kAny, 1);
+  commit_and_dirty(dirty, 3);
+  heap.give_back(dirty, {3});
+  EXPECT_EQ(heap.facts().dirty_bytes, 3 * kUnitSize);
+  const UnitIndex again = heap.take({2}, {1}, From::kDirty, 2);
+  EXPECT_EQ(region_of(again), region_of(dirty));
+  const UnitIndex beside = heap.take({4}, {1}, From::kAny, 2);
+  EXPECT_EQ(region_of(beside), region_of(dirty)) << "the region came along";
+  heap.give_back(again, {2});
+  heap.give_back(beside, {4});
+  EXPECT_GE(heap.purge(SpanHeap::Purge::kEverything), 3 * kUnitSize);
+  EXPECT_EQ(heap.facts().dirty_bytes, 0u);
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+TEST(SpanHeap, ASpanOfAPartGrowsIntoWhollyFreeRegions) {
+  SpanHeap& heap = spans();
+  const Units region = {kUnitsPerRegion};
+  heap.give_back(heap.take({4 * kUnitsPerRegion}, {1}), {4 * kUnitsPerRegion});
+  std::vector<UnitIndex> held;
+  const auto neighbour = [&] {
+    for (const UnitIndex one : held)
+      for (const UnitIndex other : held)
+        if (one + kUnitsPerRegion == other) return one;
+    return kNoUnit;
+  };
+  while (neighbour() == kNoUnit) held.push_back(heap.take(region, region, SpanHeap::From::kAny, 1));
+  const UnitIndex first = neighbour();
+  const UnitIndex behind = first + kUnitsPerRegion;
+  for (const UnitIndex other : held)
+    if (other != first) heap.give_back(other, region);
+
+  std::vector<UnitIndex> of_first_part;
+  do of_first_part.push_back(heap.take(region, region));
+  while (of_first_part.back() != behind);
+  EXPECT_FALSE(heap.extend(first, region, {kUnitsPerRegion + 5})) << "it is in use";
+  heap.give_back(behind + 5, {kUnitsPerRegion - 5});
+  EXPECT_FALSE(heap.extend(first, region, {kUnitsPerRegion + 5})) << "in part";
+  heap.give_back(behind, {5});
+  EXPECT_TRUE(heap.extend(first, region, {kUnitsPerRegion + 5}));
+  const std::size_t to_the_end = std::size_t{heap.facts().regions} * kUnitsPerRegion - first;
+  EXPECT_FALSE(heap.extend(first, {kUnitsPerRegion + 5}, {to_the_end + 1})) << "not mapped";
+  heap.give_back(first, {kUnitsPerRegion + 5});
+  of_first_part.pop_back();
+  for (const UnitIndex one : of_first_part) heap.give_back(one, region);
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+// Threads of all parts, who give back each other's spans, too: a unit is nobody's or one's.
+TEST(SpanHeap, PartsAtOnce) {
+  SpanHeap& heap = spans();
+  constexpr int kSteps = 4'000;
+  std::vector<std::atomic<int>> holder(1 << 16);
+  std::vector<std::atomic<std::uint64_t>> mailbox(64);  // count << 32 | first, 0: empty
+  std::atomic<int> faults{0};
+  const auto mark = [&](UnitIndex first, std::size_t count, int from, int to) {
+    for (std::size_t unit = first; unit < first + count; ++unit)
+      if (unit >= holder.size() || holder[unit].exchange(to) != from) ++faults;
+  };
+  const auto work = [&](unsigned part) {
+    testing::Random random(part + 1);
+    const int me = static_cast<int>(part) + 1;
+    for (int i = 0; i < kSteps; ++i) {
+      const std::uint64_t kind = random.below(16);
+      std::size_t count = 1 + random.below(kind == 0 ? 80 : 20);
+      const UnitIndex first = heap.take({count}, {1}, SpanHeap::From::kAny, part);
+      if (first == kNoUnit) {
+        ++faults;
+        break;
+      }
+      mark(first, count, 0, me);
+      if (kind < 4 && !pages::commit({first_page_of(first), {count}})) ++faults;
+      if (kind % 4 == 0) {
+        heap.claim(first);
+        const std::size_t more = 1 + random.below(40);
+        if (heap.extend(first, {count}, {count + more})) {
+          mark(static_cast<UnitIndex>(first + count), more, 0, me);
+          count += more;
+        }
+        heap.release_claim(first);
+      } else if (kind == 1) {
+        // Of whoever has it, or of nobody.
+        const auto unit = static_cast<UnitIndex>(kUnitsPerRegion + random.below(200));
+        if (heap.try_claim(unit)) heap.release_claim(unit);
+      }
+      if (i % 512 == 0) heap.purge(i % 1024 == 0 ? SpanHeap::Purge::kEverything : SpanHeap::Purge::kIdle);
+      mark(first, count, me, -1);
+      const std::uint64_t other = mailbox[random.below(mailbox.size())].exchange(std::uint64_t{count} << 32 | first);
+      if (other == 0) continue;
+      mark(static_cast<UnitIndex>(other), other >> 32, -1, 0);
+      heap.give_back(static_cast<UnitIndex>(other), {other >> 32});
+    }
+  };
+  std::vector<std::thread> threads;
+  for (unsigned part = 0; part < kParts; ++part) threads.emplace_back(work, part);
+  for (std::thread& thread : threads) thread.join();
+  for (const auto& left : mailbox)
+    if (const std::uint64_t span = left.load(); span != 0) heap.give_back(static_cast<UnitIndex>(span), {span >> 32});
+  EXPECT_EQ(faults, 0);
+  EXPECT_EQ(testing::inconsistency(), "");
+  expect_all_is_one(heap);
 }
 
 TEST(SpanHeap, LargeAlignmentsAreKept) {

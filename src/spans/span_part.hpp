@@ -1,0 +1,223 @@
+// A part of a heap's spans: regions of its own under a lock of its own, from which the threads of one shard take.
+//
+// Every region of 2 MiB has a mask of its free units, and the regions hang in lists by the length of their longest free
+// run: a span of up to one region comes from dirty units that were freed lately, else from the region whose longest run is
+// the shortest that suffices, so the region with the longest free range is filled last and whole regions stay whole (the
+// order of google/tcmalloc's filler). Before a whole region is broken, the seams between regions are looked at, which hang in lists by
+// the length of the run that crosses them: without, an object of 1.5 MiB would leave a quarter of its region to smaller ones.
+// Freeing sets bits; neighbours coalesce by being neighbours.
+//
+// Pages keep their state while free: dirty ones are used again without asking the kernel, clean ones are known to be
+// zero. Regions with dirty free pages wait in a list by the age of the last free; purge (span_purge.cpp) takes the oldest first.
+// Units with which it is done though they are dirty still (the kernel was only advised) are settled until they are used.
+// Regions of hugetlbfs are committed as a whole when they are mapped: what is free there is dirty, and settled.
+//
+// The first part of a heap has also what is for all: growth, and every region that is wholly free, in a bitmap, where spans of
+// more than a region are found, lowest address first; the unused units of their last region are free for others. Another part
+// gets regions from there, and a region goes back there when it is wholly free. For that its lock is taken, and then the first's.
+//
+// A lock is not held across the kernel's work: growth is done by one thread at a time with the lock released, and
+// a purge takes its units out of the free masks for as long as it lasts.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/count.hpp"
+#include "base/units.hpp"
+#include "config/page_policy.hpp"
+#include "os/numa.hpp"
+#include "pages/region.hpp"
+#include "sync/changes.hpp"
+#include "sync/lock.hpp"
+#include "sync/tally.hpp"
+
+namespace nebula {
+
+extern constinit config::PagePolicy page_policy;  // written before there are threads
+
+// What somebody wants to take.
+struct SpanWish {
+  Units count;
+  Units alignment;
+  bool is_refused = false;  // there were units, but the budget has no room for their records
+
+  [[nodiscard]] bool exceeds_region() const { return count.count > kUnitsPerRegion || alignment.count > kUnitsPerRegion; }
+};
+
+class alignas(2 * kCacheLine) SpanPart {
+ public:
+  // A bit for each region, zero at first: the wholly free ones.
+  using FreeRegions = std::uint64_t[kRegionsMost / 64];
+
+  constexpr explicit SpanPart(FreeRegions& free_regions) : free_regions_(free_regions) {}
+  // The first one of a heap, in memory that reads as zero.
+  static SpanPart& begin_first_at(void* zeros, HeapId id, FreeRegions& free_regions);
+  // Another one, likewise.
+  static SpanPart& begin_at(void* zeros, std::uint8_t number, SpanPart& first);
+
+  // Spans as in span_heap.hpp. kNoUnit: there are none here.
+  [[nodiscard]] UnitIndex take_dirty(SpanWish& wish);
+  [[nodiscard]] UnitIndex take_any(SpanWish& wish);
+  // For a part that is not the first: what the first one has, and if that is in a region that is wholly free, with this region. Of clean
+  // units only such.
+  enum class Kind : std::uint8_t { kDirty, kClean };
+  [[nodiscard]] UnitIndex take_from_first(SpanWish& wish, Kind kind);
+  void give_back(UnitIndex first, Units count);
+  [[nodiscard]] bool extend(UnitIndex first, Units from, Units to);
+
+  void claim(UnitIndex first);
+  // False, too, where the region has become another part's.
+  [[nodiscard]] bool try_claim(UnitIndex first);
+  void release_claim(UnitIndex first);
+  [[nodiscard]] bool note_patched(UnitIndex first, Units count);
+
+  // How often something ended here that somebody may wait for. To be read before the look that finds nothing.
+  [[nodiscard]] std::uint32_t changes_so_far() const { return changes_.so_far(); }
+  // Of the first part, when there is nothing: grows, or waits for who does. True: another look is worth it. False: the system or the
+  // budget refuses, or the range is used up; this thread's own change is counted in `changes` then.
+  [[nodiscard]] bool grow_or_wait(const SpanWish& wish, std::uint32_t& changes);
+  // Until a purge has ended. True: something has changed since `changes`. False: nothing has, nor is anything being purged.
+  [[nodiscard]] bool wait_for_purge(std::uint32_t changes);
+
+  // What of all parts counts for one part's purge of idle pages.
+  struct Idle {
+    unsigned regions_left;        // to be looked at
+    std::uint64_t dirty_elsewhere;    // pages of the other parts
+    std::uint64_t settled_elsewhere;  // of these
+  };
+  std::size_t purge_idle(Idle& idle);
+  std::size_t purge_everything(std::size_t enough);
+  [[nodiscard]] static unsigned regions_per_purge();
+  void break_huge_page(RegionIndex index);
+  void keep(Pages pages);
+  [[nodiscard]] bool keeps_pages() const { return kept_.count != 0; }
+  void set_placement(const os::Placement& placement);
+  [[nodiscard]] const os::Placement& placement() const { return placement_; }
+
+  // Each at any moment.
+  [[nodiscard]] std::uint64_t dirty_pages() const NEBULA_UNCHECKED { return dirty_pages_; }
+  [[nodiscard]] std::uint64_t settled_pages() const NEBULA_UNCHECKED { return settled_pages_; }
+
+  template <class Number>
+  struct HugeTlbIn {
+    Number asked_regions = 0;
+    Number regions = 0;
+    Number refusals = 0;
+  };
+  struct Facts {
+    RegionIndex regions = 0;  // an index above all of its own
+    std::uint64_t mapped_regions = 0;  // the first part's, for all
+    std::uint64_t placement_refusals = 0;
+    std::uint64_t dirty_bytes = 0;
+    std::uint64_t huge_regions = 0;  // for which huge pages were asked
+    std::uint64_t growths = 0;
+    std::uint64_t growth_refusals = 0;
+    HugeTlbIn<std::uint64_t> huge_tlb = {};
+  };
+  [[nodiscard]] Facts facts() const;
+
+  Lock& lock() { return lock_; }
+  // When nothing moves: no growth, purge or claim.
+  void lock_quiet() NEBULA_ACQUIRE(lock_);
+  void reset_in_child() NEBULA_UNCHECKED;
+
+ private:
+  void rebuild();
+  enum class End { kFront, kBack };
+  // Through those links of its regions' records.
+  struct List {
+    void add(RegionIndex index, Region::Links Region::* links, End end);
+    void remove(RegionIndex index, Region::Links Region::* links);
+
+    RegionIndex first = kNoRegion;
+    RegionIndex last = kNoRegion;
+  };
+  void begin_lists();
+
+  // A region's part changes under the locks of both: who holds this one's is not told of a region that is its own and soon is not.
+  [[nodiscard]] bool is_own(RegionIndex index) const {
+    const Region& region = region_at(index);
+    return region.heap == id_ && region.part.load(std::memory_order_relaxed) == number_;
+  }
+  [[nodiscard]] bool is_first() const { return first_ == nullptr; }
+
+  [[nodiscard]] UnitIndex find(const SpanWish& wish) const NEBULA_REQUIRES(lock_);
+  [[nodiscard]] UnitIndex find_dirty(const SpanWish& wish) const NEBULA_REQUIRES(lock_);
+  [[nodiscard]] unsigned seam_at(RegionIndex index) const NEBULA_REQUIRES(lock_);
+  [[nodiscard]] UnitIndex find_across(Units count) const NEBULA_REQUIRES(lock_);
+  [[nodiscard]] RegionIndex find_regions(std::size_t count, std::size_t alignment) const NEBULA_REQUIRES(lock_);
+  [[nodiscard]] UnitIndex use(UnitIndex first, SpanWish& wish) NEBULA_REQUIRES(lock_);
+  [[nodiscard]] bool commit_unit_records(RegionIndex region) NEBULA_REQUIRES(lock_);
+  struct Growth;
+  [[nodiscard]] bool grow(Units count, Units alignment, std::uint32_t& changes) NEBULA_REQUIRES(lock_);
+  [[nodiscard]] bool plan(Units count, Units alignment, Growth& growth) const NEBULA_REQUIRES(lock_);
+  [[nodiscard]] bool charge_huge_tlb(Growth& growth) NEBULA_REQUIRES(lock_);
+  void map_huge_tlb(Growth& growth) const;
+  void map_ordinary(Growth& growth) const;
+  void book(const Growth& growth) NEBULA_REQUIRES(lock_);
+  void publish(const Growth& growth) NEBULA_REQUIRES(lock_);
+
+  // A wholly free region.
+  void hand_over(RegionIndex index, SpanPart& to) NEBULA_REQUIRES(lock_, to.lock_);
+  void return_if_whole(RegionIndex index) NEBULA_REQUIRES(lock_);
+  [[nodiscard]] bool are_free(UnitIndex first, std::size_t end) const NEBULA_REQUIRES(lock_);
+  [[nodiscard]] bool get_regions(UnitIndex first, std::size_t end) NEBULA_REQUIRES(lock_, first_->lock_);
+
+  [[nodiscard]] bool is_claimed(UnitIndex first) const NEBULA_REQUIRES(lock_);
+  void set_claimed(UnitIndex first) NEBULA_REQUIRES(lock_);
+  void mark_used(UnitIndex first, Units count) NEBULA_REQUIRES(lock_);
+  void mark_free(UnitIndex first, Units count) NEBULA_REQUIRES(lock_);
+  void set_free_units(RegionIndex index, std::uint32_t units, End end) NEBULA_REQUIRES(lock_);
+  void put_in_list(RegionIndex index, unsigned length, End end) NEBULA_REQUIRES(lock_);
+  void look_at_seam(RegionIndex index) NEBULA_REQUIRES(lock_);
+  void put_in_seams(RegionIndex index, unsigned seam) NEBULA_REQUIRES(lock_);
+  void dirty_unlink(RegionIndex index) NEBULA_REQUIRES(lock_);
+  void dirty_append(RegionIndex index) NEBULA_REQUIRES(lock_);
+  void note_dirty(RegionIndex index, std::uint32_t units) NEBULA_REQUIRES(lock_);
+  void forget_dirty(RegionIndex index, std::uint32_t units) NEBULA_REQUIRES(lock_);
+  void note_idle(RegionIndex index, std::uint32_t units) NEBULA_REQUIRES(lock_);
+  void settle(RegionIndex index, std::uint32_t units) NEBULA_REQUIRES(lock_);
+  void unsettle(RegionIndex index, std::uint32_t units) NEBULA_REQUIRES(lock_);
+
+  enum class Purge : std::uint8_t { kIdle, kEverything };
+  struct PurgeJob;
+  [[nodiscard]] RegionIndex next_idle(std::uint64_t now, const Idle& idle) const NEBULA_REQUIRES(lock_);
+  [[nodiscard]] std::size_t spare_pages() const NEBULA_REQUIRES(lock_);
+  std::size_t purge_region(RegionIndex index, Purge how) NEBULA_REQUIRES(lock_);
+  std::size_t purge_units(RegionIndex index, std::uint32_t chosen, os::Advice advice) NEBULA_REQUIRES(lock_);
+  void heal(PurgeJob& job) const;
+  void purge_runs(PurgeJob& job) const;
+  [[nodiscard]] std::size_t dirty_pages_in(RegionIndex index, std::uint32_t units) const NEBULA_REQUIRES(lock_);
+  [[nodiscard]] std::uint32_t dirty_units_in(RegionIndex index, std::uint32_t units) const NEBULA_REQUIRES(lock_);
+  [[nodiscard]] std::uint32_t units_to_purge(RegionIndex index, Purge how) const NEBULA_REQUIRES(lock_);
+
+  Lock lock_{LockRank::kSpans};
+  HeapId id_ = kFirstHeap;
+  std::uint8_t number_ = 0;
+  SpanPart* first_ = nullptr;  // of another one
+  List lists_[kUnitsPerRegion + 1] NEBULA_GUARDED_BY(lock_) = {};  // by longest free run
+  std::uint64_t lists_used_ NEBULA_GUARDED_BY(lock_) = 0;
+  List seams_[2 * kUnitsPerRegion] NEBULA_GUARDED_BY(lock_) = {};  // by how many units are free on both sides together
+  std::uint64_t seams_used_ NEBULA_GUARDED_BY(lock_) = 0;
+  List dirty_ NEBULA_GUARDED_BY(lock_) = {};  // oldest free first
+  Count dirty_pages_ NEBULA_GUARDED_BY(lock_);
+  Count settled_pages_ NEBULA_GUARDED_BY(lock_);  // of these
+  Readable<RegionIndex> regions_ NEBULA_GUARDED_BY(lock_);  // above all of its own
+  Count mapped_regions_ NEBULA_GUARDED_BY(lock_);
+  os::Placement placement_ = {};  // set before other threads use the heap
+  Pages kept_ = {};               // the same
+  std::uint32_t patched_regions_ NEBULA_GUARDED_BY(lock_) = 0;
+  std::uint32_t grower_ NEBULA_GUARDED_BY(lock_) = 0;  // the token of the thread that is at it
+  Tally purging_ NEBULA_GUARDED_BY(lock_);
+  Tally claims_ NEBULA_GUARDED_BY(lock_);
+  Changes changes_;  // a growth, a purge or a claim has ended
+  Count huge_regions_ NEBULA_GUARDED_BY(lock_);
+  Count growths_ NEBULA_GUARDED_BY(lock_);
+  Count growth_refusals_ NEBULA_GUARDED_BY(lock_);
+  Count placement_refusals_ NEBULA_GUARDED_BY(lock_);
+  HugeTlbIn<Count> huge_tlb_ NEBULA_GUARDED_BY(lock_);
+  std::uint64_t* free_regions_ NEBULA_PT_GUARDED_BY(lock_);  // the first part's
+};
+
+}  // namespace nebula
