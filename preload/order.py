@@ -25,6 +25,8 @@ ALONE = ["cfrac", "fragmentation", "growth", "lru-cache"]
 THREADS = ["calloc", "churn", "json", "larson", "mstress", "realloc-growth", "rptest", "strings", "thread-churn", "xmalloc"]
 # Large objects that grow, and a child of fork.
 GROWING = "import os; b = bytearray()\nfor i in range(300): b += bytes(20_000)\nif os.fork(): os.wait()"
+# A program that allocates once or twice.
+TRIVIAL = ["/bin/cat", "/dev/null"]
 # What is met by chance only.
 ALSO = {"_ZN6nebula4Lock9lock_slowEj", "_ZN6nebula7Changes4waitERNS_4LockEj", "_ZN6nebula7Changes8announceEv"}
 FAST = {"malloc", "free", "calloc", "realloc", "_Znwm", "_ZdlPvm"}
@@ -32,7 +34,7 @@ FAST_PLACE = "    . = ALIGN(64) + 32;\n"
 REPORT = {"NEBULA_STATS": "text", "NEBULA_STATS_FILE": "FOLDER/%p.txt", "NEBULA_BUDGET": "8G"}
 
 PART = r"('\d+|\.(constprop|isra|part)\b.*)$"  # what a compiler or callgrind adds to a name
-PREFIXES = (".text", ".text.startup", ".text.exit")
+PREFIXES = (".text", ".text.startup", ".text.exit", ".text.unlikely")
 
 HEAD = """\
 /* Written by preload/order.py, which says why: functions that every program runs, then what a report at exit adds. */
@@ -63,14 +65,12 @@ def functions_of(profile, library):
     return found
 
 
-def executed(library, workloads, variables):
+def executed(library, runs, variables):
     found = set()
     with tempfile.TemporaryDirectory() as folder:
         variables = {name: value.replace("FOLDER", folder) for name, value in variables.items()}
         out = Path(folder) / "callgrind.out"
-        runs = [[f"{workloads}/{name}", "--scale", "0.01"] for name in ALONE]
-        runs += [[f"{workloads}/{name}", "--scale", "0.01", "--threads", "2"] for name in THREADS]
-        for run in [*runs, ["/usr/bin/python3", "-c", GROWING]]:
+        for run in runs:
             subprocess.run(
                 ["valgrind", "--tool=callgrind", "--demangle=no", f"--callgrind-out-file={out}", *run],
                 env={**os.environ, **variables, "LD_PRELOAD": str(library)}, check=True, capture_output=True)
@@ -85,10 +85,14 @@ def main():
     for address, kind, name in (line.split() for line in symbols.splitlines()):
         if kind in "tTwW" and ".cold" not in name:
             places[address].append(re.sub(PART, "", name))
-    always = executed(library, workloads, {}) | ALSO
-    report = executed(library, workloads, REPORT)
+    runs = [[f"{workloads}/{name}", "--scale", "0.01"] for name in ALONE]
+    runs += [[f"{workloads}/{name}", "--scale", "0.01", "--threads", "2"] for name in THREADS]
+    runs += [["/usr/bin/python3", "-c", GROWING]]
+    first = executed(library, [TRIVIAL], {})
+    always = executed(library, runs, {}) | ALSO
+    report = executed(library, runs, REPORT)
     script, placed = HEAD, set()
-    for section, functions in ((".text.always", always), (".text.report", report)):
+    for section, functions in ((".text.first", first), (".text.always", always), (".text.report", report)):
         script += f"  {section} : {{\n"
         for names in places.values():
             if not placed.isdisjoint(names) or functions.isdisjoint(names):

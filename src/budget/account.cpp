@@ -9,7 +9,7 @@ namespace nebula {
 NEBULA_START_DATA constinit Account process_account{config::AccountKind::kProcess};
 NEBULA_START_DATA constinit Account tree_account{config::AccountKind::kTree};
 constinit thread_local Account* refused_by = nullptr;
-constinit std::atomic<bool> any_news{false};
+NEBULA_START_DATA constinit std::atomic<bool> any_news{false};
 
 void Account::set_limits(std::uint64_t hard, std::uint64_t soft) {
   hard_limit_.store(hard, std::memory_order_relaxed);

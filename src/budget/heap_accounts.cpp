@@ -27,6 +27,7 @@ const Accounts& of(HeapId heap) { return of_heaps[heap]; }
 
 std::uint64_t least_limit_of(HeapId heap) {
   std::uint64_t least = kNoLimit;
+  if (!any.load(std::memory_order_relaxed)) [[likely]] return least;
   for_each(heap, [&](const Account& account) { least = account.hard_limit() < least ? account.hard_limit() : least; });
   return least;
 }

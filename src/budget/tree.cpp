@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "base/start_data.hpp"
 #include "base/units.hpp"
 #include "budget/account.hpp"
 #include "diag/text.hpp"
@@ -43,8 +44,8 @@ constexpr std::uint64_t kCommon = 2;
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
-constinit Shared* shared = nullptr;  // set once, before there are threads
-constinit Slot* mine = nullptr;      // the same, and in a child of fork while it has one thread
+NEBULA_START_DATA constinit Shared* shared = nullptr;  // set once, before there are threads
+NEBULA_START_DATA constinit Slot* mine = nullptr;  // the same, and in a child of fork while it has one thread
 constinit std::uint64_t my_owner = 0;
 constinit std::uint64_t my_namespace = 0;
 constinit std::atomic<std::uint64_t> inherited{0};  // bytes that the parent is charged for

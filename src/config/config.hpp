@@ -10,6 +10,7 @@
 #include <span>
 #include <string_view>
 
+#include "base/start_data.hpp"
 #include "config/budgets.hpp"
 #include "config/log.hpp"
 #include "config/page_policy.hpp"
@@ -84,7 +85,7 @@ struct Option {
 
 enum class Outcome { kGood, kBadLimit };
 // Reads NEBULA_* from a null-terminated list of NAME=value; says on standard error what it does not understand.
-[[nodiscard]] Outcome read(const char* const* environment, Config& config);
+[[nodiscard]] NEBULA_START_CODE Outcome read(const char* const* environment, Config& config);
 
 // The accepted value of options()[index] as it was written, empty where it was not set.
 [[nodiscard]] std::string_view written_value(std::size_t index);

@@ -266,8 +266,8 @@ class NodeHeap {
   std::atomic<std::uint64_t> returned_{0};  // all relaxed: totals for the report
   std::atomic<std::uint64_t> fallbacks_{0};
   std::atomic<std::uint64_t> arrivals_{0};
+  Spares spares_[kShards] = {};  // beside what else every heap touches
   Class classes_[kShards][kClassEnd] = {};
-  Spares spares_[kShards] = {};
   Depot depots_[kShards][kClassEnd] = {};
   // Of the first heap; apart from the rest, which begins as zeros and so takes no room in the file. Those of the others lie
   // behind them.

@@ -112,7 +112,7 @@ void find_helpers(HeapId heap) {
 }
 
 // False: a node is named that memory cannot come from; said.
-bool are_nodes_there(const NumaRule& rule, const NodeSet& there) {
+NEBULA_START_CODE bool are_nodes_there(const NumaRule& rule, const NodeSet& there) {
   for (unsigned node = rule.nodes.next(0); node != NodeSet::kEnd; node = rule.nodes.next(node + 1)) {
     if (there.has(node)) continue;
     TextOf<512> line;
@@ -188,7 +188,7 @@ void start(const NumaRules& rules) {
 namespace {
 
 // The node that all memory of a place comes from; NodeSet::kEnd where it is several.
-unsigned only_node_of(HeapId place) {
+NEBULA_START_CODE unsigned only_node_of(HeapId place) {
   const Purpose& purpose = purposes[place];
   if (place >= purposes_count) return state.nodes.count() == 1 ? state.nodes.next(0) : state.nodes.is_empty() ? 0 : NodeSet::kEnd;
   if (purpose.node != NodeSet::kEnd) return purpose.node;

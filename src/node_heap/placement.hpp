@@ -7,6 +7,7 @@
 
 #include <atomic>
 
+#include "base/start_data.hpp"
 #include "diag/text.hpp"
 #include "os/numa.hpp"
 #include "pages/address_space.hpp"
@@ -15,7 +16,7 @@
 namespace nebula::placement {
 
 // Once, when the heap has started, before other threads. Says on standard error what cannot be done as asked.
-void start(const NumaRules& rules);
+NEBULA_START_CODE void start(const NumaRules& rules);
 // The same with other nodes than this machine's: as many heaps for rules that say local, and the one to use now by a function.
 // For tests.
 [[nodiscard]] bool start_with(unsigned heaps, HeapId (*here)());
@@ -37,7 +38,7 @@ extern constinit std::atomic<HeapId> large_from;
 }
 
 // Once, after start(): the nodes' limits hold for the heaps there are. Says what cannot be done as asked; false then.
-[[nodiscard]] bool begin_node_limits();
+[[nodiscard]] NEBULA_START_CODE bool begin_node_limits();
 
 // For the report.
 enum class State : std::uint8_t {

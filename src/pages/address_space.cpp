@@ -2,20 +2,21 @@
 
 #include "base/bits.hpp"
 #include "base/fast_load.hpp"  // NEBULA_THREAD_SANITIZER
+#include "base/start_data.hpp"
 #include "budget/account.hpp"
 #include "os/process.hpp"
 #include "pages/locking.hpp"
 
 namespace nebula {
 
-constinit HeapMap heap_map;
-constinit RecordMap record_map;
+NEBULA_START_DATA constinit HeapMap heap_map;
+NEBULA_START_DATA constinit RecordMap record_map;
 
 namespace pages {
 
-constinit std::atomic<unsigned> views{0};
-constinit std::atomic<unsigned> whole_views{0};
-constinit std::atomic<bool> has_view_of_none{false};
+NEBULA_START_DATA constinit std::atomic<unsigned> views{0};
+NEBULA_START_DATA constinit std::atomic<unsigned> whole_views{0};
+NEBULA_START_DATA constinit std::atomic<bool> has_view_of_none{false};
 
 namespace {
 
@@ -26,17 +27,22 @@ struct AreaState {
   std::size_t step = 0;
   std::size_t attempted = 0;  // what `mapped` becomes if the mapping that is being tried succeeds; else 0
 };
-constinit AreaState areas[static_cast<unsigned>(Area::kEnd)];
-constinit RegionIndex regions_capacity = 0;
-constinit std::atomic<std::uint64_t> mapped{0};    // relaxed: totals
-constinit std::atomic<std::uint64_t> metadata{0};
+constexpr unsigned kFirstView = static_cast<unsigned>(Area::kViews);
+NEBULA_START_DATA constinit AreaState areas[kFirstView];
+constinit AreaState view_areas[static_cast<unsigned>(Area::kEnd) - kFirstView];
+NEBULA_START_DATA constinit RegionIndex regions_capacity = 0;
+NEBULA_START_DATA constinit std::atomic<std::uint64_t> mapped{0};    // relaxed: totals
+NEBULA_START_DATA constinit std::atomic<std::uint64_t> metadata{0};
 
 void note_mapped(Address where, std::size_t bytes) {
   mapped.fetch_add(bytes, std::memory_order_relaxed);
   locking::note_mapped(where, bytes);
 }
 
-AreaState& state_of(Area area) { return areas[static_cast<unsigned>(area)]; }
+AreaState& state_of(Area area) {
+  const auto i = static_cast<unsigned>(area);
+  return i < kFirstView ? areas[i] : view_areas[i - kFirstView];
+}
 
 // A stretch of addresses in which bases are drawn, and how large a heap may become there.
 struct Window {
@@ -170,8 +176,10 @@ bool map_metadata(Area area, std::size_t bytes) {
 }
 
 void reset_in_child() {
-  for (AreaState& state : areas)
+  for (unsigned i = 0; i < static_cast<unsigned>(Area::kEnd); ++i) {
+    AreaState& state = state_of(static_cast<Area>(i));
     if (state.attempted > state.mapped && os::is_readable(state.start + state.mapped)) state.mapped = state.attempted;
+  }
 }
 
 bool map_piece(Area area, std::size_t offset, std::size_t bytes) {

@@ -19,6 +19,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/start_data.hpp"
 #include "base/units.hpp"
 #include "os/memory.hpp"
 #include "os/numa.hpp"
@@ -111,7 +112,7 @@ extern constinit std::atomic<unsigned> whole_views;
 extern constinit std::atomic<bool> has_view_of_none;
 
 // Picks the range; until it has succeeded nothing else here may be called. Called by one thread at a time.
-[[nodiscard]] bool claim();
+[[nodiscard]] NEBULA_START_CODE bool claim();
 
 [[nodiscard]] std::size_t capacity_of(Area area);
 [[nodiscard]] RegionIndex region_capacity();

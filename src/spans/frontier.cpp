@@ -1,13 +1,14 @@
 #include "spans/frontier.hpp"
 
 #include "base/bits.hpp"
+#include "base/start_data.hpp"
 #include "os/process.hpp"
 #include "pages/address_space.hpp"
 #include "sync/lock.hpp"
 
 namespace nebula {
 
-constinit Frontier frontier;
+NEBULA_START_DATA constinit Frontier frontier;
 
 namespace {
 

@@ -1,8 +1,10 @@
 #include "spans/span_heap.hpp"
 
+#include "base/start_data.hpp"
+
 namespace nebula {
 
-constinit SpanHeap::Keeper SpanHeap::keeper_ = nullptr;
+NEBULA_START_DATA constinit SpanHeap::Keeper SpanHeap::keeper_ = nullptr;
 
 SpanHeap& SpanHeap::begin_at(void* zeros, HeapId id) NEBULA_UNCHECKED {
   auto& heap = *static_cast<SpanHeap*>(zeros);

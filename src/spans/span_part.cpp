@@ -125,7 +125,7 @@ void SpanPart::hand_over(RegionIndex index, SpanPart& to) {
   dirty_unlink(index);
   put_in_list(index, 0, End::kFront);
   put_in_seams(index, 0);
-  if (is_first()) free_regions_[index / 64] &= ~(std::uint64_t{1} << (index % 64));
+  note_whole(index, false);
   dirty_pages_ -= region.dirty_pages;
   settled_pages_ -= settled_pages;
   huge_regions_ -= region.wants_huge_pages ? 1 : 0;
@@ -140,6 +140,7 @@ void SpanPart::hand_over(RegionIndex index, SpanPart& to) {
   to.huge_regions_ += region.wants_huge_pages ? 1 : 0;
   to.patched_regions_ += region.is_patched ? 1 : 0;
   if (is_aging) to.dirty_append(index);
+  to.note_whole(index, true);
   to.set_free_units(index, kAllUnits, End::kFront);
 }
 
@@ -458,14 +459,21 @@ void SpanPart::mark_free(UnitIndex first, Units count) {
 
 void SpanPart::set_free_units(RegionIndex index, std::uint32_t units, End end) {
   Region& region = region_at(index);
+  const bool was_whole = region.free_units == kAllUnits;
   region.free_units = units;
-  const std::uint64_t bit = std::uint64_t{1} << (index % 64);
-  if (is_first() && units == kAllUnits) free_regions_[index / 64] |= bit;
-  else if (is_first()) free_regions_[index / 64] &= ~bit;
+  if (was_whole != (units == kAllUnits)) note_whole(index, !was_whole);
   if (index != 0 && is_own(index - 1)) look_at_seam(index - 1);
   look_at_seam(index);
 
   put_in_list(index, longest_run(units), end);
+}
+
+// A small program has no such region, and does not touch this.
+void SpanPart::note_whole(RegionIndex index, bool is_whole) {
+  if (!is_first()) return;
+  const std::uint64_t bit = std::uint64_t{1} << (index % 64);
+  if (is_whole) free_regions_[index / 64] |= bit;
+  else free_regions_[index / 64] &= ~bit;
 }
 
 // 0: in none.

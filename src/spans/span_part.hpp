@@ -169,6 +169,7 @@ class alignas(2 * kCacheLine) SpanPart {
   void mark_used(UnitIndex first, Units count) NEBULA_REQUIRES(lock_);
   void mark_free(UnitIndex first, Units count) NEBULA_REQUIRES(lock_);
   void set_free_units(RegionIndex index, std::uint32_t units, End end) NEBULA_REQUIRES(lock_);
+  void note_whole(RegionIndex index, bool is_whole) NEBULA_REQUIRES(lock_);
   void put_in_list(RegionIndex index, unsigned length, End end) NEBULA_REQUIRES(lock_);
   void look_at_seam(RegionIndex index) NEBULA_REQUIRES(lock_);
   void put_in_seams(RegionIndex index, unsigned seam) NEBULA_REQUIRES(lock_);

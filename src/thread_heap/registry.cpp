@@ -5,21 +5,30 @@
 namespace nebula {
 
 NEBULA_START_DATA constinit std::atomic<std::uint32_t> heaps_reserved{0};  // indices below were given out
-constinit std::atomic<std::uint64_t> heaps_ready[kHeapsMost / 64] = {};
 NEBULA_START_DATA constinit std::atomic<std::uint64_t> threads_started{0};
 NEBULA_START_DATA constinit std::atomic<std::uint32_t> threads_now{0};
 NEBULA_START_DATA constinit Lock registry_lock{LockRank::kRegistry};
-constinit std::atomic<Address> owners[kHeapsMost] = {};
 constinit Lock heapless_gate{LockRank::kGate};
 
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
+// Those of the first few, which nearly every program has, lie with what is written at the start.
+constexpr std::uint32_t kEarly = 16;
+NEBULA_START_DATA constinit std::atomic<std::uint64_t> early_ready{0};
+NEBULA_START_DATA constinit std::atomic<Address> early_owners[kEarly] = {};
+constinit std::atomic<std::uint64_t> heaps_ready[kHeapsMost / 64] = {};
+constinit std::atomic<Address> owners[kHeapsMost] = {};
+
 NEBULA_START_DATA constinit std::uint32_t first_free NEBULA_GUARDED_BY(registry_lock) = 0;  // index + 1
 NEBULA_START_DATA constinit std::uint32_t idle_heaps NEBULA_GUARDED_BY(registry_lock) = 0;
 
 }  // namespace
+
+std::atomic<std::uint64_t>& ready_word(std::uint32_t word) { return word == 0 ? early_ready : heaps_ready[word]; }
+
+std::atomic<Address>& owner_of(std::uint32_t heap) { return heap < kEarly ? early_owners[heap] : owners[heap]; }
 
 void put_idle(ThreadHeap& heap) {
   LockGuard guard(registry_lock);
@@ -49,7 +58,7 @@ ThreadHeap* heap_left_here() {
   const std::uint32_t end = heaps_reserved.load(kRelaxed);
   for (std::uint32_t i = 0; i < end && i < kHeapsMost; ++i) {
     // acquire: the thread that ended had its place given back by the C library before this one could get it.
-    if (owners[i].load(std::memory_order_acquire) == here) return &heap_at(i);
+    if (owner_of(i).load(std::memory_order_acquire) == here) return &heap_at(i);
   }
   return nullptr;
 }

@@ -12,13 +12,14 @@ namespace nebula {
 
 inline constexpr unsigned kHeapsMost = 32 * 1024;
 extern constinit std::atomic<std::uint32_t> heaps_reserved;  // indices below were given out
-extern constinit std::atomic<std::uint64_t> heaps_ready[kHeapsMost / 64];
+// Of 64 heaps each, which are made.
+[[nodiscard]] std::atomic<std::uint64_t>& ready_word(std::uint32_t word);
 extern constinit std::atomic<std::uint64_t> threads_started;
 extern constinit std::atomic<std::uint32_t> threads_now;
 extern constinit Lock registry_lock;
 // Of each heap in use, where its thread keeps current_heap. Two threads that live have two such places: a new thread that
 // finds its own in here is the successor, at the same place, of one that ended without telling.
-extern constinit std::atomic<Address> owners[kHeapsMost];
+[[nodiscard]] std::atomic<Address>& owner_of(std::uint32_t heap);
 // How often memory was asked back; each heap knows what it has answered.
 extern constinit std::atomic<std::uint32_t> reclaim_epoch;
 extern constinit Lock heapless_gate;  // of all threads without a heap
@@ -88,7 +89,7 @@ void for_each_heap(Visitor visit) {
   const std::uint32_t end = heaps_reserved.load(std::memory_order_relaxed);
   for (std::uint32_t i = 0; i < end && i < kHeapsMost; ++i) {
     // acquire: pairs with the release in create(), so the heap's fields are seen.
-    if ((heaps_ready[i / 64].load(std::memory_order_acquire) >> (i % 64) & 1) != 0) visit(heap_at(i));
+    if ((ready_word(i / 64).load(std::memory_order_acquire) >> (i % 64) & 1) != 0) visit(heap_at(i));
   }
 }
 

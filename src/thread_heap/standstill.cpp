@@ -17,7 +17,7 @@ void adopt_after_fork() {
   threads_now.store(is_none(current_heap) ? 0 : 1, kRelaxed);
   for_each_heap([](ThreadHeap& heap) {
     if (&heap == current_heap || !heap.in_use.load(kRelaxed)) return;
-    owners[heap.index].store(0, kRelaxed);
+    owner_of(heap.index).store(0, kRelaxed);
     bump::adopt(heap.bump);
     give_up_account(heap);
     put_idle(heap);
@@ -62,7 +62,7 @@ void reset_in_child() {
   // The heaps of threads that are not here may be in the middle of something: nobody inherits them.
   const auto here = reinterpret_cast<Address>(&current_heap);
   for (std::uint32_t i = 0; i < heaps_reserved.load(kRelaxed) && i < kHeapsMost; ++i)
-    if (owners[i].load(kRelaxed) != here) owners[i].store(0, kRelaxed);
+    if (owner_of(i).load(kRelaxed) != here) owner_of(i).store(0, kRelaxed);
   if (!heapless_gate.is_mine()) heapless_gate.reset_in_child();
   if (!registry_lock.is_mine()) registry_lock.reset_in_child();
 }

@@ -179,7 +179,7 @@ ThreadHeap* create() {
   LockGuard guard(registry_lock);  // whoever holds all gates holds this: no gate appears under them
   NodeHeap::open(NodeHeap::shard_for(mine));
   // release: pairs with the acquire in for_each_heap.
-  heaps_ready[mine / 64].fetch_or(std::uint64_t{1} << (mine % 64), std::memory_order_release);
+  ready_word(mine / 64).fetch_or(std::uint64_t{1} << (mine % 64), std::memory_order_release);
   return &heap;
 }
 
@@ -528,7 +528,7 @@ ThreadHeap* ensure() {
   refresh(*heap);
   threads_started.fetch_add(1, kRelaxed);
   if (inherited == nullptr) threads_now.fetch_add(1, kRelaxed);
-  owners[heap->index].store(reinterpret_cast<Address>(&current_heap), std::memory_order_release);
+  owner_of(heap->index).store(reinterpret_cast<Address>(&current_heap), std::memory_order_release);
   current_heap = heap;
   return heap;
 }
@@ -652,7 +652,7 @@ void release_current() {
     }
   }
   threads_now.fetch_sub(1, kRelaxed);
-  owners[heap->index].store(0, kRelaxed);
+  owner_of(heap->index).store(0, kRelaxed);
   put_idle(*heap);
 }
 
