@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -204,6 +205,34 @@ TEST(ThreadHeap, WhatIsAtHomeInAnotherShardStaysInThePool) {
 }
 
 // As buffers that grow: what each size leaves serves the next one. At most a fifth more than what lives, however often.
+// A depot is the short way for slots from everywhere; what lies together is taken again in the order of its addresses.
+TEST(ThreadHeap, NeighboursGoBackToTheirSlabsAndOthersThroughTheDepot) {
+  testing::start_heap();
+  std::thread([] {
+    const SizeClass c = size_class(9);
+    std::vector<void*> held(20'000);
+    testing::Random random(3);
+    const auto deposits = [&] { return std::uint64_t{NodeHeap::facts_of_all(c).deposits}; };
+    const auto flushes = [&] { return std::uint64_t{NodeHeap::facts_of_all(c).flushes}; };
+    for (const bool in_order : {true, false, true}) {
+      for (void*& slot : held) slot = heap::allocate(slot_size(c));
+      if (in_order) std::ranges::sort(held);
+      else
+        for (std::size_t i = held.size(); i > 1; --i) std::swap(held[i - 1], held[random.below(i)]);
+      const std::uint64_t deposits_before = deposits();
+      const std::uint64_t flushes_before = flushes();
+      for (void* const slot : held) heap::deallocate(slot, "free");
+      if (in_order) {
+        EXPECT_EQ(deposits(), deposits_before);
+        EXPECT_GT(flushes(), flushes_before);
+      } else {
+        EXPECT_GT(deposits(), deposits_before);
+      }
+    }
+  }).join();
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
 TEST(ThreadHeap, WhatMovesThroughTheSizesTakesLittleMore) {
   testing::start_heap();
   heap::trim();
