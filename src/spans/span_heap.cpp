@@ -59,12 +59,12 @@ UnitIndex SpanHeap::take_or_grow(SpanWish& wish, unsigned part) {
   }
 }
 
-// Others' before clean ones: they are paid for.
+// Others' before clean ones: they are paid for. Of those that have none no lock is taken.
 UnitIndex SpanHeap::take_dirty(SpanWish& wish, unsigned part) {
   UnitIndex first = part_at(part).take_dirty(wish);
-  if (first == kNoUnit && part != 0) first = part_at(part).take_from_first(wish, Kind::kDirty);
+  if (first == kNoUnit && part != 0 && first_.dirty_pages() != 0) first = part_at(part).take_from_first(wish, Kind::kDirty);
   for (unsigned other = 1; first == kNoUnit && other < parts(); ++other)
-    if (other != part) first = part_at(other).take_dirty(wish);
+    if (other != part && part_at(other).dirty_pages() != 0) first = part_at(other).take_dirty(wish);
   return first;
 }
 
