@@ -70,7 +70,7 @@ UnitIndex SpanPart::take_from_first(SpanWish& wish, Kind kind) {
   if (kind == Kind::kDirty) found = first_->find_dirty(wish);
   else if (const RegionIndex whole = first_->find_regions(1, 1); whole != kNoRegion) found = first_unit_of(whole);
   if (found == kNoUnit) return kNoUnit;
-  if (region_at(region_of(found)).free_units != kAllUnits) return first_->use(found, wish);
+  if (!first_->may_go(region_of(found))) return first_->use(found, wish);
   first_->hand_over(region_of(found), *this);
   return use(kind == Kind::kDirty ? found : find(wish), wish);  // perhaps across the seam to a neighbour
 }
@@ -144,10 +144,15 @@ void SpanPart::hand_over(RegionIndex index, SpanPart& to) {
   to.set_free_units(index, kAllUnits, End::kFront);
 }
 
-// Where a larger span may find it, and other parts. Not while somebody may come back to it with a claim.
-void SpanPart::return_if_whole(RegionIndex index) {
+// To another part: not while somebody has a claim, which ends where it was begun.
+bool SpanPart::may_go(RegionIndex index) const {
   const Region& region = region_at(index);
-  if (is_first() || region.free_units != kAllUnits || region.claimed_units != 0) return;
+  return is_own(index) && region.free_units == kAllUnits && region.claimed_units == 0;
+}
+
+// Where a larger span may find it, and other parts.
+void SpanPart::return_if_whole(RegionIndex index) {
+  if (is_first() || !may_go(index)) return;
   LockGuard guard(first_->lock_);
   hand_over(index, *first_);
 }
@@ -235,7 +240,7 @@ bool SpanPart::get_regions(UnitIndex first, std::size_t end) {
   const auto is_had = [&](std::size_t unit) NEBULA_UNCHECKED {
     const RegionIndex index = region_of(static_cast<UnitIndex>(unit));
     if (is_own(index)) return (region_at(index).free_units >> (unit % kUnitsPerRegion) & 1) != 0;
-    return first_->is_own(index) && region_at(index).free_units == kAllUnits;
+    return first_->may_go(index);
   };
   for (std::size_t unit = first; unit < end; ++unit)
     if (!is_had(unit)) return false;

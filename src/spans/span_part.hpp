@@ -158,7 +158,7 @@ class alignas(2 * kCacheLine) SpanPart {
   void book(const Growth& growth) NEBULA_REQUIRES(lock_);
   void publish(const Growth& growth) NEBULA_REQUIRES(lock_);
 
-  // A wholly free region.
+  [[nodiscard]] bool may_go(RegionIndex index) const NEBULA_REQUIRES(lock_);
   void hand_over(RegionIndex index, SpanPart& to) NEBULA_REQUIRES(lock_, to.lock_);
   void return_if_whole(RegionIndex index) NEBULA_REQUIRES(lock_);
   [[nodiscard]] bool are_free(UnitIndex first, std::size_t end) const NEBULA_REQUIRES(lock_);

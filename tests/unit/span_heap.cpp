@@ -237,6 +237,38 @@ TEST(SpanHeap, ASpanOfAPartGrowsIntoWhollyFreeRegions) {
   EXPECT_EQ(testing::inconsistency(), "");
 }
 
+// Who claims a unit may find that there is no span any more, and ends the claim where it was begun: so the region stays in its part.
+TEST(SpanHeap, AClaimedRegionStaysInItsPart) {
+  SpanHeap& heap = spans();
+  const Units region = {kUnitsPerRegion};
+  heap.purge(SpanHeap::Purge::kEverything);
+  for (const unsigned of : {0u, 1u}) {
+    const UnitIndex gone = heap.take(region, region, SpanHeap::From::kAny, of);
+    heap.give_back(gone, region);
+    ASSERT_TRUE(heap.try_claim(gone));
+    const UnitIndex other = heap.take({3}, {1}, SpanHeap::From::kAny, 1);
+    EXPECT_EQ(region_of(other), region_of(gone)) << "the lowest of those that are wholly free";
+    heap.release_claim(gone);
+    heap.lock_quiet();  // waits for claims
+    heap.unlock();
+    heap.give_back(other, {3});
+
+    const UnitIndex grows = heap.take(region, region, SpanHeap::From::kAny, 1);
+    const UnitIndex behind = grows + kUnitsPerRegion;
+    if (heap.try_claim(behind)) {
+      const bool has_grown = heap.extend(grows, region, {kUnitsPerRegion + 1});
+      heap.release_claim(behind);
+      heap.lock_quiet();
+      heap.unlock();
+      heap.give_back(grows, {kUnitsPerRegion + (has_grown ? 1u : 0u)});
+    } else {
+      heap.give_back(grows, region);
+    }
+  }
+  expect_all_is_one(heap);
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
 // Threads of all parts, who give back each other's spans, too: a unit is nobody's or one's.
 TEST(SpanHeap, PartsAtOnce) {
   SpanHeap& heap = spans();
