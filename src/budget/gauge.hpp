@@ -4,9 +4,13 @@
 #include <atomic>
 #include <cstdint>
 
+#include "base/units.hpp"
+
 namespace nebula {
 
-class Gauge {
+// All threads write it: on lines of its own.
+
+class alignas(2 * kCacheLine) Gauge {
  public:
   void add(std::uint64_t amount) {
     const std::uint64_t value = value_.fetch_add(amount, std::memory_order_relaxed) + amount;

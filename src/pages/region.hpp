@@ -25,7 +25,7 @@ struct alignas(kCacheLine) Region {
 
   std::atomic<std::uint64_t> committed[kPagesPerRegion / 64];
 
-  // The rest belongs to the span heap, under its lock.
+  // The rest belongs to the part of the span heap that the region is of, under its lock.
   std::uint32_t free_units;    // a bit for each unit that no span holds; 0 for a hole or what is not mapped
   std::uint32_t claimed_units; // first units of spans that are being resized, or lose the dirty end of their last unit
   std::uint32_t dirty_units;   // of the free ones, those with committed pages

@@ -26,7 +26,8 @@ constexpr auto kNothing = static_cast<std::uint8_t>(UnitUse::kNothing);
 struct alignas(2 * kCacheLine) PartCounts {
   std::atomic<std::uint64_t> allocations{0};
   std::atomic<std::uint64_t> frees{0};
-  std::atomic<std::uint64_t> live_bytes{0};
+  std::atomic<std::uint64_t> begun_bytes{0};
+  std::atomic<std::uint64_t> ended_bytes{0};
   std::atomic<std::uint64_t> grown_in_place{0};
 };
 constinit PartCounts counts_of[SpanHeap::kPartsMost];
@@ -42,12 +43,12 @@ void set_use(UnitIndex first, std::size_t count, std::uint8_t use) {
 }
 
 void count_live(UnitIndex head, std::size_t pages) {
-  counts_for(head).live_bytes.fetch_add(pages * kPageSize, kRelaxed);
+  counts_for(head).begun_bytes.fetch_add(pages * kPageSize, kRelaxed);
   bytes_in_use.add(pages * kPageSize);
 }
 
 void count_dead(UnitIndex head, std::size_t pages) {
-  counts_for(head).live_bytes.fetch_sub(pages * kPageSize, kRelaxed);
+  counts_for(head).ended_bytes.fetch_add(pages * kPageSize, kRelaxed);
   bytes_in_use.subtract(pages * kPageSize);
 }
 
@@ -248,14 +249,20 @@ std::size_t purge_tails(SpansOf spans_of, const void* context) {
   return purged;
 }
 
+// While others go on, rather too few than too many: what has begun is read before what has ended.
 Counts counts() {
   Counts sum = {};
   for (const PartCounts& part : counts_of) {
-    sum.allocations += part.allocations.load(kRelaxed);
-    sum.frees += part.frees.load(kRelaxed);
-    sum.live_bytes += part.live_bytes.load(kRelaxed);
-    sum.grown_in_place += part.grown_in_place.load(kRelaxed);
+    sum.allocations += part.allocations.load(std::memory_order_acquire);
+    sum.live_bytes += part.begun_bytes.load(std::memory_order_acquire);
+    sum.grown_in_place += part.grown_in_place.load(std::memory_order_acquire);
   }
+  std::uint64_t ended = 0;
+  for (const PartCounts& part : counts_of) {
+    sum.frees += part.frees.load(kRelaxed);
+    ended += part.ended_bytes.load(kRelaxed);
+  }
+  sum.live_bytes = at_least_zero(sum.live_bytes, ended);
   return sum;
 }
 

@@ -42,7 +42,7 @@ struct SpanPart::Growth {
 };
 
 // True when something was mapped, so that another look is worth it. By the holder of the frontier.
-bool SpanPart::grow(Units count, Units alignment, std::uint32_t& changes) {
+bool SpanPart::grow(Units count, Units alignment) {
   Growth growth;
   if (!plan(count, alignment, growth)) return false;
   const RegionIndex mapped_end = frontier.regions();
@@ -60,7 +60,6 @@ bool SpanPart::grow(Units count, Units alignment, std::uint32_t& changes) {
   lock_.lock();
   grower_ = 0;
   changes_.announce();
-  ++changes;
   if (is_paid && !growth.is_huge_tlb) {
     ++huge_tlb_.refusals;
     heap_accounts::credit_pages(id_, growth.least * kRegionSize);
@@ -200,6 +199,7 @@ void SpanPart::publish(const Growth& growth) {
   regions_ = static_cast<RegionIndex>(growth.first + growth.wanted);
   if (growth.first != 0 && is_own(growth.first - 1)) look_at_seam(growth.first - 1);
   mapped_regions_ += growth.wanted;
+  arrivals_.fetch_add(1, std::memory_order_relaxed);
   frontier.advance_to(regions_);
 }
 

@@ -47,15 +47,15 @@ UnitIndex SpanHeap::take(Units count, Units alignment, From from, unsigned part)
 
 UnitIndex SpanHeap::take_or_grow(SpanWish& wish, unsigned part) {
   for (;;) {
-    std::uint32_t changes[kPartsMost];
+    std::uint32_t arrivals[kPartsMost];
     const unsigned known = parts();
-    for (unsigned i = 0; i < known; ++i) changes[i] = part_at(i).changes_so_far();
+    for (unsigned i = 0; i < known; ++i) arrivals[i] = part_at(i).arrivals();
     UnitIndex first = take_dirty(wish, part);
     if (first == kNoUnit) first = take_clean(wish, part);
     if (first != kNoUnit || wish.is_refused) return first;
-    bool has_changed = first_.grow_or_wait(wish, changes[0]);
-    for (unsigned i = 0; i < known && !has_changed; ++i) has_changed = part_at(i).wait_for_purge(changes[i]);
-    if (!has_changed) return kNoUnit;
+    bool is_worth_a_look = first_.grow_or_wait(wish, arrivals[0]);
+    for (unsigned i = 0; i < known && !is_worth_a_look; ++i) is_worth_a_look = part_at(i).wait_for_purge(arrivals[i]);
+    if (!is_worth_a_look) return kNoUnit;
   }
 }
 
@@ -77,16 +77,19 @@ UnitIndex SpanHeap::take_clean(SpanWish& wish, unsigned part) {
 }
 
 std::size_t SpanHeap::purge(Purge how, std::size_t enough) {
-  const unsigned count = parts();
-  const unsigned begin = how == Purge::kIdle ? purges_.fetch_add(1, std::memory_order_relaxed) : 0;
+  if (how == Purge::kEverything) {
+    // The first one last: what is wholly free goes there.
+    std::size_t purged = 0;
+    for (unsigned number = parts(); number-- > 0 && purged < enough;) purged += part_at(number).purge_everything(enough - purged);
+    return purged;
+  }
+  // Where pages are kept, they are counted for the first one alone; others may have come to be before that was known.
+  const unsigned count = first_.keeps_pages() ? 1 : parts();
+  const unsigned begin = purges_.fetch_add(1, std::memory_order_relaxed);
   std::size_t purged = 0;
   SpanPart::Idle idle = {SpanPart::regions_per_purge(), 0, 0};
-  for (unsigned i = 0; i < count && purged < enough; ++i) {
+  for (unsigned i = 0; i < count; ++i) {
     SpanPart& part = part_at((begin + i) % count);
-    if (how == Purge::kEverything) {
-      purged += part.purge_everything(enough - purged);
-      continue;
-    }
     idle.dirty_elsewhere = idle.settled_elsewhere = 0;
     for_each_part([&](const SpanPart& other) {
       if (&other == &part) return;
@@ -141,6 +144,8 @@ void SpanHeap::lock_with_all_others() NEBULA_UNCHECKED {
 
 void SpanHeap::reset_in_child() NEBULA_UNCHECKED {
   for_each_part([](SpanPart& part) NEBULA_UNCHECKED { part.reset_in_child(); });
+  for_each_part([](SpanPart& part) NEBULA_UNCHECKED { part.return_regions_in_child(); });
+  first_.recount_in_child();
 }
 
 }  // namespace nebula

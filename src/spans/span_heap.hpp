@@ -57,7 +57,10 @@ class SpanHeap {
 
   // Between these two nobody else changes the extent of the span that starts at this unit, nor purges behind it, and a
   // give_back waits. try_claim does not wait, and needs no span there.
-  void claim(UnitIndex first) { part_of(first).claim(first); }
+  void claim(UnitIndex first) {
+    while (!part_of(first).claim(first)) {  // somebody frees what is being resized: the program's error
+    }
+  }
   [[nodiscard]] bool try_claim(UnitIndex first) { return part_of(first).try_claim(first); }
   void release_claim(UnitIndex first) { part_of(first).release_claim(first); }
 

@@ -72,7 +72,9 @@ UnitIndex SpanPart::take_from_first(SpanWish& wish, Kind kind) {
   if (found == kNoUnit) return kNoUnit;
   if (!first_->may_go(region_of(found))) return first_->use(found, wish);
   first_->hand_over(region_of(found), *this);
-  return use(kind == Kind::kDirty ? found : find(wish), wish);  // perhaps across the seam to a neighbour
+  const UnitIndex taken = use(kind == Kind::kDirty ? found : find(wish), wish);  // perhaps across the seam to a neighbour
+  if (may_go(region_of(found))) hand_over(region_of(found), *first_);              // refused, or found elsewhere
+  return taken;
 }
 
 // What was found, if anything was.
@@ -86,9 +88,10 @@ UnitIndex SpanPart::use(UnitIndex first, SpanWish& wish) {
   return first;
 }
 
-bool SpanPart::grow_or_wait(const SpanWish& wish, std::uint32_t& changes) {
+bool SpanPart::grow_or_wait(const SpanWish& wish, std::uint32_t arrivals_before) {
   LockGuard guard(lock_);
-  if (changes_.so_far() != changes) return true;
+  const std::uint32_t changes = changes_.so_far();
+  if (arrivals() != arrivals_before) return true;
   if (grower_ != 0) {
     changes_.wait(lock_, changes);
     return true;
@@ -99,14 +102,16 @@ bool SpanPart::grow_or_wait(const SpanWish& wish, std::uint32_t& changes) {
     lock_.lock();
     return true;
   }
-  const bool has_grown = grow(wish.count, wish.alignment, changes);
+  const bool has_grown = grow(wish.count, wish.alignment);
   frontier.release();
   return has_grown;
 }
 
-bool SpanPart::wait_for_purge(std::uint32_t changes) {
+bool SpanPart::wait_for_purge(std::uint32_t arrivals_before) {
   LockGuard guard(lock_);
-  if (changes_.so_far() == changes && purging_.count() == 0) return false;
+  const std::uint32_t changes = changes_.so_far();
+  if (arrivals() != arrivals_before) return true;
+  if (purging_.count() == 0) return false;
   changes_.wait(lock_, changes);
   return true;
 }
@@ -129,7 +134,6 @@ void SpanPart::hand_over(RegionIndex index, SpanPart& to) {
   dirty_pages_ -= region.dirty_pages;
   settled_pages_ -= settled_pages;
   huge_regions_ -= region.wants_huge_pages ? 1 : 0;
-  patched_regions_ -= region.is_patched ? 1 : 0;
 
   if (to.regions_ <= index) to.regions_ = index + 1;
   // release: in the child of a fork who looks for the regions of a part looks below its bound.
@@ -138,10 +142,10 @@ void SpanPart::hand_over(RegionIndex index, SpanPart& to) {
   to.dirty_pages_ += region.dirty_pages;
   to.settled_pages_ += settled_pages;
   to.huge_regions_ += region.wants_huge_pages ? 1 : 0;
-  to.patched_regions_ += region.is_patched ? 1 : 0;
   if (is_aging) to.dirty_append(index);
   to.note_whole(index, true);
   to.set_free_units(index, kAllUnits, End::kFront);
+  to.arrivals_.fetch_add(1, std::memory_order_relaxed);
 }
 
 // To another part: not while somebody has a claim, which ends where it was begun.
@@ -167,23 +171,27 @@ void SpanPart::set_claimed(UnitIndex first) {
   region_at(region_of(first)).claimed_units |= mask_of(first % kUnitsPerRegion, 1);
 }
 
-void SpanPart::claim(UnitIndex first) {
+bool SpanPart::claim(UnitIndex first) {
   LockGuard guard(lock_);
-  changes_.wait_while(lock_, [&]() NEBULA_UNCHECKED { return is_claimed(first); });
+  changes_.wait_while(lock_, [&]() NEBULA_UNCHECKED { return is_own(region_of(first)) && is_claimed(first); });
+  if (!is_own(region_of(first))) return false;
   set_claimed(first);
+  return true;
 }
 
 bool SpanPart::note_patched(UnitIndex first, Units count) {
-  // About three mappings each, of 65,530 that a process may have; the first part's are as many as all others' can be.
-  const std::uint32_t most = is_first() ? 4096 : 4096 / 8;
+  constexpr std::uint32_t kPatchedMost = 4096;  // about three mappings each, of 65,530 that a process may have
   const RegionIndex begin = region_of(first);
   const RegionIndex end = region_of(static_cast<UnitIndex>(first + count.count - 1)) + 1;
   LockGuard guard(lock_);
-  if (patched_regions_ + (end - begin) > most) return false;
-  for (RegionIndex index = begin; index < end; ++index) {
-    patched_regions_ += region_at(index).is_patched ? 0 : 1;
-    region_at(index).is_patched = true;
+  std::uint32_t more = 0;
+  for (RegionIndex index = begin; index < end; ++index) more += region_at(index).is_patched ? 0 : 1;
+  std::atomic<std::uint32_t>& patched = first_part().patched_regions_;
+  if (patched.fetch_add(more, std::memory_order_relaxed) + more > kPatchedMost) {
+    patched.fetch_sub(more, std::memory_order_relaxed);
+    return false;
   }
+  for (RegionIndex index = begin; index < end; ++index) region_at(index).is_patched = true;
   return true;
 }
 
@@ -208,7 +216,8 @@ bool SpanPart::extend(UnitIndex first, Units from, Units to) {
   LockGuard guard(lock_);
   const auto begin = static_cast<UnitIndex>(first + from.count);
   const std::size_t end = first + to.count;
-  if (end > std::size_t{heap_map.mapped_units.load(std::memory_order_relaxed)}) return false;
+  // acquire: pairs with the release in Frontier::advance_to, so that the records of others' regions are there.
+  if (end > std::size_t{heap_map.mapped_units.load(std::memory_order_acquire)}) return false;
   if (is_own(region_of(static_cast<UnitIndex>(end - 1)))) {
     if (!are_free(begin, end)) return false;
   } else if (is_first()) {
@@ -379,6 +388,20 @@ void SpanPart::reset_in_child() NEBULA_UNCHECKED {
   changes_.forget_in_child();
 }
 
+// Not from a lock that our own thread holds, in what a signal handler of its interrupted.
+void SpanPart::return_regions_in_child() NEBULA_UNCHECKED {
+  if (is_first() || lock_.is_held() || first_->lock_.is_held()) return;
+  LockGuard guard(lock_);
+  for (RegionIndex index = 0; index < regions_; ++index) return_if_whole(index);
+}
+
+void SpanPart::recount_in_child() NEBULA_UNCHECKED {
+  std::uint32_t patched = 0;
+  for (RegionIndex index = 0; index < frontier.regions(); ++index)
+    patched += region_at(index).heap == id_ && region_at(index).is_patched ? 1 : 0;
+  patched_regions_.store(patched, std::memory_order_relaxed);
+}
+
 // What is to become of the dirty ones of these units, which are free now: their age counts, or nothing ever does.
 inline void SpanPart::note_idle(RegionIndex index, std::uint32_t units) {
   if (region_at(index).is_huge_tlb) [[unlikely]] settle(index, units);
@@ -392,7 +415,6 @@ void SpanPart::rebuild() NEBULA_UNCHECKED {
   dirty_ = {};
   dirty_pages_ = 0;
   settled_pages_ = 0;
-  patched_regions_ = 0;
   huge_regions_ = 0;
   if (is_first()) std::memset(free_regions_, 0, sizeof(FreeRegions));
   for (RegionIndex index = 0; index < regions_; ++index) {
@@ -411,7 +433,6 @@ void SpanPart::rebuild() NEBULA_UNCHECKED {
     dirty_pages_ += region.dirty_pages;
     set_free_units(index, free_units, End::kBack);
     if (region.dirty_pages != 0) note_idle(index, free_units);
-    patched_regions_ += region.is_patched ? 1 : 0;
     huge_regions_ += region.wants_huge_pages ? 1 : 0;
   }
 }

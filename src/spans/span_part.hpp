@@ -20,6 +20,7 @@
 // a purge takes its units out of the free masks for as long as it lasts.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -66,19 +67,20 @@ class alignas(2 * kCacheLine) SpanPart {
   void give_back(UnitIndex first, Units count);
   [[nodiscard]] bool extend(UnitIndex first, Units from, Units to);
 
-  void claim(UnitIndex first);
-  // False, too, where the region has become another part's.
+  // False where the region has become another part's.
+  [[nodiscard]] bool claim(UnitIndex first);
   [[nodiscard]] bool try_claim(UnitIndex first);
   void release_claim(UnitIndex first);
   [[nodiscard]] bool note_patched(UnitIndex first, Units count);
 
-  // How often something ended here that somebody may wait for. To be read before the look that finds nothing.
-  [[nodiscard]] std::uint32_t changes_so_far() const { return changes_.so_far(); }
+  // How often units came here that a look may have missed: new ones, purged ones, a region of another part. To be read before the look
+  // that finds nothing.
+  [[nodiscard]] std::uint32_t arrivals() const { return arrivals_.load(std::memory_order_relaxed); }
   // Of the first part, when there is nothing: grows, or waits for who does. True: another look is worth it. False: the system or the
-  // budget refuses, or the range is used up; this thread's own change is counted in `changes` then.
-  [[nodiscard]] bool grow_or_wait(const SpanWish& wish, std::uint32_t& changes);
-  // Until a purge has ended. True: something has changed since `changes`. False: nothing has, nor is anything being purged.
-  [[nodiscard]] bool wait_for_purge(std::uint32_t changes);
+  // budget refuses, or the range is used up.
+  [[nodiscard]] bool grow_or_wait(const SpanWish& wish, std::uint32_t arrivals_before);
+  // True: something has arrived since, or a purge was waited for. False: nothing has, nor is anything being purged.
+  [[nodiscard]] bool wait_for_purge(std::uint32_t arrivals_before);
 
   // What of all parts counts for one part's purge of idle pages.
   struct Idle {
@@ -121,6 +123,9 @@ class alignas(2 * kCacheLine) SpanPart {
   // When nothing moves: no growth, purge or claim.
   void lock_quiet() NEBULA_ACQUIRE(lock_);
   void reset_in_child() NEBULA_UNCHECKED;
+  // The rest of it, when all parts are reset: wholly free regions go to the first one. And the first's own: what it counts of all.
+  void return_regions_in_child() NEBULA_UNCHECKED;
+  void recount_in_child() NEBULA_UNCHECKED;
 
  private:
   void rebuild();
@@ -141,6 +146,7 @@ class alignas(2 * kCacheLine) SpanPart {
     return region.heap == id_ && region.part.load(std::memory_order_relaxed) == number_;
   }
   [[nodiscard]] bool is_first() const { return first_ == nullptr; }
+  [[nodiscard]] SpanPart& first_part() { return is_first() ? *this : *first_; }
 
   [[nodiscard]] UnitIndex find(const SpanWish& wish) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] UnitIndex find_dirty(const SpanWish& wish) const NEBULA_REQUIRES(lock_);
@@ -150,7 +156,7 @@ class alignas(2 * kCacheLine) SpanPart {
   [[nodiscard]] UnitIndex use(UnitIndex first, SpanWish& wish) NEBULA_REQUIRES(lock_);
   [[nodiscard]] bool commit_unit_records(RegionIndex region) NEBULA_REQUIRES(lock_);
   struct Growth;
-  [[nodiscard]] bool grow(Units count, Units alignment, std::uint32_t& changes) NEBULA_REQUIRES(lock_);
+  [[nodiscard]] bool grow(Units count, Units alignment) NEBULA_REQUIRES(lock_);
   [[nodiscard]] bool plan(Units count, Units alignment, Growth& growth) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] bool charge_huge_tlb(Growth& growth) NEBULA_REQUIRES(lock_);
   void map_huge_tlb(Growth& growth) const;
@@ -208,11 +214,12 @@ class alignas(2 * kCacheLine) SpanPart {
   Count mapped_regions_ NEBULA_GUARDED_BY(lock_);
   os::Placement placement_ = {};  // set before other threads use the heap
   Pages kept_ = {};               // the same
-  std::uint32_t patched_regions_ NEBULA_GUARDED_BY(lock_) = 0;
+  std::atomic<std::uint32_t> patched_regions_{0};  // the first part's: of all; relaxed
   std::uint32_t grower_ NEBULA_GUARDED_BY(lock_) = 0;  // the token of the thread that is at it
   Tally purging_ NEBULA_GUARDED_BY(lock_);
   Tally claims_ NEBULA_GUARDED_BY(lock_);
-  Changes changes_;  // a growth, a purge or a claim has ended
+  Changes changes_ NEBULA_GUARDED_BY(lock_);  // a growth, a purge or a claim has ended
+  std::atomic<std::uint32_t> arrivals_{0};    // written under the lock; relaxed
   Count huge_regions_ NEBULA_GUARDED_BY(lock_);
   Count growths_ NEBULA_GUARDED_BY(lock_);
   Count growth_refusals_ NEBULA_GUARDED_BY(lock_);

@@ -170,12 +170,13 @@ std::size_t SpanPart::purge_units(RegionIndex index, std::uint32_t chosen, os::A
   if (!job.is_placed) ++placement_refusals_;
   if (heals && job.units == 0) {
     region.is_patched = false;
-    --patched_regions_;
+    first_part().patched_regions_.fetch_sub(1, std::memory_order_relaxed);
   }
   changes_.announce();
   set_free_units(index, region.free_units | chosen, End::kBack);
   note_dirty(index, chosen);
   settle(index, job.settled_units);
+  arrivals_.fetch_add(1, std::memory_order_relaxed);
   return_if_whole(index);
   if (job.settled_units != 0 && tells(Level::kDebug)) any_news.store(true, std::memory_order_relaxed);
   return job.purged_bytes;

@@ -269,6 +269,40 @@ TEST(SpanHeap, AClaimedRegionStaysInItsPart) {
   EXPECT_EQ(testing::inconsistency(), "");
 }
 
+// Claims that end elsewhere are nothing that a refused request could wait for.
+TEST(SpanHeap, ARefusalComesWhileOthersResize) {
+  SpanHeap& heap = spans();
+  const UnitIndex resized = heap.take({2}, {1});
+  std::atomic<bool> go_on{true};
+  std::atomic<std::uint64_t> claims{0};
+  std::thread other([&] {
+    while (go_on) {
+      heap.claim(resized);
+      heap.release_claim(resized);
+      ++claims;
+    }
+  });
+  while (claims == 0) std::this_thread::yield();
+  // More than there is address space for, but no more than a heap may have.
+  const std::size_t too_many = std::size_t{pages::region_capacity() - 1} * kUnitsPerRegion;
+  std::vector<std::uint64_t> meanwhile;
+  for (int i = 0; i < 1'000; ++i) {
+    for (const unsigned part : {0u, 1u}) {
+      const std::uint64_t before = claims;
+      const UnitIndex none = heap.take({too_many}, {1}, SpanHeap::From::kAny, part);
+      EXPECT_EQ(none, kNoUnit);
+      if (none != kNoUnit) heap.give_back(none, {too_many});
+      meanwhile.push_back(claims - before);
+    }
+  }
+  std::ranges::sort(meanwhile);
+  EXPECT_LT(meanwhile[1'975], 2'000u) << "claims that ended during a request, but for one request in eighty";
+  go_on = false;
+  other.join();
+  heap.give_back(resized, {2});
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
 // Threads of all parts, who give back each other's spans, too: a unit is nobody's or one's.
 TEST(SpanHeap, PartsAtOnce) {
   SpanHeap& heap = spans();

@@ -204,7 +204,6 @@ TEST(ThreadHeap, WhatIsAtHomeInAnotherShardStaysInThePool) {
   EXPECT_EQ(testing::live(), testing::Live{});
 }
 
-// As buffers that grow: what each size leaves serves the next one. At most a fifth more than what lives, however often.
 // A depot is the short way for slots from everywhere; what lies together is taken again in the order of its addresses.
 TEST(ThreadHeap, NeighboursGoBackToTheirSlabsAndOthersThroughTheDepot) {
   testing::start_heap();
@@ -233,6 +232,7 @@ TEST(ThreadHeap, NeighboursGoBackToTheirSlabsAndOthersThroughTheDepot) {
   EXPECT_EQ(testing::inconsistency(), "");
 }
 
+// As buffers that grow: what each size leaves serves the next one. At most a fifth more than what lives, however often.
 TEST(ThreadHeap, WhatMovesThroughTheSizesTakesLittleMore) {
   testing::start_heap();
   heap::trim();
