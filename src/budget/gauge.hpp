@@ -9,7 +9,6 @@
 namespace nebula {
 
 // All threads write it: on lines of its own.
-
 class alignas(2 * kCacheLine) Gauge {
  public:
   void add(std::uint64_t amount) {

@@ -45,6 +45,7 @@ UnitIndex SpanHeap::take(Units count, Units alignment, From from, unsigned part)
   return first != kNoUnit || wish.is_refused ? first : take_or_grow(wish, number);
 }
 
+// Looks once more, now that it is known what had arrived before.
 UnitIndex SpanHeap::take_or_grow(SpanWish& wish, unsigned part) {
   for (;;) {
     std::uint32_t arrivals[kPartsMost];

@@ -341,24 +341,25 @@ bool SpanPart::commit_unit_records(RegionIndex index) {
   return true;
 }
 
-SpanPart& SpanPart::begin_first_at(void* zeros, HeapId id, FreeRegions& free_regions) NEBULA_UNCHECKED {
+// What is not all zeros.
+SpanPart& SpanPart::begin_empty_at(void* zeros, HeapId id) NEBULA_UNCHECKED {
   auto& part = *static_cast<SpanPart*>(zeros);
   new (&part.lock_) Lock(LockRank::kSpans);
   for (List& list : part.lists_) list = {};
   for (List& list : part.seams_) list = {};
   part.dirty_ = {};
-  part.free_regions_ = free_regions;
   part.id_ = id;
   return part;
 }
 
-SpanPart& SpanPart::begin_at(void* zeros, std::uint8_t number, SpanPart& first) NEBULA_UNCHECKED {
-  auto& part = *static_cast<SpanPart*>(zeros);
-  new (&part.lock_) Lock(LockRank::kSpans);
-  for (List& list : part.lists_) list = {};
-  for (List& list : part.seams_) list = {};
-  part.dirty_ = {};
-  part.id_ = first.id_;
+SpanPart& SpanPart::begin_first_at(void* zeros, HeapId id, FreeRegions& free_regions) NEBULA_UNCHECKED {
+  SpanPart& part = begin_empty_at(zeros, id);
+  part.free_regions_ = free_regions;
+  return part;
+}
+
+SpanPart& SpanPart::begin_at(void* zeros, std::uint8_t number, SpanPart& first) {
+  SpanPart& part = begin_empty_at(zeros, first.id_);
   part.number_ = number;
   part.first_ = &first;
   part.placement_ = first.placement_;

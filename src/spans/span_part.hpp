@@ -138,7 +138,7 @@ class alignas(2 * kCacheLine) SpanPart {
     RegionIndex first = kNoRegion;
     RegionIndex last = kNoRegion;
   };
-  void begin_lists();
+  static SpanPart& begin_empty_at(void* zeros, HeapId id);
 
   // A region's part changes under the locks of both: who holds this one's is not told of a region that is its own and soon is not.
   [[nodiscard]] bool is_own(RegionIndex index) const {

@@ -35,6 +35,13 @@ void commit_and_dirty(UnitIndex first, std::size_t units) {
     *reinterpret_cast<char*>(address_of_page(first_page_of(first) + page)) = 'd';
 }
 
+// So many wholly free regions side by side, and no dirty page anywhere.
+void make_clean_regions(SpanHeap& heap, std::size_t count) {
+  const Units many = {count * kUnitsPerRegion};
+  heap.give_back(heap.take(many, {1}), many);
+  heap.purge(SpanHeap::Purge::kEverything);
+}
+
 // Of a heap in which no span is left: all neighbours have coalesced, and every region can be had again, as one span as far as they lie side
 // by side.
 void expect_all_is_one(SpanHeap& heap) {
@@ -141,9 +148,7 @@ TEST(SpanHeap, SpansCrossTheSeamsOfRegions) {
 TEST(SpanHeap, PartsHaveRegionsOfTheirOwnAsFarAsThereAreAny) {
   SpanHeap& heap = spans();
   using From = SpanHeap::From;
-  const Units many = {8 * kUnitsPerRegion};
-  heap.give_back(heap.take(many, {1}), many);
-  heap.purge(SpanHeap::Purge::kEverything);
+  make_clean_regions(heap, 8);
 
   std::vector<UnitIndex> of[3];
   for (int i = 0; i < 40; ++i)
@@ -178,8 +183,7 @@ TEST(SpanHeap, WhollyFreeRegionsGoFromPartToPart) {
   SpanHeap& heap = spans();
   using From = SpanHeap::From;
   const Units many = {8 * kUnitsPerRegion};
-  heap.give_back(heap.take(many, {1}), many);
-  heap.purge(SpanHeap::Purge::kEverything);
+  make_clean_regions(heap, 8);
   const std::uint64_t growths = heap.facts().growths;
 
   std::vector<UnitIndex> regions;
@@ -207,7 +211,7 @@ TEST(SpanHeap, WhollyFreeRegionsGoFromPartToPart) {
 TEST(SpanHeap, ASpanOfAPartGrowsIntoWhollyFreeRegions) {
   SpanHeap& heap = spans();
   const Units region = {kUnitsPerRegion};
-  heap.give_back(heap.take({4 * kUnitsPerRegion}, {1}), {4 * kUnitsPerRegion});
+  make_clean_regions(heap, 4);
   std::vector<UnitIndex> held;
   const auto neighbour = [&] {
     for (const UnitIndex one : held)
