@@ -32,7 +32,7 @@ constinit std::atomic<std::uint64_t> soft_let_go{0};
 constinit std::atomic<std::uint64_t> soft_busy_until{0};  // nanoseconds
 constinit std::atomic<std::uint64_t> ticked_at{0};        // coarse milliseconds
 constinit std::atomic<std::uint64_t> limits_read_at{0};   // the same
-constinit std::atomic<std::uint64_t> spares_released_at{0};  // the same
+constinit std::atomic<std::uint64_t> spares_looked_at{0};  // the same
 
 NEBULA_START_DATA constinit std::uint32_t reclaim_percent = 25;  // these three are written before there are threads
 NEBULA_START_DATA constinit config::Pressure pressure_source = config::Pressure::kOff;
@@ -290,12 +290,12 @@ void attend_idle_memory() {
   {
     const HoldGate hold;
     std::size_t purged = 0;
-    // What classes keep empty has no age of its own: it gets one in the spans.
+    // What classes keep empty has an age by being looked at twice in the delay.
     const bool keeps_spares = page_policy.purge == config::PagePolicy::Purge::kNever ||
-                              !is_due(spares_released_at, page_policy.delay_milliseconds);
+                              !is_due(spares_looked_at, page_policy.delay_milliseconds / 2);
     for_each_node_heap(nullptr, [&](NodeHeap& heap) {
       heap.drain_depots(NodeHeap::Depots::kIdle);
-      if (!keeps_spares) heap.release_spare_slabs();
+      if (!keeps_spares) heap.release_quiet_spare_slabs();
       purged += heap.spans().purge(SpanHeap::Purge::kIdle);
     });
     purged += bump::purge_left_blocks(bump::Which::kIdle);

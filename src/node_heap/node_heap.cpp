@@ -548,6 +548,28 @@ bool NodeHeap::release_spare_slabs_of(Shard shard) {
   return had_some;
 }
 
+void NodeHeap::release_quiet_spare_slabs() {
+  for (unsigned s = 0; s < shards(); ++s) {
+    for (unsigned word = 0; word < std::size(spares_[s].classes); ++word) {
+      for (std::uint64_t bits = spares_[s].classes[word].load(kRelaxed); bits != 0; bits &= bits - 1) {
+        Class& of = classes_[s][word * 64 + static_cast<unsigned>(std::countr_zero(bits))];
+        LockGuard guard(of.lock);
+        for (UnitIndex unit = of.lists[kEmpty]; unit != kNoUnit;) {
+          Slab& slab = slab::at(unit);
+          const UnitIndex next = slab.next;
+          if (slab.bump != 0 && !slab.is_busy && slab.is_quiet) {
+            unlink(of, unit);
+            release(of, unit);
+          } else {
+            slab.is_quiet = true;
+          }
+          unit = next;
+        }
+      }
+    }
+  }
+}
+
 std::uint64_t NodeHeap::slots_in_depots(SizeClass c) {
   std::uint64_t sum = 0;
   for (unsigned heap = 0; heap < count(); ++heap) {

@@ -92,6 +92,8 @@ class NodeHeap {
   // Those that nobody is about to take from, which is what new memory would otherwise be needed for. False: there were none.
   bool release_spare_slabs();
   bool release_spare_slabs_of(Shard shard);
+  // Those among them that gave nothing since this came by the last time.
+  void release_quiet_spare_slabs();
   // Gives back pages of slabs that hold nothing, behind their marks and below, in one walk through the heaps that are chosen; stops after
   // `enough` bytes. Returns how many.
   using Chooses = bool (*)(HeapId heap, const Account* account);

@@ -57,6 +57,20 @@ TEST(NodeHeap, SlotsGoOutOnceAndSlabsGoBack) {
   EXPECT_EQ(testing::inconsistency(), "");
 }
 
+TEST(NodeHeap, ASpareThatGivesSlotsStays) {
+  testing::start_heap();
+  const SizeClass c = size_class(21);
+  node_heap.release_empty_slabs();
+  for (int look = 0; look < 3; ++look) {
+    flush(c, refill(c, 20, Source::kSlabsOnly), Source::kSlabsOnly);
+    node_heap.release_quiet_spare_slabs();
+    EXPECT_EQ(node_heap.facts(c).slabs, 1u) << "look " << look;
+  }
+  node_heap.release_quiet_spare_slabs();
+  EXPECT_EQ(node_heap.facts(c).slabs, 0u) << "nobody has needed it since";
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
 std::vector<void*> slabs_full(SizeClass c, unsigned slabs, unsigned shard) {
   std::vector<void*> slots;
   while (slots.size() < std::size_t{slabs} * slots_per_slab(c)) {
