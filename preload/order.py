@@ -69,12 +69,12 @@ def executed(library, runs, variables):
     found = set()
     with tempfile.TemporaryDirectory() as folder:
         variables = {name: value.replace("FOLDER", folder) for name, value in variables.items()}
-        out = Path(folder) / "callgrind.out"
         for run in runs:
             subprocess.run(
-                ["valgrind", "--tool=callgrind", "--demangle=no", f"--callgrind-out-file={out}", *run],
+                ["valgrind", "--tool=callgrind", "--demangle=no", f"--callgrind-out-file={folder}/callgrind.%p", *run],
                 env={**os.environ, **variables, "LD_PRELOAD": str(library)}, check=True, capture_output=True)
-            found |= functions_of(out, library)
+        for profile in Path(folder).glob("callgrind.*"):  # of children of fork, too
+            found |= functions_of(profile, library)
     return found
 
 

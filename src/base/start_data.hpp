@@ -4,5 +4,8 @@
 
 #define NEBULA_START_DATA [[gnu::section("nebula_start")]]
 
+// Likewise what a fork's child and a report write or read and the start does not.
+#define NEBULA_LATER_DATA [[gnu::section("nebula_later")]]
+
 // What runs once, at the start: short rather than fast, for the same reason.
 #define NEBULA_START_CODE [[gnu::cold]]

@@ -1,12 +1,13 @@
 #include "budget/process_limits.hpp"
 
+#include "base/start_data.hpp"
 #include "budget/account.hpp"
 #include "sync/lock.hpp"
 
 namespace nebula::process_limits {
 namespace {
 
-constinit Lock lock{LockRank::kLeaf};
+NEBULA_LATER_DATA constinit Lock lock{LockRank::kLeaf};
 constinit bool program_has_spoken = false;  // under the lock
 
 }  // namespace

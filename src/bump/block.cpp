@@ -19,13 +19,13 @@ constexpr std::uint32_t kIdlePages = 4;  // the least that a call to the kernel 
 
 // Held while a block that nobody has ends, and while one is looked for to be held: whoever holds it knows that such a block is
 // not about to become something else. Nothing is taken under it.
-constinit Lock ends{LockRank::kLeaf};
+NEBULA_LATER_DATA constinit Lock ends{LockRank::kLeaf};
 
 NEBULA_START_DATA constinit std::atomic<std::uint64_t> limit_bytes{std::uint64_t{256} << 20};  // all relaxed: totals
-constinit std::atomic<std::uint64_t> block_bytes{0};
-constinit std::atomic<std::uint64_t> blocks{0};
-constinit std::atomic<std::uint64_t> taken{0};
-constinit std::atomic<std::uint64_t> passed_on{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> block_bytes{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> blocks{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> taken{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> passed_on{0};
 
 void set_use(UnitIndex first, std::size_t count, std::uint8_t use) {
   // release: whoever looks through all units and finds the use finds the records.
@@ -42,7 +42,7 @@ bool have_block_records(RegionIndex index) {
   std::uint8_t none = kNone;
   if (!state.compare_exchange_strong(none, kBusy, std::memory_order_acquire, kRelaxed)) return none == kThere;
   bool there = pages::commit_metadata(kBytes);
-  if (there && !pages::map_piece(pages::Area::kBlockRecords, index * kBytes, kBytes)) {
+  if (there && !pages::map_piece(record_map.block_records + index * kBytes, kBytes)) {
     pages::uncommit_metadata(kBytes);
     there = false;
   }

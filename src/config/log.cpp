@@ -2,6 +2,7 @@
 
 #include <cerrno>
 
+#include "base/start_data.hpp"
 #include "config/config.hpp"
 #include "os/process.hpp"
 
@@ -9,7 +10,7 @@ namespace nebula::config {
 namespace {
 
 constinit Log in_force;
-constinit std::uint64_t generation = 1;  // what %n stands for: a child's log is the next
+NEBULA_LATER_DATA constinit std::uint64_t generation = 1;  // what %n stands for: a child's log is the next
 
 // The descriptor, out of the way of the program's; negative where the file cannot be had.
 int open_log(std::string_view pattern) {

@@ -4,33 +4,39 @@
 #include <cstdint>
 
 #include "node_heap/node_heap.hpp"
+#include "node_heap/tenants.hpp"
 #include "spans/sampled.hpp"
 #include "thread_heap/thread_heap.hpp"
 
 namespace nebula::heap {
 
-// All locks, as far as each kind can be had within so many milliseconds, in rank order: so that the numbers are of one moment.
-// Whoever holds this must not allocate.
+// All gates and tenants' lock, as far as each can be had within so many milliseconds: whoever changes anything holds one of them, so the
+// numbers are of one moment. Whoever holds this must not allocate.
 class AllLocks {
  public:
   enum class Wish { kTake, kLeave };
   explicit AllLocks(unsigned milliseconds, Wish wish = Wish::kTake) {
     if (wish == Wish::kLeave) return;
-    pools_ = thread_heap::try_lock_all_for(milliseconds);
-    nodes_ = pools_ && NodeHeap::try_lock_all_for(milliseconds);
+    lock(milliseconds);
   }
-  ~AllLocks() {
-    if (nodes_) NodeHeap::unlock_all();
-    if (pools_) thread_heap::unlock_all();
-  }
+  ~AllLocks() { unlock(); }
   AllLocks(const AllLocks&) = delete;
   AllLocks& operator=(const AllLocks&) = delete;
 
-  [[nodiscard]] bool are_held() const { return nodes_; }
+  [[nodiscard]] bool are_held() const { return are_held_; }
 
  private:
-  bool pools_ = false;
-  bool nodes_ = false;
+  void lock(unsigned milliseconds) NEBULA_UNCHECKED {
+    has_gates_ = thread_heap::try_lock_all_for(milliseconds);
+    are_held_ = has_gates_ && tenants::lock().try_lock_for(milliseconds);
+  }
+  void unlock() NEBULA_UNCHECKED {
+    if (are_held_) tenants::lock().unlock();
+    if (has_gates_) thread_heap::unlock_all();
+  }
+
+  bool has_gates_ = false;
+  bool are_held_ = false;
 };
 
 // The program's objects of a class: those in slabs and those that were sampled and lie in none.

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <iterator>
 
+#include "base/start_data.hpp"
 #include "budget/size_limits.hpp"
 #include "heap/at_rest.hpp"
 #include "heap/reclaim.hpp"
@@ -56,11 +57,11 @@ struct Holdings {
 };
 constinit Holdings holdings = {};
 
-constinit std::atomic<bool> are_on{false};  // relaxed: set before there are threads
-constinit std::atomic<std::uint64_t> next_look_at{0};  // relaxed, these too: each is a fact by itself
-constinit std::atomic<std::uint64_t> looks{0};
-constinit std::atomic<std::uint64_t> missed_looks{0};
-constinit std::atomic<std::uint64_t> look_nanoseconds{0};
+NEBULA_LATER_DATA constinit std::atomic<bool> are_on{false};  // relaxed: set before there are threads
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> next_look_at{0};  // relaxed, these too: each is a fact by itself
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> looks{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> missed_looks{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> look_nanoseconds{0};
 
 // Of a class that is away: what is left of its allowance. All relaxed: whoever takes the last looks at the clock, and a race there
 // grants an allowance once too often or too seldom.
@@ -71,7 +72,7 @@ struct Allowance {
 constinit Allowance allowances[kClassEnd] = {};
 
 // Which way classes come, and what is told of it. Taken under all locks and under a gate; nothing is taken under it.
-constinit Lock moving{LockRank::kLeaf};
+NEBULA_LATER_DATA constinit Lock moving{LockRank::kLeaf};
 constinit Facts told NEBULA_GUARDED_BY(moving);
 constinit std::uint8_t leaves[kClassEnd] NEBULA_GUARDED_BY(moving) = {};
 
@@ -307,7 +308,10 @@ Route route_for(SizeClass c) {
   const SlowPath slow;
   ThreadHeap* const heap = current_heap;
   if (!slow.entered() || thread_heap::is_none(heap)) return Route::kPool;
-  if (NodeHeap::at(heap->home).has_free_slots(c, NodeHeap::shard_for(heap->index))) return Route::kPool;
+  {
+    const HoldGate hold;
+    if (NodeHeap::at(heap->home).has_free_slots(c, NodeHeap::shard_for(heap->index))) return Route::kPool;
+  }
   if (spend(c, route)) return route;
   come_back(c, route);
   return Route::kPool;
@@ -341,10 +345,11 @@ const char* name_of(Route route) {
 }
 
 void read(Facts& facts) NEBULA_UNCHECKED {
+  if (!are_on.load(kRelaxed)) return;
   const bool is_locked = moving.try_lock_for(kPatienceMilliseconds);
   facts = told;
   if (is_locked) moving.unlock();
-  facts.are_on = are_on.load(kRelaxed);
+  facts.are_on = true;
   facts.looks = looks.load(kRelaxed);
   facts.missed_looks = missed_looks.load(kRelaxed);
   facts.nanoseconds = look_nanoseconds.load(kRelaxed);

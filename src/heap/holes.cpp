@@ -1,5 +1,6 @@
 #include "heap/holes.hpp"
 
+#include "base/start_data.hpp"
 #include "budget/usage.hpp"
 #include "heap/purge_news.hpp"
 #include "heap/reclaim.hpp"
@@ -14,12 +15,12 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr std::uint64_t kFirstAt = 4 * kMiB;
 
-constinit std::atomic<bool> is_taken{false};  // acquire when taken, release when left: what follows is its owner's
-constinit UnitIndex cursor = 0;
-constinit std::uint64_t began_with = 0;  // bytes committed
-constinit std::uint64_t ended_at = 0;  // coarse milliseconds
-constinit std::atomic<std::uint64_t> looks{0};
-constinit std::atomic<std::uint64_t> purged_bytes{0};
+NEBULA_LATER_DATA constinit std::atomic<bool> is_taken{false};  // acquire when taken, release when left: what follows is its owner's
+NEBULA_LATER_DATA constinit UnitIndex cursor = 0;
+NEBULA_LATER_DATA constinit std::uint64_t began_with = 0;  // bytes committed
+NEBULA_LATER_DATA constinit std::uint64_t ended_at = 0;  // coarse milliseconds
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> looks{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> purged_bytes{0};
 
 bool are_wanted() { return page_policy.purge != config::PagePolicy::Purge::kNever && page_policy.reserve_bytes == 0; }
 

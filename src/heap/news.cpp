@@ -17,7 +17,7 @@ constexpr auto kRelaxed = std::memory_order_relaxed;  // listeners are functions
 NEBULA_START_DATA constinit std::atomic<BudgetListener> budget_listener{nullptr};
 constinit std::atomic<PurgeListener> purge_listeners[2] = {};
 constinit std::atomic<NewsListener> news_listener{nullptr};
-constinit std::atomic<std::uint64_t> refused_by_system{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> refused_by_system{0};
 
 void tell_of(const BudgetEvent& event) {
   if (const BudgetListener listener = budget_listener.load(kRelaxed)) listener(event);

@@ -25,25 +25,25 @@ struct Counts {
   std::atomic<std::uint64_t> bytes{0};
   std::atomic<std::uint64_t> nanoseconds{0};
 };
-constinit Counts counts[static_cast<std::size_t>(Step::kEnd)];
+NEBULA_LATER_DATA constinit Counts counts[static_cast<std::size_t>(Step::kEnd)];
 
-constinit std::atomic<std::uint64_t> soft_crossings{0};
-constinit std::atomic<std::uint64_t> soft_let_go{0};
-constinit std::atomic<std::uint64_t> soft_busy_until{0};  // nanoseconds
-constinit std::atomic<std::uint64_t> ticked_at{0};        // coarse milliseconds
-constinit std::atomic<std::uint64_t> limits_read_at{0};   // the same
-constinit std::atomic<std::uint64_t> spares_looked_at{0};  // the same
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> soft_crossings{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> soft_let_go{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> soft_busy_until{0};  // nanoseconds
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> ticked_at{0};        // coarse milliseconds
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> limits_read_at{0};   // the same
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> spares_looked_at{0};  // the same
 
 NEBULA_START_DATA constinit std::uint32_t reclaim_percent = 25;  // these three are written before there are threads
 NEBULA_START_DATA constinit config::Pressure pressure_source = config::Pressure::kOff;
 NEBULA_START_DATA constinit LimitReader limit_reader = nullptr;
 
-constinit std::atomic<std::uint64_t> pressure_looks{0};
-constinit std::atomic<std::uint64_t> pressure_moderate{0};
-constinit std::atomic<std::uint64_t> pressure_severe{0};
-constinit std::atomic<std::uint64_t> pressure_bytes{0};
-constinit std::uint64_t stalled_before = machine::kUnlimited;  // by whoever has the tick
-constinit std::uint64_t stalled_before_at = 0;
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> pressure_looks{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> pressure_moderate{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> pressure_severe{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> pressure_bytes{0};
+NEBULA_LATER_DATA constinit std::uint64_t stalled_before = machine::kUnlimited;  // by whoever has the tick
+NEBULA_LATER_DATA constinit std::uint64_t stalled_before_at = 0;
 
 Step after(Step step) { return static_cast<Step>(static_cast<int>(step) + 1); }
 

@@ -21,12 +21,12 @@ constexpr std::size_t kPiece = kUnitSize;  // what is mapped and charged at a ti
 constexpr unsigned kLiveShift = 32;
 constexpr std::uint64_t kOneLive = std::uint64_t{1} << kLiveShift;
 
-constinit std::atomic<std::uint64_t> state{0};
-constinit std::atomic<std::uint64_t> ready_bytes{0};  // mapped and charged
-constinit std::atomic<std::uint64_t> allocations{0};
-constinit std::atomic<std::uint64_t> frees{0};
-constinit std::atomic<std::uint64_t> deferred{0};
-constinit std::atomic<std::uint64_t> lost{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> state{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> ready_bytes{0};  // mapped and charged
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> allocations{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> frees{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> deferred{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> lost{0};
 constinit std::atomic<void*> places[kPlaces] = {};
 NEBULA_START_DATA constinit std::atomic<unsigned> places_used{0};  // of these, at most so many are filled
 
@@ -36,7 +36,7 @@ bool make_ready(std::size_t end) {
   int refusals = 0;
   for (std::uint64_t ready = ready_bytes.load(kRelaxed); ready < end; ready = ready_bytes.load(kRelaxed)) {
     if (!charge_memory(kPiece)) return false;
-    if (pages::map_piece(pages::Area::kSignalArena, ready, kPiece)) {
+    if (pages::map_piece(record_map.signal_arena + ready, kPiece)) {
       ready_bytes.fetch_add(kPiece, kRelaxed);
       continue;
     }

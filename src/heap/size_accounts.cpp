@@ -14,7 +14,7 @@ void charge(Account* account, std::size_t bytes) {
   if (account != nullptr) account->charge_in_any_case(bytes);
 }
 
-// Under all locks: what is out of slabs, in pools and depots too, and large objects.
+// Under all gates: what is out of slabs, in pools and depots too, and large objects.
 void charge_what_there_is() {
   for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
     const SizeClass c = size_class(i);
@@ -32,10 +32,8 @@ void charge_what_there_is() {
 void set_size_limits(std::span<const config::SizeLimit> limits, config::AtLimit at_limit) {
   const SlowPath slow;
   thread_heap::lock_all();
-  NodeHeap::lock_all();
   size_limits::set(limits, at_limit);
   charge_what_there_is();
-  NodeHeap::unlock_all();
   thread_heap::unlock_all();
 }
 

@@ -18,6 +18,7 @@
 #include "live/live.hpp"
 #include "machine/memory_limit.hpp"
 #include "node_heap/placement.hpp"
+#include "node_heap/tenants.hpp"
 #include "os/process.hpp"
 #include "report/budget_events.hpp"
 #include "report/crash.hpp"
@@ -143,21 +144,21 @@ bool may_die_of_memory() {
   return false;
 }
 
-// Every lock, in rank order, so that the child finds all structures whole. A signal handler that forks while its own
+// All gates and tenants' lock, so that the child finds all structures whole and no other lock of the heap held. A signal handler that forks while its own
 // thread is in a slow path cannot wait for locks that the thread itself may hold: it takes none, and the child opens
 // those whose holders are gone.
-void before_fork() {
+void before_fork() NEBULA_UNCHECKED {
   if (in_slow_path || !heap::start()) return;
   const SlowPath slow;
   thread_heap::lock_all();
-  NodeHeap::lock_all();
+  tenants::lock().lock();
   holds_every_lock = true;
 }
 
-void release_after_fork() {
+void release_after_fork() NEBULA_UNCHECKED {
   const SlowPath slow;
   holds_every_lock = false;
-  NodeHeap::unlock_all();
+  tenants::lock().unlock();
   thread_heap::unlock_all();
 }
 
@@ -181,6 +182,7 @@ void in_child() {
     const SlowPath slow;
     thread_heap::adopt_after_fork();
   } else {
+    Lock::expect_gates(false);
     pages::reset_in_child();
     thread_heap::reset_in_child();
     NodeHeap::reset_in_child();
@@ -265,6 +267,7 @@ void start(const char* const* environment) {
   heap::watch_thread_exits();
   begin_profile();
   pthread_atfork(before_fork, in_parent, in_child);
+  Lock::expect_gates(true);
   report::start_reporter({configuration.stats_signal, configuration.stats_interval_milliseconds});
   if (configuration.live) live::begin(environment);
   if (configuration.banner || tells(Level::kInfo)) print_banner();

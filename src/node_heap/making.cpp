@@ -12,7 +12,7 @@ bool NodeHeap::make(unsigned count) {
   if (!pages::commit_metadata(bytes)) return false;
   for (unsigned i = 1; i < count; ++i) {
     const auto id = static_cast<HeapId>(i);
-    if (!pages::map_piece(pages::Area::kNodeHeaps, id * kNodeHeapBytes, kBytes)) {
+    if (!pages::map_piece(record_map.node_heaps + id * kNodeHeapBytes, kBytes)) {
       pages::uncommit_metadata(bytes);
       return false;
     }
@@ -64,8 +64,8 @@ HeapId NodeHeap::add_tenant(HeapId place, HasDepots has_depots) {
   if (id >= kNodeHeapsMost || !pages::commit_metadata(kCharged)) return kNoHeap;
   while (!frontier.try_hold()) frontier.wait();
   // A fork may have left this place mapped and its heap unmade.
-  const bool is_mapped = pages::map_piece(pages::Area::kNodeHeaps, id * kNodeHeapBytes, kBytes) ||
-                         os::is_readable(record_map.node_heaps + id * kNodeHeapBytes);
+  const Address place_of_heap = record_map.node_heaps + id * kNodeHeapBytes;
+  const bool is_mapped = pages::map_piece(place_of_heap, kBytes) || os::is_readable(place_of_heap);
   const unsigned views_before = pages::views.load(std::memory_order_relaxed);
   bool good = is_mapped;
   if (good && views_before == id) {
@@ -83,8 +83,6 @@ HeapId NodeHeap::add_tenant(HeapId place, HasDepots has_depots) {
   heap.has_depots_ = has_depots;
   SpanHeap& spans = SpanHeap::begin_at(&heap + 1, id);
   spans.set_placement(at(place).spans().placement());
-  for (unsigned i = kClassFirst; i < kClassEnd; ++i) heap.classes_[0][i].lock.lock_with_all_others();
-  spans.lock_with_all_others();
   heaps_.store(id + 1u, std::memory_order_release);  // pairs with the acquire in count()
   return id;
 }

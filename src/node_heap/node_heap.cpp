@@ -60,9 +60,17 @@ void NodeHeap::set_processors(unsigned processors) {
 
 // The home to lock for the slab of class c that a unit lies in, as far as can be told without that lock.
 NodeHeap::Home NodeHeap::home_of(UnitIndex unit, SizeClass c) {
-  if (!slab::is_of_class(unit, c)) return node_heap.home(kFirstShard);
+  if (!slab::is_of_class(unit, c)) [[unlikely]] {
+    node_heap.begin(kFirstShard, c);
+    return node_heap.home(kFirstShard);
+  }
   // acquire: pairs with the release in add_slab; see is_guarded.
   return static_cast<Home>(slab::at(slab::first_unit(unit, c)).home.load(std::memory_order_acquire));
+}
+
+void NodeHeap::begin(Shard shard, SizeClass c) {
+  if (has_begun(shard, c)) [[likely]] return;
+  bits_[static_cast<unsigned>(shard)].begun[index_of(c) / 64].fetch_or(std::uint64_t{1} << index_of(c) % 64, kRelaxed);
 }
 
 // Under the lock of the class in a home: whether the unit lies in one of its slabs. The home is read before the class: a
@@ -127,10 +135,6 @@ void NodeHeap::set_helpers(const HeapId* helpers, unsigned count) {
 void NodeHeap::open(Shard shard) {
   const auto last = static_cast<unsigned>(shard);
   const unsigned first = last_shard_.load(std::memory_order_relaxed) + 1;
-  for (unsigned place = 0; place < places(); ++place)
-    for (unsigned s = first; s <= last; ++s)
-      for (unsigned i = kClassFirst; i < kClassEnd; ++i)
-        at(static_cast<HeapId>(place)).classes_[s][i].lock.lock_with_all_others();
   for (unsigned place = 0; place < places(); ++place) at(static_cast<HeapId>(place)).spans().open_parts(last + 1);
   if (last >= first) last_shard_.store(last, std::memory_order_relaxed);
 }
@@ -188,6 +192,7 @@ unsigned NodeHeap::refill_from_own(SizeClass c, void** end, unsigned wanted, uns
 
 unsigned NodeHeap::take_from_any_slab(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard, Memory memory) {
   const Units units = {units_per_slab(c)};
+  begin(shard, c);
   for (bool has_taken_over = false;;) {
     if (const unsigned got = take_from_slabs(c, end, wanted, room, shard)) return got;
     if (add_slab(c, shard, take_spare_slab(units, shard))) continue;
@@ -198,12 +203,14 @@ unsigned NodeHeap::take_from_any_slab(SizeClass c, void** end, unsigned wanted, 
     else if (!add_slab(c, shard, take_span(units, shard, From::kAny))) break;
   }
   unsigned got = 0;
-  for (unsigned s = 0; got == 0 && s < shards(); ++s) got = take_from_slabs(c, end, wanted, room, static_cast<Shard>(s));
+  for (unsigned s = 0; got == 0 && s < shards(); ++s)
+    if (has_begun(static_cast<Shard>(s), c)) got = take_from_slabs(c, end, wanted, room, static_cast<Shard>(s));
   return got;
 }
 
 bool NodeHeap::has_free_slots(SizeClass c, Shard threads_shard) {
   const Shard shard = own(threads_shard);
+  begin(shard, c);
   if (depot(shard, c).slots(c) != 0) return true;
   {
     Class& of = class_of(shard, c);
@@ -255,7 +262,7 @@ unsigned NodeHeap::take_from_slabs(SizeClass c, void** end, unsigned wanted, uns
 bool NodeHeap::take_over_slab(SizeClass c, Shard shard) NEBULA_UNCHECKED {
   const auto mine = static_cast<unsigned>(shard);
   for (unsigned other = 0; other < shards(); ++other) {
-    if (other == mine) continue;
+    if (other == mine || !has_begun(static_cast<Shard>(other), c)) continue;
     // Of two locks of a class, the lower shard's first.
     LockGuard first(classes_[mine < other ? mine : other][index_of(c)].lock);
     LockGuard second(classes_[mine < other ? other : mine][index_of(c)].lock);
@@ -285,8 +292,8 @@ bool NodeHeap::take_over_slab(SizeClass c, Shard shard) NEBULA_UNCHECKED {
 // An empty slab of another class, which ends.
 UnitIndex NodeHeap::take_spare_slab(Units units, Shard shard) {
   const auto s = static_cast<unsigned>(shard);
-  for (unsigned word = 0; word < std::size(spares_[s].classes); ++word) {
-    for (std::uint64_t bits = spares_[s].classes[word].load(kRelaxed); bits != 0; bits &= bits - 1) {
+  for (unsigned word = 0; word < std::size(bits_[s].spares); ++word) {
+    for (std::uint64_t bits = bits_[s].spares[word].load(kRelaxed); bits != 0; bits &= bits - 1) {
       const SizeClass c = size_class(word * 64 + static_cast<unsigned>(std::countr_zero(bits)));
       if (units_per_slab(c) != units.count) continue;
       Class& of = class_of(shard, c);
@@ -369,7 +376,7 @@ void NodeHeap::count_empty(Class& of, UnitIndex unit, int change) {
   if (of.facts.empty_slabs != (change > 0 ? 1 : 0)) return;
   const Slab& slab = slab::at(unit);
   const unsigned i = index_of(slab.size_class);
-  std::atomic<std::uint64_t>& word = spares_[static_cast<unsigned>(shard_of(static_cast<Home>(slab.home.load(kRelaxed))))].classes[i / 64];
+  std::atomic<std::uint64_t>& word = bits_[static_cast<unsigned>(shard_of(static_cast<Home>(slab.home.load(kRelaxed))))].spares[i / 64];
   word.fetch_xor(std::uint64_t{1} << i % 64, kRelaxed);
 }
 
@@ -474,12 +481,14 @@ NodeHeap::PutBack NodeHeap::put_back_under_one_lock(SizeClass c, void* const* sl
 }
 
 void NodeHeap::count_direct_allocation(SizeClass c) {
+  begin(kFirstShard, c);
   Class& of = class_of(kFirstShard, c);
   LockGuard guard(of.lock);
   ++of.facts.direct_allocations;
 }
 
 void NodeHeap::count_direct_free(SizeClass c) {
+  begin(kFirstShard, c);
   Class& of = class_of(kFirstShard, c);
   LockGuard guard(of.lock);
   ++of.facts.direct_frees;
@@ -497,7 +506,7 @@ void NodeHeap::drain_depots(Depots which) {
     const auto shard = static_cast<Shard>(s);
     for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
       const SizeClass c = size_class(i);
-      if (depot(shard, c).facts().deposits == 0) continue;
+      if (!has_begun(shard, c) || depot(shard, c).facts().deposits == 0) continue;
       if (which == Depots::kIdle) {
         Class& of = class_of(shard, c);
         LockGuard guard(of.lock);
@@ -515,6 +524,7 @@ void NodeHeap::drain_depots(Depots which) {
 void NodeHeap::release_empty_slabs() {
   for (unsigned s = 0; s < shards(); ++s) {
     for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
+      if (!has_begun(static_cast<Shard>(s), size_class(i))) continue;
       Class& of = classes_[s][i];
       LockGuard guard(of.lock);
       for (UnitIndex unit = of.lists[kEmpty]; unit != kNoUnit;) {
@@ -538,8 +548,8 @@ bool NodeHeap::release_spare_slabs() {
 bool NodeHeap::release_spare_slabs_of(Shard shard) {
   bool had_some = false;
   const auto s = static_cast<unsigned>(shard);
-  for (unsigned word = 0; word < std::size(spares_[s].classes); ++word) {
-    for (std::uint64_t bits = spares_[s].classes[word].load(kRelaxed); bits != 0; bits &= bits - 1) {
+  for (unsigned word = 0; word < std::size(bits_[s].spares); ++word) {
+    for (std::uint64_t bits = bits_[s].spares[word].load(kRelaxed); bits != 0; bits &= bits - 1) {
       Class& of = classes_[s][word * 64 + static_cast<unsigned>(std::countr_zero(bits))];
       LockGuard guard(of.lock);
       for (UnitIndex unit; (unit = unlink_spare(of)) != kNoUnit; had_some = true) release(of, unit);
@@ -550,8 +560,8 @@ bool NodeHeap::release_spare_slabs_of(Shard shard) {
 
 void NodeHeap::release_quiet_spare_slabs() {
   for (unsigned s = 0; s < shards(); ++s) {
-    for (unsigned word = 0; word < std::size(spares_[s].classes); ++word) {
-      for (std::uint64_t bits = spares_[s].classes[word].load(kRelaxed); bits != 0; bits &= bits - 1) {
+    for (unsigned word = 0; word < std::size(bits_[s].spares); ++word) {
+      for (std::uint64_t bits = bits_[s].spares[word].load(kRelaxed); bits != 0; bits &= bits - 1) {
         Class& of = classes_[s][word * 64 + static_cast<unsigned>(std::countr_zero(bits))];
         LockGuard guard(of.lock);
         for (UnitIndex unit = of.lists[kEmpty]; unit != kNoUnit;) {
@@ -574,7 +584,8 @@ std::uint64_t NodeHeap::slots_in_depots(SizeClass c) {
   std::uint64_t sum = 0;
   for (unsigned heap = 0; heap < count(); ++heap) {
     const NodeHeap& from = at(static_cast<HeapId>(heap));
-    for (unsigned s = 0; s < from.shards(); ++s) sum += from.depots_[s][index_of(c)].slots(c);
+    for (unsigned s = 0; s < from.shards(); ++s)
+      if (from.has_begun(static_cast<Shard>(s), c)) sum += from.depots_[s][index_of(c)].slots(c);
   }
   return sum;
 }
@@ -610,6 +621,7 @@ void NodeHeap::ClassFacts::add(const ClassFacts& other) {
 NodeHeap::ClassFacts NodeHeap::facts(SizeClass c) const NEBULA_UNCHECKED {
   ClassFacts sum;
   for (unsigned s = 0; s < shards(); ++s) {
+    if (!has_begun(static_cast<Shard>(s), c)) continue;
     const Class& of = classes_[s][index_of(c)];
     const Depot& depot = depots_[s][index_of(c)];
     const Depot::Facts in_depot = depot.facts();
@@ -629,9 +641,17 @@ NodeHeap::ClassFacts NodeHeap::facts_of_all(SizeClass c) {
   return sum;
 }
 
+bool NodeHeap::has_begun(SizeClass c) {
+  for (unsigned heap = 0; heap < count(); ++heap) {
+    const NodeHeap& of = at(static_cast<HeapId>(heap));
+    for (unsigned s = 0; s < of.shards(); ++s)
+      if (of.has_begun(static_cast<Shard>(s), c)) return true;
+  }
+  return false;
+}
+
 NodeHeap::Traffic NodeHeap::traffic() const {
   return {returned_.load(kRelaxed), fallbacks_.load(kRelaxed), arrivals_.load(kRelaxed)};
 }
 
-// The locks of all classes, numbered through shards and heaps.
 }  // namespace nebula

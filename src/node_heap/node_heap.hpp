@@ -73,7 +73,7 @@ class NodeHeap {
   // Whether the slot is of one of the shard's slabs, now.
   [[nodiscard]] bool is_of_shard(SizeClass c, const void* slot, Shard shard) const;
 
-  // Whether a refill would find some without new memory: in the depot, or in a slab, which is taken over from another shard for that.
+  // Under the thread's gate. Whether a refill would find some without new memory: in the depot, or in a slab, which is taken over from another shard for that.
   [[nodiscard]] bool has_free_slots(SizeClass c, Shard shard);
 
   // Takes slots back, each to its own heap and shard. What proves to be no free slot is reported as misuse of `call`, and
@@ -159,10 +159,11 @@ class NodeHeap {
   [[nodiscard]] static std::uint64_t slots_in_depots(SizeClass c);  // of all heaps, without locks
   [[nodiscard]] static std::uint64_t dirty_bytes_of_all();
   [[nodiscard]] static ClassFacts facts_of_all(SizeClass c);  // over all heaps too
+  // Whether any heap ever had slots of the class; if not, its facts are all zero.
+  [[nodiscard]] static bool has_begun(SizeClass c);
 
-  // The locks of all classes and then the spans' of all heaps, in rank order, for fork and the report.
+  // Tenants' lock, those of all classes and the spans' of all heaps, in rank order: for who cannot have all gates.
   static void lock_all();
-  [[nodiscard]] static bool try_lock_all_for(unsigned milliseconds);
   static void unlock_all();
   // In the child of a fork that could not take the locks: what others held or had begun is free and has ended.
   static void reset_in_child();
@@ -179,9 +180,14 @@ class NodeHeap {
     ClassFacts facts NEBULA_GUARDED_BY(lock) = {};
   };
 
-  // Which classes of a shard have an empty slab: bits set and cleared under the class's lock, and read without, so relaxed.
-  struct alignas(2 * kCacheLine) Spares {
-    std::atomic<std::uint64_t> classes[(kClassEnd + 63) / 64] = {};
+  // Of a shard, a bit for each class. Relaxed: hints, but for whoever holds all gates.
+  struct alignas(2 * kCacheLine) ClassBits {
+    using Word = std::atomic<std::uint64_t>;
+    // Which have an empty slab: set and cleared under the class's lock.
+    Word spares[(kClassEnd + 63) / 64] = {};
+    // Which have ever been used: set under a gate, before anything else. Until then lists, facts and depot are as at the start, and
+    // whoever walks through all classes passes this one by, touching no page of it.
+    Word begun[(kClassEnd + 63) / 64] = {};
   };
 
   // A heap and a shard of it, in the form that a slab has.
@@ -195,6 +201,11 @@ class NodeHeap {
   void count_fallback(Account* refusing);
   [[nodiscard]] static Class& class_at(Home home, SizeClass c) { return heap_of(home).class_of(shard_of(home), c); }
   [[nodiscard]] static Home home_of(UnitIndex unit, SizeClass c);
+  [[nodiscard]] bool has_begun(Shard shard, SizeClass c) const {
+    return (bits_[static_cast<unsigned>(shard)].begun[index_of(c) / 64].load(std::memory_order_relaxed) >> index_of(c) % 64 & 1) != 0;
+  }
+  // Under the thread's gate, before anything else is done with the class in a shard.
+  void begin(Shard shard, SizeClass c);
   [[nodiscard]] static bool is_guarded(UnitIndex unit, SizeClass c, Home home);
 
   // Slots of other shards that a flush met under the lock of one.
@@ -243,9 +254,8 @@ class NodeHeap {
 
   template <class Begin>
   [[nodiscard]] static bool begin_views(Begin begin);
-  // Visits the locks of all classes in rank order until `visit` says no; how many it visited, that one left out.
   template <class Visitor>
-  static unsigned for_each_class_lock(Visitor visit);
+  static void for_each_class_lock(Visitor visit);  // in rank order
 
   // What a unit is used for, in the class map and in every view.
   void set_class(UnitIndex first, std::size_t units, SizeClass c) const;
@@ -268,7 +278,7 @@ class NodeHeap {
   std::atomic<std::uint64_t> returned_{0};  // all relaxed: totals for the report
   std::atomic<std::uint64_t> fallbacks_{0};
   std::atomic<std::uint64_t> arrivals_{0};
-  Spares spares_[kShards] = {};  // beside what else every heap touches
+  ClassBits bits_[kShards] = {};  // beside what else every heap touches
   Class classes_[kShards][kClassEnd] = {};
   Depot depots_[kShards][kClassEnd] = {};
   // Of the first heap; apart from the rest, which begins as zeros and so takes no room in the file. Those of the others lie

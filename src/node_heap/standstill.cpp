@@ -1,4 +1,4 @@
-// All locks of all node heaps, for fork and the report; and the child of a fork that could not take them.
+// All locks of all node heaps; and the child of a fork that could not wait for anybody.
 #include "node_heap/node_heap.hpp"
 #include "node_heap/tenants.hpp"
 #include "spans/frontier.hpp"
@@ -6,54 +6,24 @@
 namespace nebula {
 
 template <class Visitor>
-unsigned NodeHeap::for_each_class_lock(Visitor visit) {
-  unsigned visited = 0;
+void NodeHeap::for_each_class_lock(Visitor visit) {
   for (unsigned heap = 0; heap < count(); ++heap) {
     NodeHeap& of = at(static_cast<HeapId>(heap));
     for (unsigned s = 0; s < of.shards(); ++s)
-      for (unsigned i = kClassFirst; i < kClassEnd; ++i, ++visited)
-        if (!visit(of.classes_[s][i].lock)) return visited;
+      for (unsigned i = kClassFirst; i < kClassEnd; ++i) visit(of.classes_[s][i].lock);
   }
-  return visited;
 }
 
 // Tenants' first: while it is held no heap is made.
 void NodeHeap::lock_all() NEBULA_UNCHECKED {
   tenants::lock().lock();
-  for_each_class_lock([](Lock& lock) NEBULA_UNCHECKED {
-    lock.lock();
-    return true;
-  });
+  for_each_class_lock([](Lock& lock) NEBULA_UNCHECKED { lock.lock(); });
   for (unsigned heap = 0; heap < count(); ++heap) at(static_cast<HeapId>(heap)).spans().lock_quiet();
-}
-
-bool NodeHeap::try_lock_all_for(unsigned milliseconds) NEBULA_UNCHECKED {
-  if (!tenants::lock().try_lock_for(milliseconds)) return false;
-  bool all = true;
-  unsigned classes = for_each_class_lock([&](Lock& lock) NEBULA_UNCHECKED { return all = lock.try_lock_for(milliseconds); });
-  unsigned spans = 0;
-  while (all && spans < count()) {
-    all = at(static_cast<HeapId>(spans)).spans().try_lock_for(milliseconds);
-    spans += all ? 1 : 0;
-  }
-  if (all) return true;
-  while (spans > 0) at(static_cast<HeapId>(--spans)).spans().unlock();
-  for_each_class_lock([&](Lock& lock) NEBULA_UNCHECKED {
-    if (classes == 0) return false;
-    --classes;
-    lock.unlock();
-    return true;
-  });
-  tenants::lock().unlock();
-  return false;
 }
 
 void NodeHeap::unlock_all() NEBULA_UNCHECKED {
   for (unsigned heap = count(); heap-- > 0;) at(static_cast<HeapId>(heap)).spans().unlock();
-  for_each_class_lock([](Lock& lock) NEBULA_UNCHECKED {
-    lock.unlock();
-    return true;
-  });
+  for_each_class_lock([](Lock& lock) NEBULA_UNCHECKED { lock.unlock(); });
   tenants::lock().unlock();
 }
 
@@ -87,7 +57,7 @@ void NodeHeap::rebuild(const Halfway& halfway) NEBULA_UNCHECKED {
       if (!halfway[s][i]) continue;
       Class& of = classes_[s][i];
       for (UnitIndex& list : of.lists) list = kNoUnit;
-      spares_[s].classes[i / 64].fetch_and(~(std::uint64_t{1} << i % 64), std::memory_order_relaxed);
+      bits_[s].spares[i / 64].fetch_and(~(std::uint64_t{1} << i % 64), std::memory_order_relaxed);
       of.facts.slabs = of.facts.empty_slabs = of.facts.slots_outside = 0;
     }
   }

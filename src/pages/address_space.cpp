@@ -20,8 +20,11 @@ NEBULA_START_DATA constinit std::atomic<bool> has_view_of_none{false};
 
 namespace {
 
+enum class Growth : std::uint8_t { kUp, kDown };
+
 struct AreaState {
-  Address start = 0;
+  Address origin = 0;  // one end of it
+  Growth growth = Growth::kUp;
   std::size_t capacity = 0;
   std::size_t mapped = 0;
   std::size_t step = 0;
@@ -33,6 +36,11 @@ constinit AreaState view_areas[static_cast<unsigned>(Area::kEnd) - kFirstView];
 NEBULA_START_DATA constinit RegionIndex regions_capacity = 0;
 NEBULA_START_DATA constinit std::atomic<std::uint64_t> mapped{0};    // relaxed: totals
 NEBULA_START_DATA constinit std::atomic<std::uint64_t> metadata{0};
+
+// Where what is mapped beyond `from` bytes of it lies, up to `to`.
+Address lowest(const AreaState& area, std::size_t from, std::size_t to) {
+  return area.growth == Growth::kUp ? area.origin + from : area.origin - to;
+}
 
 void note_mapped(Address where, std::size_t bytes) {
   mapped.fetch_add(bytes, std::memory_order_relaxed);
@@ -68,40 +76,61 @@ constexpr Window kWindows[] = {
 constexpr std::size_t kSignalArenaBytes = 64 * kMiB;
 constexpr std::size_t kProfileBytes = 64 * kMiB;
 constexpr std::size_t kBatchAreaBytes = 128 * kMiB;
-constexpr Address kBaseAlignment = kGiB;
-
+constexpr Address kBaseAlignment = kGiB;  // so much an object may be aligned
+constexpr std::size_t kMeetingPoint = kMiB;      // of two areas, behind a multiple of a region's size
+constexpr std::size_t kRoomBefore = 128 * kMiB;  // of a base: for class map and region records
+static_assert(kClassMapBehind + kRegionsMost * kRegionRecordBytes <= kRoomBefore);
+static_assert((kClassMapBehind + kMeetingPoint) % kRegionSize == 0);
 void lay_out(Address metadata_base, RegionIndex regions) {
   const std::size_t thread_heaps = regions >= 32 * 1024 ? 32 * 1024 : 2 * 1024;
   Address at = metadata_base;
   const auto place = [&at](Area area, std::size_t capacity, std::size_t step) {
-    state_of(area) = {at, capacity, 0, step, 0};
+    state_of(area) = {at, Growth::kUp, capacity, 0, step, 0};
     at += round_up(capacity, kRegionSize);
   };
-  place(Area::kRegionRecords, regions * kRegionRecordBytes, 16 * kPageSize);
-  place(Area::kUnitRecords, regions * kUnitsPerRegion * kUnitRecordBytes, 20 * kPageSize);
   place(Area::kBatchRecords, kBatchAreaBytes, 16 * kPageSize);
   place(Area::kBlockRecords, regions * kUnitsPerRegion * kBlockRecordBytes, 0);
-  place(Area::kThreadHeaps, thread_heaps * kThreadHeapBytes, kThreadHeapBytes);
   place(Area::kSignalArena, kSignalArenaBytes, 0);
   place(Area::kProfile, kProfileBytes, 0);
   place(Area::kNodeHeaps, kNodeHeapsMost * kNodeHeapBytes, kNodeHeapBytes);
   const Address views_start = at;
   const std::size_t view_bytes = round_up(std::size_t{regions} * kUnitsPerRegion, kRegionSize);
-  at += (kNodeHeapsMost + 1) * view_bytes;
-  const Address base = round_up(at + kClassMapBytes, kBaseAlignment);
-  state_of(Area::kClassMap) = {base - kClassMapBytes, regions * kUnitsPerRegion, 0, 16 * kPageSize, 0};
-  record_map = {state_of(Area::kRegionRecords).start, state_of(Area::kUnitRecords).start,
-                state_of(Area::kBatchRecords).start,  state_of(Area::kBlockRecords).start, state_of(Area::kThreadHeaps).start,
-                state_of(Area::kSignalArena).start,   state_of(Area::kProfile).start, state_of(Area::kNodeHeaps).start,
+  at += (kNodeHeapsMost + 1) * view_bytes + thread_heaps * kThreadHeapBytes + kMeetingPoint;
+  state_of(Area::kThreadHeaps) = {at, Growth::kDown, thread_heaps * kThreadHeapBytes, 0, 0, 0};
+  place(Area::kUnitRecords, regions * kUnitsPerRegion * kUnitRecordBytes, 20 * kPageSize);
+  const Address base = round_up(at + kRoomBefore, kBaseAlignment);
+  const Address meeting = base - kClassMapBehind;
+  state_of(Area::kRegionRecords) = {meeting, Growth::kDown, regions * kRegionRecordBytes, 0, 16 * kPageSize, 0};
+  state_of(Area::kClassMap) = {meeting, Growth::kUp, regions * kUnitsPerRegion, 0, 16 * kPageSize, 0};
+  record_map = {state_of(Area::kRegionRecords).origin, state_of(Area::kUnitRecords).origin,
+                state_of(Area::kBatchRecords).origin,  state_of(Area::kBlockRecords).origin, state_of(Area::kThreadHeaps).origin,
+                state_of(Area::kSignalArena).origin,   state_of(Area::kProfile).origin, state_of(Area::kNodeHeaps).origin,
                 views_start, view_bytes};
   regions_capacity = regions;
   heap_map.base = base;
 }
 
+// The first steps of the two areas that meet before the base, as one mapping where the system has that much.
+bool map_first_steps() {
+  AreaState& below = state_of(Area::kRegionRecords);
+  AreaState& above = state_of(Area::kClassMap);
+  const Address where = below.origin - below.step;
+  const std::size_t bytes = below.step + above.step;
+  below.attempted = below.step;
+  above.attempted = above.step;
+  if (os::map_at(where, bytes) == os::MapResult::kMapped) {
+    note_mapped(where, bytes);
+    below.mapped = below.step;
+    above.mapped = above.step;
+  }
+  below.attempted = above.attempted = 0;
+  return map_metadata(Area::kClassMap, 1) && map_metadata(Area::kRegionRecords, 1);
+}
+
 bool map_view(HeapId heap, std::size_t units) {
   AreaState& area = state_of(view_area(heap));
   // A fork may have left it mapped and its heap unmade.
-  if (area.start == 0) area = {reinterpret_cast<Address>(view_of(heap)), record_map.view_bytes, 0, 16 * kPageSize, 0};
+  if (area.origin == 0) area = {reinterpret_cast<Address>(view_of(heap)), Growth::kUp, record_map.view_bytes, 0, 16 * kPageSize, 0};
   return map_metadata(view_area(heap), units);
 }
 
@@ -115,7 +144,7 @@ bool claim() {
       random = random * 6364136223846793005u + 1442695040888963407u;  // Knuth's MMIX generator
       const Address places = (window.last - window.first) / kBaseAlignment;
       lay_out(window.first + (random >> 20) % places * kBaseAlignment, window.regions);
-      if (map_metadata(Area::kClassMap, 1) && map_metadata(Area::kRegionRecords, 1)) return true;
+      if (map_first_steps()) return true;
     }
   }
   heap_map.base = 0;
@@ -164,9 +193,10 @@ bool map_metadata(Area area, std::size_t bytes) {
     if (wanted > round_up(state.capacity, kPageSize)) wanted = round_up(state.capacity, kPageSize);
     const std::size_t more = wanted - state.mapped;
     state.attempted = wanted;
-    const os::MapResult result = os::map_at(state.start + state.mapped, more);
+    const Address where = lowest(state, state.mapped, wanted);
+    const os::MapResult result = os::map_at(where, more);
     if (result == os::MapResult::kMapped) {
-      note_mapped(state.start + state.mapped, more);
+      note_mapped(where, more);
       state.mapped = wanted;
     }
     state.attempted = 0;
@@ -178,13 +208,13 @@ bool map_metadata(Area area, std::size_t bytes) {
 void reset_in_child() {
   for (unsigned i = 0; i < static_cast<unsigned>(Area::kEnd); ++i) {
     AreaState& state = state_of(static_cast<Area>(i));
-    if (state.attempted > state.mapped && os::is_readable(state.start + state.mapped)) state.mapped = state.attempted;
+    if (state.attempted > state.mapped && os::is_readable(lowest(state, state.mapped, state.attempted))) state.mapped = state.attempted;
   }
 }
 
-bool map_piece(Area area, std::size_t offset, std::size_t bytes) {
-  if (os::map_at(state_of(area).start + offset, bytes) != os::MapResult::kMapped) return false;
-  note_mapped(state_of(area).start + offset, bytes);
+bool map_piece(Address where, std::size_t bytes) {
+  if (os::map_at(where, bytes) != os::MapResult::kMapped) return false;
+  note_mapped(where, bytes);
   return true;
 }
 

@@ -3,13 +3,14 @@
 // Claimed, not reserved: a base is picked where the kernel puts nothing by itself, and pieces are mapped there when
 // they are needed, so the process's virtual size is what it uses, `ulimit -v` works, and mlockall has nothing to fill.
 //
-//   metadata_base                                                                        base
-//   │ region records │ unit records │ batch records │ block records │ thread heaps │ signal arena │ profile │ … │ class map ─│ heap →
-//     128 B a region   640 B a unit   512 B each      512 B a unit    512 KiB each                     1 B a unit, ends at base
+//   │ batch records │ block records │ signal arena │ profile │ node heaps, views │ ← thread heaps │ unit records → │ ← region records │ class map → │ heap →
+//     512 B each      512 B a unit                                                512 KiB each    P 640 B a unit    128 B a region    Q 1 B a unit   base
 //
-// Each area is mapped from its start, in steps (block records region by region, where there are blocks), never unmapped. The callers serialise the growth of an area.
+// An arrow is the way in which an area grows, in steps from its origin (others: piece by piece); nothing is unmapped. The callers
+// serialise the growth of an area. At P and Q, which lie 1 MiB behind multiples of 2 MiB, two areas begin: what a small program
+// touches of both is in one page of the kernel's page tables.
 //
-// Where there are several node heaps, their own data and a view for each lie between the signal arena and the class map. A
+// Where there are several node heaps, each has its own data and a view. A
 // view is a class map that tells the slots of its heap's slabs from those of other heaps; only slabs are in it: what it
 // calls nothing, the class map knows. A tenant's has its own slabs and those that its thread has freed a slot of, so that a slab
 // costs no more for there being a thousand tenants.
@@ -34,16 +35,17 @@ struct alignas(kCacheLine) HeapMap {
 [[gnu::visibility("hidden")]] extern constinit HeapMap heap_map;  // hidden: read without the global offset table
 
 inline constexpr std::size_t kClassMapBytes = 16 * kMiB;  // one byte for each unit of 1 TiB
+inline constexpr std::size_t kClassMapBehind = kClassMapBytes + kMiB;  // from its start to the base
 inline constexpr UnitIndex kUnitsMost = kClassMapBytes;
 inline constexpr RegionIndex kRegionsMost = kUnitsMost / kUnitsPerRegion;
 
 // Where the records start; set once with the base.
 struct RecordMap {
-  Address region_records = 0;
+  Address region_records_end = 0;  // of region 0's: the others lie below it
   Address unit_records = 0;
   Address batch_records = 0;
   Address block_records = 0;
-  Address thread_heaps = 0;
+  Address thread_heaps_end = 0;  // likewise
   Address signal_arena = 0;
   Address profile = 0;
   Address node_heaps = 0;
@@ -65,7 +67,7 @@ static_assert(kUnitsPerRegion * kUnitRecordBytes % kPageSize == 0);
 // The class map's byte of a unit. Relaxed: a unit's use is set before any pointer into it is handed out, and whoever
 // frees that pointer got it from a thread that knew. A stale answer is possible only for pointers that are no objects.
 [[nodiscard]] inline std::atomic<std::uint8_t>& unit_use(std::uint64_t unit) {
-  return *reinterpret_cast<std::atomic<std::uint8_t>*>(heap_map.base - kClassMapBytes + unit);
+  return *reinterpret_cast<std::atomic<std::uint8_t>*>(heap_map.base - kClassMapBehind + unit);
 }
 
 // What a heap's view has for a unit of a slab of its own is the class; of another's, the class and this.
@@ -76,7 +78,7 @@ inline constexpr unsigned kAway = 104;
 // In place of a heap: the view in which every slab is another's.
 inline constexpr HeapId kHeapOfNone = kNodeHeapsMost;
 [[nodiscard]] inline std::atomic<std::uint8_t>* class_map() {
-  return reinterpret_cast<std::atomic<std::uint8_t>*>(heap_map.base - kClassMapBytes);
+  return reinterpret_cast<std::atomic<std::uint8_t>*>(heap_map.base - kClassMapBehind);
 }
 
 [[nodiscard]] inline Address address_of_unit(UnitIndex unit) {
@@ -127,10 +129,10 @@ extern constinit std::atomic<bool> has_view_of_none;
 // Makes every view answer for that many units. By the holder of the frontier.
 [[nodiscard]] bool map_views(std::size_t units);
 
-// Makes the first `bytes` of an area addressable. Commits nothing.
+// Makes the first `bytes` of an area that grows from its origin addressable. Commits nothing.
 [[nodiscard]] bool map_metadata(Area area, std::size_t bytes);
-// The same for a piece of an area that does not grow from its start; each piece once.
-[[nodiscard]] bool map_piece(Area area, std::size_t offset, std::size_t bytes);
+// The same for a piece of another area; each piece once.
+[[nodiscard]] bool map_piece(Address where, std::size_t bytes);
 // In the child of a fork that did not wait for anybody: what a thread that is gone had mapped and not yet noted is noted,
 // or the next growth of its area would find the place taken.
 void reset_in_child();

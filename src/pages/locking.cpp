@@ -14,8 +14,8 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
 NEBULA_START_DATA constinit std::atomic<bool> is_on{false};  // relaxed: set before there are threads, or in a child that has one
-constinit std::atomic<std::uint64_t> obtained{0};  // relaxed, these two: totals for the report
-constinit std::atomic<std::uint64_t> refusals{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> obtained{0};  // relaxed, these two: totals for the report
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> refusals{0};
 
 // What was mapped before it was known whether it is to be locked: what constructors that run before ours allocate.
 struct Mapping {

@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstring>
 
+#include "base/start_data.hpp"
 #include "budget/heap_accounts.hpp"
 #include "os/memory.hpp"
 #include "pages/locking.hpp"
@@ -10,14 +11,14 @@
 namespace nebula::pages {
 namespace {
 
-constinit std::atomic<std::uint64_t> purges{0};  // all relaxed: totals for the report
-constinit std::atomic<std::uint64_t> purged_bytes{0};
-constinit std::atomic<std::uint64_t> purge_refusals{0};
-constinit std::atomic<std::uint64_t> advices{0};
-constinit std::atomic<std::uint64_t> advised_bytes{0};
-constinit std::atomic<std::uint64_t> advice_refusals{0};
-constinit std::atomic<std::uint64_t> moves{0};
-constinit std::atomic<std::uint64_t> moved_bytes{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> purges{0};  // all relaxed: totals for the report
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> purged_bytes{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> purge_refusals{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> advices{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> advised_bytes{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> advice_refusals{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> moves{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> moved_bytes{0};
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 

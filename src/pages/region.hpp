@@ -51,7 +51,7 @@ struct alignas(kCacheLine) Region {
 static_assert(sizeof(Region) == kRegionRecordBytes);
 
 [[nodiscard]] inline Region& region_at(RegionIndex index) {
-  return reinterpret_cast<Region*>(record_map.region_records)[index];
+  return *(reinterpret_cast<Region*>(record_map.region_records_end) - 1 - index);
 }
 
 namespace pages {

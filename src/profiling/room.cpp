@@ -23,7 +23,7 @@ bool make_ready(std::size_t end) {
   for (std::uint64_t ready = ready_bytes.load(kRelaxed); ready < end; ready = ready_bytes.load(kRelaxed)) {
     const std::size_t piece = round_up(end - ready, kPiece);
     if (!pages::commit_metadata(piece)) return false;
-    if (pages::map_piece(pages::Area::kProfile, ready, piece)) {
+    if (pages::map_piece(record_map.profile + ready, piece)) {
       ready_bytes.fetch_add(piece, kRelaxed);
       continue;
     }

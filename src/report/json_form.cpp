@@ -92,11 +92,9 @@ void write_classes(JsonWriter& json, const Snapshot& s) {
   write_objects(json, "total", s.total);
   json.close_object();
   json.open_array("size_classes");
-  for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
-    const stats::ClassRow& row = s.classes[i];
-    if (!row.was_used()) continue;
+  s.for_each_class_used([&](SizeClass c, const stats::ClassRow& row) {
     json.open_object();
-    json.number("slot_bytes", kSizeClasses.slot_size[i]);
+    json.number("slot_bytes", slot_size(c));
     write_objects(json, row);
     json.number("pooled", row.pooled);
     json.number("in_depots", row.in_depot);
@@ -107,7 +105,7 @@ void write_classes(JsonWriter& json, const Snapshot& s) {
     json.number("sampled_request_bytes", row.requests.bytes);
     json.number("internal_waste_bytes", row.internal_waste_bytes);
     json.close_object();
-  }
+  });
   json.close_array();
   json.open_object("fragmentation");
   json.number("internal_bytes", s.internal_waste_bytes);

@@ -21,7 +21,7 @@ namespace sites = profiling::sites;
 constexpr unsigned kSitesMost = 20;
 constexpr unsigned kFramesShown = 32;
 
-NEBULA_START_DATA constinit std::atomic<bool> is_to_write{false};  // relaxed: only decides who writes
+NEBULA_LATER_DATA constinit std::atomic<bool> is_to_write{false};  // relaxed: only decides who writes
 // Too large for a small stack; by whoever writes between reports.
 constinit stats::Snapshot snapshot = {};
 constinit stats::Leftover leftover = {};

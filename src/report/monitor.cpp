@@ -4,6 +4,7 @@
 
 #include <atomic>
 
+#include "base/start_data.hpp"
 #include "budget/tree.hpp"
 #include "os/process.hpp"
 
@@ -19,7 +20,7 @@ struct Slot {
   std::atomic<const nebula_monitor*> table{nullptr};
   std::atomic<std::uint32_t> inside{0};
 };
-constinit Slot slots[kMost] = {};
+NEBULA_LATER_DATA constinit Slot slots[kMost] = {};
 // The slot whose callback this thread is in.
 constinit thread_local Slot* telling = nullptr;
 

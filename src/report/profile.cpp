@@ -16,11 +16,11 @@ namespace {
 
 constinit ProfileDestination destination;
 NEBULA_START_DATA constinit bool is_expected = false;
-constinit bool is_child = false;
+NEBULA_LATER_DATA constinit bool is_child = false;
 constinit std::uint64_t began_at = 0;                // nanoseconds
-constinit std::atomic<bool> last_is_written{false};  // relaxed: only decides who writes
+NEBULA_LATER_DATA constinit std::atomic<bool> last_is_written{false};  // relaxed: only decides who writes
 // By whoever writes between reports; the names are too long for a small stack.
-constinit std::uint64_t profiles_written = 0;  // of this process
+NEBULA_LATER_DATA constinit std::uint64_t profiles_written = 0;  // of this process
 constexpr std::size_t kPathBytes = 1400;
 constinit char pattern_room[kPathBytes];
 constinit char path_room[kPathBytes];

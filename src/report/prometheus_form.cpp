@@ -154,8 +154,7 @@ void write_objects(Exposition& out, const Snapshot& s) {
     TextOf<96> class_help;
     class_help << column.help << ", by size class.";
     out.begin(name.view(), column.is_counter ? "counter" : "gauge", class_help.view());
-    for (unsigned i = kClassFirst; i < kClassEnd; ++i)
-      if (s.classes[i].was_used()) out.sample("size", std::uint64_t{kSizeClasses.slot_size[i]}, s.classes[i].*column.value);
+    s.for_each_class_used([&](SizeClass c, const stats::ClassRow& row) { out.sample("size", slot_size(c), row.*column.value); });
   }
 }
 

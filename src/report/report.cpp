@@ -28,14 +28,14 @@ struct FormFacts {
 NEBULA_START_DATA constinit Wishes wishes;
 // Whose the last report is: nobody's yet, being written, written. A futex: whoever comes later waits for the end.
 enum Stage : std::uint32_t { kNotBegun, kClaimed, kDone };
-constinit std::atomic<std::uint32_t> last_report{kNotBegun};
-constinit bool is_forked_child = false;
-constinit std::atomic<bool> writing{false};
+NEBULA_LATER_DATA constinit std::atomic<std::uint32_t> last_report{kNotBegun};
+NEBULA_LATER_DATA constinit bool is_forked_child = false;
+NEBULA_LATER_DATA constinit std::atomic<bool> writing{false};
 // By whoever has writing. The snapshot is too large for a small stack.
 constinit stats::Snapshot snapshot = {};
-constinit Occasion occasion;
-constinit std::uint64_t reports_composed = 0;  // of this process
-constinit Occasion lines_begun;                // of the first line: what their file is named after
+NEBULA_LATER_DATA constinit Occasion occasion;
+NEBULA_LATER_DATA constinit std::uint64_t reports_composed = 0;  // of this process
+NEBULA_LATER_DATA constinit Occasion lines_begun;                // of the first line: what their file is named after
 
 constexpr FormFacts kForms[] = {
     {config::Form::kText, ".txt", {}, [](Text& text) { write_text(text, occasion, snapshot); }},

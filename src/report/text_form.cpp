@@ -89,8 +89,7 @@ void write_objects(Text& text, const Snapshot& s) {
   text << "\nobjects         allocations          frees         live       live bytes   slabs   used\n";
   std::uint64_t order[kClassEnd];
   unsigned used = 0;
-  for (unsigned i = kClassFirst; i < kClassEnd; ++i)
-    if (s.classes[i].was_used()) order[used++] = i;
+  s.for_each_class_used([&](SizeClass c, const stats::ClassRow&) { order[used++] = index_of(c); });
   // The classes with most live bytes, then most allocations, get a row of their own; shown by rising size.
   const auto weighs_more = [&s](std::uint64_t a, std::uint64_t b) {
     const Objects& one = s.classes[a];

@@ -2,6 +2,7 @@
 
 #include <atomic>
 
+#include "base/start_data.hpp"
 #include "base/units.hpp"
 #include "os/process.hpp"
 #include "stats/snapshot.hpp"
@@ -15,7 +16,7 @@ constexpr std::uint64_t kPatienceNanoseconds = 1'000'000'000;
 
 // Whose the snapshot is: a thread's token, 0 for nobody's. No Lock, because a handler may come here that interrupted a thread
 // which holds some of any rank.
-constinit std::atomic<std::uint32_t> owner{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint32_t> owner{0};
 constinit stats::Snapshot snapshot = {};  // too large for a small stack
 
 bool begin() {

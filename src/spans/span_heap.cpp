@@ -24,7 +24,7 @@ void SpanHeap::keep(Pages pages) { first_.keep(pages); }
 void SpanHeap::open_parts(unsigned count) {
   if (first_.keeps_pages() || page_policy.uses_huge_tlb) return;
   for (unsigned number = parts_.load(std::memory_order_relaxed); number < count; ++number) {
-    SpanPart::begin_at(room_->parts[number - 1], static_cast<std::uint8_t>(number), first_).lock().lock_with_all_others();
+    SpanPart::begin_at(room_->parts[number - 1], static_cast<std::uint8_t>(number), first_);
     parts_.store(number + 1, std::memory_order_release);
   }
 }
@@ -124,23 +124,8 @@ void SpanHeap::lock_quiet() NEBULA_UNCHECKED {
   for (unsigned number = parts(); number-- > 0;) part_at(number).lock_quiet();
 }
 
-bool SpanHeap::try_lock_for(unsigned milliseconds) NEBULA_UNCHECKED {
-  unsigned number = parts();
-  while (number > 0) {
-    if (!part_at(number - 1).lock().try_lock_for(milliseconds)) break;
-    --number;
-  }
-  if (number == 0) return true;
-  for (; number < parts(); ++number) part_at(number).lock().unlock();
-  return false;
-}
-
 void SpanHeap::unlock() NEBULA_UNCHECKED {
   for_each_part([](SpanPart& part) NEBULA_UNCHECKED { part.lock().unlock(); });
-}
-
-void SpanHeap::lock_with_all_others() NEBULA_UNCHECKED {
-  for_each_part([](SpanPart& part) NEBULA_UNCHECKED { part.lock().lock_with_all_others(); });
 }
 
 void SpanHeap::reset_in_child() NEBULA_UNCHECKED {

@@ -92,11 +92,9 @@ class SpanHeap {
   using Facts = SpanPart::Facts;
   [[nodiscard]] Facts facts() const;  // of all parts
 
-  // For fork and the report: nothing moves while all are held, growth, purges and claims included.
+  // Nothing moves while all are held, growth, purges and claims included.
   void lock_quiet() NEBULA_UNCHECKED;
-  [[nodiscard]] bool try_lock_for(unsigned milliseconds) NEBULA_UNCHECKED;
   void unlock() NEBULA_UNCHECKED;
-  void lock_with_all_others() NEBULA_UNCHECKED;
   // In the child of a fork that could not wait for that: growths, purges and claims of threads that are not here any more
   // have ended. Units that such a purge had taken out of circulation are lost. What a thread was changing under a lock is
   // made anew from what no half-done change can have spoilt: the units in use and the committed pages.

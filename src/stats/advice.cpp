@@ -27,20 +27,19 @@ void about_sparse_class(const Snapshot& s, void* target, Say say) {
   constexpr std::uint64_t kSparsePercent = 25;
   const ClassRow* worst = nullptr;
   std::uint64_t worst_held = 0;
-  unsigned worst_class = 0;
-  for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
-    const ClassRow& row = s.classes[i];
+  SizeClass worst_class{};
+  s.for_each_class_used([&](SizeClass c, const ClassRow& row) {
     const std::uint64_t held = bytes_no_other_size_has(row);
-    if (held < kManyBytes || percent(held, s.committed_bytes) < 10) continue;
-    if (percent(row.live_bytes, held) >= kSparsePercent) continue;
-    if (worst != nullptr && held - row.live_bytes <= worst_held - worst->live_bytes) continue;
+    if (held < kManyBytes || percent(held, s.committed_bytes) < 10) return;
+    if (percent(row.live_bytes, held) >= kSparsePercent) return;
+    if (worst != nullptr && held - row.live_bytes <= worst_held - worst->live_bytes) return;
     worst = &row;
     worst_held = held;
-    worst_class = i;
-  }
+    worst_class = c;
+  });
   if (worst == nullptr) return;
   Words words;
-  words << "size " << std::uint64_t{kSizeClasses.slot_size[worst_class]} << ": " << percent(worst->live_bytes, worst_held)
+  words << "size " << slot_size(worst_class) << ": " << percent(worst->live_bytes, worst_held)
         << " % of " << worst_held << " bytes in slabs that are not empty are live; after a peak, what lives on keeps these slabs, "
         << "and no other size can use them";
   say(target, words.view());

@@ -19,7 +19,7 @@ namespace nebula::stats {
 namespace {
 
 NEBULA_START_DATA constinit std::uint64_t started_at = 0;  // coarse milliseconds
-constinit int this_process = 0;          // once asked for
+NEBULA_LATER_DATA constinit int this_process = 0;          // once asked for
 
 std::uint64_t between(std::uint64_t least, std::uint64_t value, std::uint64_t most) {
   return value < least ? least : value > most ? most : value;
@@ -127,7 +127,8 @@ void look_at_heap(Snapshot& s, const thread_heap::HeapFacts& heap) {
 void look_at_pools(Snapshot& s) {
   thread_heap::read({&s,
                      [](void* snapshot, SizeClass c, const thread_heap::PoolFacts& pool) {
-                       ClassRow& row = static_cast<Snapshot*>(snapshot)->classes[index_of(c)];
+                       if (pool.allocations == 0 && pool.frees == 0 && pool.pooled == 0) return;
+                       ClassRow& row = static_cast<Snapshot*>(snapshot)->row_of(c);
                        row.allocations += pool.allocations;
                        row.frees += pool.frees;
                        row.pooled += pool.pooled;
@@ -147,13 +148,16 @@ std::uint64_t waste_of(const ClassRow& row, std::size_t slot_bytes) {
 void look_at_classes(Snapshot& s) {
   for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
     const SizeClass c = size_class(i);
-    ClassRow& row = s.classes[i];
+    // Objects of the class that lie in no slab.
+    const sampled::Counts sampled = s.profile.period_bytes != 0 ? sampled::counts(c) : sampled::Counts{};
+    const heap::Requests requests = heap::sampled_requests(c);
+    if (!NodeHeap::has_begun(c) && sampled.allocations == 0 && requests.count == 0) continue;  // nor has any pool had one
+    ClassRow& row = s.row_of(c);
     const NodeHeap::ClassFacts facts = NodeHeap::facts_of_all(c);
     row.in_depot = facts.in_depots;
     row.refills = facts.refills;
     row.flushes = facts.flushes;
     row.lock_waits = facts.contended;
-    const sampled::Counts sampled = sampled::counts(c);  // objects of the class that lie in no slab
     const heap::ClassTotals totals = heap::totals_of(facts, {row.allocations, row.frees, row.pooled}, sampled);
     row.allocations = totals.allocations;
     row.frees = totals.frees;
@@ -166,7 +170,7 @@ void look_at_classes(Snapshot& s) {
     row.slabs = facts.slabs;
     row.empty_slabs = facts.empty_slabs;
     row.slab_bytes = facts.slabs * units_per_slab(c) * kUnitSize;
-    row.requests = heap::sampled_requests(c);
+    row.requests = requests;
     row.internal_waste_bytes = waste_of(row, slot_size(c));
     s.sampled_requests += row.requests.count;
     s.internal_waste_bytes += row.internal_waste_bytes;
@@ -207,7 +211,8 @@ void look_at_profile(Profile& profile) {
 }
 
 void look_once(Snapshot& s, heap::AllLocks::Wish wish) {
-  ::new (&s) Snapshot{};  // 32 KiB: not on a stack that may have 16, and copied
+  if (s.is_taken) ::new (&s) Snapshot{};  // 32 KiB: not on a stack that may have 16, and copied
+  s.is_taken = true;
   const heap::AllLocks locks(kLockPatienceMilliseconds, wish);
   s.at_rest = locks.are_held();
   s.committed_bytes = process_account.committed();

@@ -5,7 +5,9 @@
 // Allocates nothing. Not for the stack: a snapshot is larger than a small one.
 #pragma once
 
+#include <bit>
 #include <cstdint>
+#include <iterator>
 #include <span>
 #include <string_view>
 
@@ -60,7 +62,6 @@ struct ClassRow : Objects {
   heap::Requests requests;                 // a sample of them
   std::uint64_t internal_waste_bytes = 0;  // of live_bytes, what was not asked for: estimated from the sample
 
-  [[nodiscard]] bool was_used() const { return allocations != 0 || slabs != 0; }
 };
 
 // What pools did: one thread heap's, or those of some together.
@@ -158,16 +159,16 @@ struct Profile {
   profiling::Sums live_by_age[profiling::sites::kLifetimes];
 };
 
+// Long arrays last, what most programs need least at the very end: a report writes and reads only the pages of what was used.
 struct Snapshot {
   Process process;
+  bool is_taken = false;  // at least once; until then it is as it begins
   bool at_rest = false;  // all locks were held
 
-  ClassRow classes[kClassEnd];
   Objects all_small;
   Objects large;
   Bump bump;
   bool has_routes = false;
-  heap::auto_routes::Facts auto_routes;  // times since the start of the process
   Objects in_handlers;
   Objects total;
 
@@ -191,7 +192,6 @@ struct Snapshot {
   std::uint64_t large_granted_bytes = 0;  // to them, in whole pages
 
   thread_heap::Facts threads;
-  HeapRow heaps[kHeapRows];  // those with most allocations and frees, by index
   unsigned heaps_shown = 0;
   Pools other_heaps;         // the sum of the others
   std::uint64_t direct_allocations = 0;  // through no pool
@@ -202,7 +202,6 @@ struct Snapshot {
   std::uint64_t withdrawals = 0;
   std::uint64_t lock_waits = 0;
   Budget budget;
-  AccountRow accounts[kAccountRows];  // in the order of the kinds
   unsigned account_count = 0;
   ThreadAccounts thread_accounts;
   heap::StepFacts steps[static_cast<unsigned>(heap::Step::kEnd)];
@@ -218,10 +217,30 @@ struct Snapshot {
   SpanHeap::HugeTlb huge_tlb;  // of all heaps
   std::string_view huge_page_mode;
   Misuse misuse;
-  Nodes nodes;
   Profile profile;
   std::span<const Point> timeline;  // put here by whoever holds it
 
+  std::uint64_t classes_used[(kClassEnd + 63) / 64] = {};  // those whose rows say anything
+  HeapRow heaps[kHeapRows];  // those with most allocations and frees, by index
+  heap::auto_routes::Facts auto_routes;  // times since the start of the process
+  Nodes nodes;
+  ClassRow classes[kClassEnd];
+  AccountRow accounts[kAccountRows];  // in the order of the kinds
+
+  [[nodiscard]] ClassRow& row_of(SizeClass c) {
+    classes_used[index_of(c) / 64] |= std::uint64_t{1} << index_of(c) % 64;
+    return classes[index_of(c)];
+  }
+  // By rising size, of classes that have objects or had some, or slabs.
+  template <class Visit>
+  void for_each_class_used(Visit visit) const {
+    for (unsigned word = 0; word < std::size(classes_used); ++word) {
+      for (std::uint64_t bits = classes_used[word]; bits != 0; bits &= bits - 1) {
+        const unsigned i = word * 64 + static_cast<unsigned>(std::countr_zero(bits));
+        if (classes[i].allocations != 0 || classes[i].slabs != 0) visit(size_class(i), classes[i]);
+      }
+    }
+  }
   [[nodiscard]] std::uint64_t sum_of_lines() const {
     return total.live_bytes + pooled_bytes + depot_bytes + slab_free_bytes + bump.dead_bytes + dirty_bytes +
            metadata_bytes;

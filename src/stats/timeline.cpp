@@ -2,6 +2,7 @@
 
 #include <atomic>
 
+#include "base/start_data.hpp"
 #include "budget/account.hpp"
 #include "budget/usage.hpp"
 #include "heap/reclaim.hpp"
@@ -14,13 +15,13 @@ namespace {
 constexpr std::uint64_t kFirstPeriodMilliseconds = 100;
 constexpr unsigned kPatienceMilliseconds = 20;
 
-constinit bool is_kept = false;  // set before threads exist
-constinit std::atomic<bool> is_held{false};
+NEBULA_LATER_DATA constinit bool is_kept = false;  // set before threads exist
+NEBULA_LATER_DATA constinit std::atomic<bool> is_held{false};
 // By whoever holds it.
 constinit Point points_of_life[kTimelinePoints] = {};
-constinit unsigned count = 0;
-constinit bool last_is_extra = false;  // it was not due
-constinit std::uint64_t period = kFirstPeriodMilliseconds;
+NEBULA_LATER_DATA constinit unsigned count = 0;
+NEBULA_LATER_DATA constinit bool last_is_extra = false;  // it was not due
+NEBULA_LATER_DATA constinit std::uint64_t period = kFirstPeriodMilliseconds;
 
 // acquire / release: the last holder's points are seen.
 bool try_hold() { return !is_held.exchange(true, std::memory_order_acquire); }

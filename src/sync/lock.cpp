@@ -27,9 +27,17 @@ constexpr unsigned place_of(LockRank rank) {
   return static_cast<unsigned>(static_cast<int>(rank) - static_cast<int>(LockRank::kRegistry));
 }
 constinit thread_local std::uint8_t held[place_of(LockRank::kEnd)] = {};
+// Relaxed: set before there are threads.
+constinit std::atomic<bool> are_gates_expected{false};
 #endif
 
 }  // namespace
+
+void Lock::expect_gates([[maybe_unused]] bool expected) {
+#ifndef NDEBUG
+  are_gates_expected.store(expected, std::memory_order_relaxed);
+#endif
+}
 
 std::uint32_t thread_token() { return my_token(); }
 
@@ -37,6 +45,9 @@ void Lock::note_acquired() {
 #ifndef NDEBUG
   for (unsigned above = place_of(rank_) + 1; above < place_of(LockRank::kEnd); ++above)
     if (held[above] != 0) fatal::broken("a lock taken against its rank");
+  const bool has_gate = held[place_of(LockRank::kGate)] != 0 || held[place_of(LockRank::kTenants)] != 0;
+  if ((rank_ == LockRank::kClass || rank_ == LockRank::kSpans) && !has_gate && are_gates_expected.load(std::memory_order_relaxed))
+    fatal::broken("a lock of the heap taken without a gate");
   ++held[place_of(rank_)];
 #endif
 }

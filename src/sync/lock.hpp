@@ -4,7 +4,8 @@
 // about 60 times (an uncontended critical section here is shorter than that), then sleeps in the kernel: a pure spin
 // lock loses two to three times when threads outnumber cores. After Drepper, "Futexes Are Tricky" (2011), mutex 2.
 //
-// Locks have ranks and are taken in rising rank only; debug builds check it.
+// Locks have ranks and are taken in rising rank only, and those of classes and spans under a gate (or tenants' lock) only, so that whoever
+// has these finds the others free; debug builds check both.
 #pragma once
 
 #include <atomic>
@@ -52,13 +53,18 @@ class NEBULA_CAPABILITY("lock") Lock {
   // For a lock that is made while this thread holds all others: it holds this one too from then on.
   void lock_with_all_others() NEBULA_UNCHECKED;
 
+  // Whether no lock of a class or of spans is taken without a gate, from now on.
+  static void expect_gates(bool expected);
+
   // Whether some thread has it, now.
   [[nodiscard]] bool is_held() const { return word_.load(std::memory_order_relaxed) != 0; }
   [[nodiscard]] bool is_mine() const;
   // How often a thread had to wait. Exact while the lock is held.
   [[nodiscard]] std::uint64_t contended() const { return contended_.load(std::memory_order_relaxed); }
-  // In the child of fork, for a lock whose holder did not come along.
-  void reset_in_child() NEBULA_UNCHECKED { word_.store(0, std::memory_order_relaxed); }
+  // In the child of fork, for a lock whose holder did not come along. Written only if need be: a page that is written is copied.
+  void reset_in_child() NEBULA_UNCHECKED {
+    if (is_held()) word_.store(0, std::memory_order_relaxed);
+  }
 
  private:
   void lock_slow(std::uint32_t token);

@@ -81,7 +81,7 @@ consteval Layout make_layout() {
 
 inline constexpr Layout kLayout = make_layout();
 inline ThreadHeap& heap_at(std::uint32_t index) {
-  return *reinterpret_cast<ThreadHeap*>(record_map.thread_heaps + index * kThreadHeapBytes);
+  return *reinterpret_cast<ThreadHeap*>(record_map.thread_heaps_end - (index + std::size_t{1}) * kThreadHeapBytes);
 }
 
 template <class Visitor>

@@ -157,7 +157,7 @@ ThreadHeap* create() {
     return nullptr;
   }
   const std::uint32_t mine = heaps_reserved.fetch_add(1, kRelaxed);
-  if (mine >= most || mine >= kHeapsMost || !pages::map_piece(pages::Area::kThreadHeaps, mine * kThreadHeapBytes, kRoomBytes)) {
+  if (mine >= most || mine >= kHeapsMost || !pages::map_piece(reinterpret_cast<Address>(&heap_at(mine)), kRoomBytes)) {
     pages::uncommit_metadata(bytes);
     create_again_at.store(now + kPatienceMilliseconds, kRelaxed);
     // The index is used again, unless another thread has taken the next one meanwhile or the place proves to be taken.
@@ -255,8 +255,7 @@ bool count_swing(ThreadHeap& heap, unsigned c, unsigned before, unsigned after) 
 
 bool map_swing_room(ThreadHeap& heap) {
   if (!heap.has_swing_room)
-    heap.has_swing_room = pages::map_piece(pages::Area::kThreadHeaps, heap.index * kThreadHeapBytes + kRoomBytes,
-                                           kSwingRoomBytes - kRoomBytes);
+    heap.has_swing_room = pages::map_piece(reinterpret_cast<Address>(&heap) + kRoomBytes, kSwingRoomBytes - kRoomBytes);
   return heap.has_swing_room;
 }
 
@@ -318,8 +317,7 @@ void live_at(ThreadHeap& heap, HeapId home) {
 
 bool map_return_room(ThreadHeap& heap) {
   if (!heap.has_return_room)
-    heap.has_return_room = pages::map_piece(pages::Area::kThreadHeaps, heap.index * kThreadHeapBytes + kSwingRoomBytes,
-                                            kThreadHeapBytes - kSwingRoomBytes);
+    heap.has_return_room = pages::map_piece(reinterpret_cast<Address>(&heap) + kSwingRoomBytes, kThreadHeapBytes - kSwingRoomBytes);
   return heap.has_return_room;
 }
 

@@ -128,7 +128,7 @@ TEST(Forms, AdviceOnlyWhereTheFiguresSupportIt) {
   EXPECT_EQ(advice_of(*calm()).size(), 0u);
 
   auto s = calm();
-  stats::ClassRow& row = s->classes[4];
+  stats::ClassRow& row = s->row_of(size_class(4));
   row.slabs = 400;
   row.slab_bytes = 400 * 64 * kKiB;
   row.live_bytes = row.slab_bytes / 4;

@@ -43,6 +43,14 @@ TEST(Heap, ObjectsHoldTheirSizeAndAreAligned) {
   EXPECT_EQ(testing::live(), testing::Live{});
 }
 
+// A page of the kernel's page tables maps 2 MiB.
+TEST(Heap, WhatEachProgramTouchesSharesPageTables) {
+  testing::start_heap();
+  const auto first_of_map = reinterpret_cast<Address>(class_map());
+  EXPECT_EQ((record_map.region_records_end - 1) / kRegionSize, first_of_map / kRegionSize);
+  EXPECT_EQ((record_map.thread_heaps_end - 1) / kRegionSize, record_map.unit_records / kRegionSize);
+}
+
 TEST(Heap, ZeroedMemoryIsZeroAfterDirtyReuse) {
   testing::start_heap();
   for (int round = 0; round < 3; ++round) {
