@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up, builds everything and runs all tests:
 #   build/test     g++, release: every suite
-#   build/clang    clang, debug: must build without a warning
+#   build/clang    clang, debug: must build without a warning; hazard and misuse tests, with checks of the order of locks
 #   build/debug, build/clang-release   the library alone: the same of g++, debug, and clang, release
 #   build/thread   thread sanitizer: unit, property and stress tests
 #   build/address  address and undefined-behaviour sanitizers: the same
@@ -91,7 +91,9 @@ if build test --werror -Dbuildtype=release -Dtests=true -Dbench=true; then
 fi
 
 if [[ $everything == yes ]]; then
-  CC=clang CXX=clang++ build clang --werror -Dbuildtype=debug -Dtests=true -Dbench=true || true
+  if CC=clang CXX=clang++ build clang --werror -Dbuildtype=debug -Dtests=true -Dbench=true; then
+    run_tests clang hazard misuse
+  fi
   library_alone=(--werror -Dtests=false -Dbench=false -Dtool=false)
   build debug "${library_alone[@]}" -Dbuildtype=debug || true
   CC=clang CXX=clang++ build clang-release "${library_alone[@]}" -Dbuildtype=release || true

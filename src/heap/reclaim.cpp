@@ -295,7 +295,7 @@ void attend_idle_memory() {
                               !is_due(spares_looked_at, page_policy.delay_milliseconds / 2);
     for_each_node_heap(nullptr, [&](NodeHeap& heap) {
       heap.drain_depots(NodeHeap::Depots::kIdle);
-      if (!keeps_spares) heap.release_quiet_spare_slabs();
+      if (!keeps_spares) heap.release_idle_spare_slabs();
       purged += heap.spans().purge(SpanHeap::Purge::kIdle);
     });
     purged += bump::purge_left_blocks(bump::Which::kIdle);

@@ -60,10 +60,7 @@ void NodeHeap::set_processors(unsigned processors) {
 
 // The home to lock for the slab of class c that a unit lies in, as far as can be told without that lock.
 NodeHeap::Home NodeHeap::home_of(UnitIndex unit, SizeClass c) {
-  if (!slab::is_of_class(unit, c)) [[unlikely]] {
-    node_heap.begin(kFirstShard, c);
-    return node_heap.home(kFirstShard);
-  }
+  if (!slab::is_of_class(unit, c)) return node_heap.home(kFirstShard);
   // acquire: pairs with the release in add_slab; see is_guarded.
   return static_cast<Home>(slab::at(slab::first_unit(unit, c)).home.load(std::memory_order_acquire));
 }
@@ -71,6 +68,13 @@ NodeHeap::Home NodeHeap::home_of(UnitIndex unit, SizeClass c) {
 void NodeHeap::begin(Shard shard, SizeClass c) {
   if (has_begun(shard, c)) [[likely]] return;
   bits_[static_cast<unsigned>(shard)].begun[index_of(c) / 64].fetch_or(std::uint64_t{1} << index_of(c) % 64, kRelaxed);
+}
+
+// The unit may have become another class's between the two looks of home_of, or be none's.
+NodeHeap::Home NodeHeap::home_to_use(UnitIndex unit, SizeClass c) {
+  const Home home = home_of(unit, c);
+  heap_of(home).begin(shard_of(home), c);
+  return home;
 }
 
 // Under the lock of the class in a home: whether the unit lies in one of its slabs. The home is read before the class: a
@@ -118,7 +122,7 @@ void NodeHeap::set_nothing(UnitIndex first, std::size_t units, std::uint64_t see
 
 // Under the lock of the slab, so that it is one, and whoever ends it knows who sees it.
 void NodeHeap::show_slab(UnitIndex unit, SizeClass c) const {
-  const Home home = home_of(unit, c);
+  const Home home = home_to_use(unit, c);
   LockGuard guard(class_at(home, c).lock);
   if (!is_guarded(unit, c, home)) return;
   const UnitIndex first = slab::first_unit(unit, c);
@@ -404,7 +408,7 @@ void NodeHeap::flush(SizeClass c, void* const* slots, unsigned count, Source sou
     const unsigned batch = kSizeClasses.batch[index_of(c)];
     // A batch waits where its first slot is at home: what one thread hands to another comes back to it.
     while (count >= batch) {
-      const Home home = home_of(static_cast<UnitIndex>(unit_of(*slots)), c);
+      const Home home = home_to_use(static_cast<UnitIndex>(unit_of(*slots)), c);
       if (heap_of(home).has_depots_ == HasDepots::kNo || !heap_of(home).depot(shard_of(home), c).deposit(c, slots)) break;
       slots += batch;
       count -= batch;
@@ -446,7 +450,7 @@ void NodeHeap::put_back(SizeClass c, void* const* slots, unsigned count, Later& 
 // Up to the first that is no slot to put back, which is counted as dropped, or that `later` has no room for.
 NodeHeap::PutBack NodeHeap::put_back_under_one_lock(SizeClass c, void* const* slots, unsigned count, Later& later) {
   PutBack result;
-  const Home home = home_of(static_cast<UnitIndex>(unit_of(*slots)), c);
+  const Home home = home_to_use(static_cast<UnitIndex>(unit_of(*slots)), c);
   Class& of = class_at(home, c);
   LockGuard guard(of.lock);
   unsigned back = 0;
@@ -558,7 +562,7 @@ bool NodeHeap::release_spare_slabs_of(Shard shard) {
   return had_some;
 }
 
-void NodeHeap::release_quiet_spare_slabs() {
+void NodeHeap::release_idle_spare_slabs() {
   for (unsigned s = 0; s < shards(); ++s) {
     for (unsigned word = 0; word < std::size(bits_[s].spares); ++word) {
       for (std::uint64_t bits = bits_[s].spares[word].load(kRelaxed); bits != 0; bits &= bits - 1) {
@@ -567,11 +571,11 @@ void NodeHeap::release_quiet_spare_slabs() {
         for (UnitIndex unit = of.lists[kEmpty]; unit != kNoUnit;) {
           Slab& slab = slab::at(unit);
           const UnitIndex next = slab.next;
-          if (slab.bump != 0 && !slab.is_busy && slab.is_quiet) {
+          if (slab.bump != 0 && !slab.is_busy && slab.is_idle) {
             unlink(of, unit);
             release(of, unit);
           } else {
-            slab.is_quiet = true;
+            slab.is_idle = true;
           }
           unit = next;
         }

@@ -93,7 +93,7 @@ class NodeHeap {
   bool release_spare_slabs();
   bool release_spare_slabs_of(Shard shard);
   // Those among them that gave nothing since this came by the last time.
-  void release_quiet_spare_slabs();
+  void release_idle_spare_slabs();
   // Gives back pages of slabs that hold nothing, behind their marks and below, in one walk through the heaps that are chosen; stops after
   // `enough` bytes. Returns how many.
   using Chooses = bool (*)(HeapId heap, const Account* account);
@@ -185,8 +185,8 @@ class NodeHeap {
     using Word = std::atomic<std::uint64_t>;
     // Which have an empty slab: set and cleared under the class's lock.
     Word spares[(kClassEnd + 63) / 64] = {};
-    // Which have ever been used: set under a gate, before anything else. Until then lists, facts and depot are as at the start, and
-    // whoever walks through all classes passes this one by, touching no page of it.
+    // Which have ever been used: set under a gate, before anything is changed. Until then lists, facts and depot are as at the start,
+    // and whoever walks through all classes passes this one by, touching no page of it.
     Word begun[(kClassEnd + 63) / 64] = {};
   };
 
@@ -201,6 +201,7 @@ class NodeHeap {
   void count_fallback(Account* refusing);
   [[nodiscard]] static Class& class_at(Home home, SizeClass c) { return heap_of(home).class_of(shard_of(home), c); }
   [[nodiscard]] static Home home_of(UnitIndex unit, SizeClass c);
+  [[nodiscard]] static Home home_to_use(UnitIndex unit, SizeClass c);  // its class has begun there
   [[nodiscard]] bool has_begun(Shard shard, SizeClass c) const {
     return (bits_[static_cast<unsigned>(shard)].begun[index_of(c) / 64].load(std::memory_order_relaxed) >> index_of(c) % 64 & 1) != 0;
   }

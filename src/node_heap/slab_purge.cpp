@@ -46,7 +46,7 @@ bool NodeHeap::purge_quiet_slabs(UnitIndex& unit, std::size_t& purged) {
 
 std::size_t NodeHeap::purge_pages_of(UnitIndex unit, SizeClass c, Slabs which) {
   const RegionIndex region = region_of(unit);
-  Home home = home_of(unit, c);
+  Home home = home_to_use(unit, c);
   std::uint64_t pages = 0;
   for (;;) {
     Class& of = class_at(home, c);
@@ -54,7 +54,7 @@ std::size_t NodeHeap::purge_pages_of(UnitIndex unit, SizeClass c, Slabs which) {
     const std::uint32_t seen = of.purges.so_far();
     if (!is_guarded(unit, c, home)) {
       if (!slab::is_of_class(unit, c)) return 0;
-      home = home_of(unit, c);
+      home = home_to_use(unit, c);
       continue;
     }
     Slab& slab = slab::at(unit);

@@ -165,8 +165,8 @@ thread_limits::Id enter(thread_limits::Rule rule) {
 
 void leave(thread_limits::Id id) {
   if (id == 0) return;
+  LockGuard guard(making);  // in place of a gate, which nobody holds here: a fork waits for it
   give_back_idle(id);
-  LockGuard guard(making);
   thread_limits::end(id);
 }
 

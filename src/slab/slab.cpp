@@ -168,7 +168,7 @@ void begin(UnitIndex unit, SizeClass c) {
   slab.quarter = static_cast<std::uint16_t>(slab.capacity / 4u + 1);
   slab.size_class = c;
   slab.list = 0;
-  slab.is_busy = slab.has_holes = slab.is_quiet = false;
+  slab.is_busy = slab.has_holes = slab.is_quiet = slab.is_idle = false;
   slab.seen_by = 0;
   // To the word of the last byte's slot, which may lie beyond the capacity.
   const unsigned last = slot_at(c, units_per_slab(c) * kUnitSize - 1);
@@ -205,7 +205,7 @@ unsigned take(UnitIndex unit, void** end, unsigned wanted, unsigned room) {
   const std::size_t size = slot_size(slab.size_class);
   unsigned taken = 0;
   if (slab.is_busy) [[unlikely]] return 0;
-  slab.is_quiet = false;
+  slab.is_quiet = slab.is_idle = false;
   if (slab.free != 0)
     taken = slab.has_holes ? take_beside_holes(slab, unit, base, size, end, wanted, room)
                            : take_returned(slab, base, size, end, wanted, room, AnySlot{});

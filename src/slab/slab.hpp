@@ -35,6 +35,7 @@ struct alignas(kCacheLine) Slab {
   bool is_busy : 1;         // pages of it are being purged: it gives nothing, and stays where it is
   bool has_holes : 1;       // pages below the mark are clean: no slot that lies in one is outside
   bool is_quiet : 1;        // it gave nothing since a purge of quiet slabs came by
+  bool is_idle : 1;         // it is empty, and gave nothing since the last look for empty ones that nobody needs
   // The node heap and shard whose lock guards this slab. The shard changes under the locks of both, and is read without to
   // find the one to take; the heap never changes.
   std::atomic<std::uint16_t> home;

@@ -2,8 +2,8 @@
 // side in the pieces in which they were mapped, so one bound, one class map and one array of records serve all.
 //
 // One thread at a time may move it, without any lock: it holds the frontier while it asks the system for memory, and whoever
-// needs it meanwhile waits with its locks released. Only a thread that is its span heap's grower holds it, so when all
-// span heaps are quiet (fork, report) nobody does.
+// needs it meanwhile waits with its locks released. Whoever holds it has a gate or tenants' lock, so when somebody else has all of these
+// (fork, report) nobody does.
 #pragma once
 
 #include <atomic>

@@ -161,8 +161,8 @@ struct Profile {
 
 // Long arrays last, what most programs need least at the very end: a report writes and reads only the pages of what was used.
 struct Snapshot {
-  Process process;
   bool is_taken = false;  // at least once; until then it is as it begins
+  Process process;
   bool at_rest = false;  // all locks were held
 
   Objects all_small;

@@ -98,7 +98,7 @@ void Lock::lock_slow(std::uint32_t token) {
 }
 
 bool Lock::try_lock_for(unsigned milliseconds) {
-  if (try_lock()) return true;
+  if (holds_every_lock || try_lock()) return true;
   if (milliseconds == 0 || is_mine()) return false;
   const std::uint64_t deadline = os::nanoseconds() + std::uint64_t{milliseconds} * 1'000'000;
   do {

@@ -90,8 +90,8 @@ class NEBULA_SCOPED_CAPABILITY LockGuard {
 // Tells the threads of a process apart; never 0. See my_token in lock.cpp for how well.
 [[nodiscard]] std::uint32_t thread_token();
 
-// Set while this thread holds every lock there is, for fork: what it allocates in between, in other libraries' fork
-// handlers, needs to take none.
+// Set while this thread holds all gates, for fork, and so may do as if it held every lock there is: what it allocates in between, in
+// other libraries' fork handlers, needs to take none.
 extern constinit thread_local bool holds_every_lock;
 
 // Set while this thread is in a slow path and may hold locks: whoever comes in again on the same thread is a signal

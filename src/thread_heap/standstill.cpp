@@ -18,7 +18,10 @@ void adopt_after_fork() {
   for_each_heap([](ThreadHeap& heap) {
     if (&heap == current_heap || !heap.in_use.load(kRelaxed)) return;
     owner_of(heap.index).store(0, kRelaxed);
-    bump::adopt(heap.bump);
+    {
+      LockGuard guard(heap.gate);
+      bump::adopt(heap.bump);
+    }
     give_up_account(heap);
     put_idle(heap);
   });

@@ -63,10 +63,10 @@ TEST(NodeHeap, ASpareThatGivesSlotsStays) {
   node_heap.release_empty_slabs();
   for (int look = 0; look < 3; ++look) {
     flush(c, refill(c, 20, Source::kSlabsOnly), Source::kSlabsOnly);
-    node_heap.release_quiet_spare_slabs();
+    node_heap.release_idle_spare_slabs();
     EXPECT_EQ(node_heap.facts(c).slabs, 1u) << "look " << look;
   }
-  node_heap.release_quiet_spare_slabs();
+  node_heap.release_idle_spare_slabs();
   EXPECT_EQ(node_heap.facts(c).slabs, 0u) << "nobody has needed it since";
   EXPECT_EQ(testing::inconsistency(), "");
 }
