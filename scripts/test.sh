@@ -12,7 +12,7 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
 usage() {
   cat <<'USAGE'
-usage: scripts/test.sh                 everything (about 20 minutes on two cores)
+usage: scripts/test.sh                 everything (half an hour on two cores)
        scripts/test.sh --quick         release build; unit, misuse and hazard tests
        scripts/test.sh SUITE...        release build; these suites, such as unit, stress or integration
 USAGE

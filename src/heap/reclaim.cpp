@@ -290,12 +290,14 @@ void attend_idle_memory() {
   {
     const HoldGate hold;
     std::size_t purged = 0;
+    using Purge = config::PagePolicy::Purge;
     // What classes keep empty has an age by being looked at twice in the delay.
-    const bool keeps_spares = page_policy.purge == config::PagePolicy::Purge::kNever ||
-                              !is_due(spares_looked_at, page_policy.delay_milliseconds / 2);
+    const bool looks_at_spares = page_policy.purge != Purge::kNever && page_policy.purge != Purge::kNow &&
+                                 is_due(spares_looked_at, page_policy.delay_milliseconds / 2);
     for_each_node_heap(nullptr, [&](NodeHeap& heap) {
       heap.drain_depots(NodeHeap::Depots::kIdle);
-      if (!keeps_spares) heap.release_idle_spare_slabs();
+      if (page_policy.purge == Purge::kNow) heap.release_spare_slabs();
+      else if (looks_at_spares) heap.release_idle_spare_slabs();
       purged += heap.spans().purge(SpanHeap::Purge::kIdle);
     });
     purged += bump::purge_left_blocks(bump::Which::kIdle);

@@ -163,11 +163,12 @@ thread_limits::Id enter(thread_limits::Rule rule) {
   return 0;
 }
 
-void leave(thread_limits::Id id) {
+void leave(thread_limits::Id& id) {
   if (id == 0) return;
   LockGuard guard(making);  // in place of a gate, which nobody holds here: a fork waits for it
   give_back_idle(id);
   thread_limits::end(id);
+  id = 0;  // under the lock, too, or a child of fork would end it once more, when it may be another thread's
 }
 
 HeapId helper_of(HeapId heap, HeapId helping_place) { return find(tenant_of[heap], helping_place); }

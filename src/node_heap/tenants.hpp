@@ -36,7 +36,7 @@ extern constinit std::atomic<bool> any;  // relaxed: set before there are thread
 // The calling thread has an account by this rule from now on, 0 where it cannot.
 [[nodiscard]] thread_limits::Id enter(thread_limits::Rule rule);
 // Its thread has ended, or goes by another rule; what its heaps hold idle can be given back.
-void leave(thread_limits::Id id);
+void leave(thread_limits::Id& id);
 
 // What other heaps a tenant's may ask when its own has no more: his at the places that help its place, as far as he has any.
 [[nodiscard]] HeapId helper_of(HeapId heap, HeapId helping_place);

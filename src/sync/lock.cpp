@@ -48,6 +48,12 @@ void Lock::note_acquired() {
   const bool has_gate = held[place_of(LockRank::kGate)] != 0 || held[place_of(LockRank::kTenants)] != 0;
   if ((rank_ == LockRank::kClass || rank_ == LockRank::kSpans) && !has_gate && are_gates_expected.load(std::memory_order_relaxed))
     fatal::broken("a lock of the heap taken without a gate");
+  count_held();
+#endif
+}
+
+void Lock::count_held() {
+#ifndef NDEBUG
   ++held[place_of(rank_)];
 #endif
 }
@@ -118,7 +124,7 @@ void Lock::unlock() {
 void Lock::lock_with_all_others() {
   if (!holds_every_lock) return;
   word_.store(my_token(), std::memory_order_relaxed);
-  note_acquired();
+  count_held();  // behind locks of higher ranks, perhaps
 }
 
 bool Lock::is_mine() const { return (word_.load(std::memory_order_relaxed) & ~kSleepers) == my_token(); }

@@ -69,6 +69,7 @@ class NEBULA_CAPABILITY("lock") Lock {
  private:
   void lock_slow(std::uint32_t token);
   void note_acquired();
+  void count_held();
   void note_released();
 
   std::atomic<std::uint32_t> word_{0};

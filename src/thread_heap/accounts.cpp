@@ -30,7 +30,6 @@ bool attend_account(ThreadHeap& heap) {
 
 void give_up_account(ThreadHeap& heap) {
   tenants::leave(heap.account);
-  heap.account = 0;
   heap.rule = 0;
   heap.named_at = 0;
 }

@@ -93,7 +93,7 @@ class Context:
         if not condition:
             raise Failure(text)
 
-    def run(self, command, variables=None, preload=None, before=None, timeout=120, **popen):
+    def run(self, command, variables=None, preload=None, before=None, timeout=250, **popen):
         """Runs a command under the library, with no NEBULA_ variable but the given ones. `before` runs in the child."""
         environment = {key: value for key, value in os.environ.items()
                        if not key.startswith(("NEBULA_", "LD_", "MALLOC_", "GLIBC_TUNABLES"))}

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <memory>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -124,6 +126,13 @@ std::unique_ptr<stats::Snapshot> calm() {
 }
 
 // Each piece of advice: not a step before its figures support it, and with these figures in it.
+// What is taken anew is cleared with zeros.
+TEST(Forms, ASnapshotBeginsAsZeros) {
+  const std::unique_ptr<std::byte[]> memory(new std::byte[sizeof(stats::Snapshot)]());
+  ::new (memory.get()) stats::Snapshot{};
+  for (std::size_t i = 0; i < sizeof(stats::Snapshot); ++i) ASSERT_EQ(memory[i], std::byte{0}) << i;
+}
+
 TEST(Forms, AdviceOnlyWhereTheFiguresSupportIt) {
   EXPECT_EQ(advice_of(*calm()).size(), 0u);
 

@@ -253,9 +253,9 @@ TEST_F(Tenants, AChildsOtherThreadsHaveEnded) {
   });
   while (id == 0) std::this_thread::yield();
   thread_heap::lock_all();
-  NodeHeap::lock_all();
+  tenants::lock().lock();
   const pid_t child = fork();
-  NodeHeap::unlock_all();
+  tenants::lock().unlock();
   thread_heap::unlock_all();
   if (child == 0) {
     thread_heap::adopt_after_fork();
