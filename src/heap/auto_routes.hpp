@@ -66,7 +66,8 @@ struct Facts {
   unsigned kept = 0;
   Move kept_moves[kMovesKept];
 };
-// Leaves them as they begin where no look ever comes. Waits for hardly any time: a report of a crash may come from within. Then the parts are of different moments.
+// Leaves them as they begin where no look ever comes. Waits for hardly any time: a report of a crash may come from within. Then the
+// parts are of different moments.
 void read(Facts& facts);
 
 }  // namespace nebula::heap::auto_routes

@@ -293,22 +293,28 @@ bool NodeHeap::take_over_slab(SizeClass c, Shard shard) NEBULA_UNCHECKED {
   return false;
 }
 
+// Calls visit(class) for each that has an empty slab in the shard, until it answers true.
+template <class Visit>
+bool NodeHeap::find_class_with_spares(Shard shard, Visit visit) {
+  ClassBits& of = bits_[static_cast<unsigned>(shard)];
+  for (unsigned word = 0; word < std::size(of.spares); ++word)
+    for (std::uint64_t bits = of.spares[word].load(kRelaxed); bits != 0; bits &= bits - 1)
+      if (visit(size_class(word * 64 + static_cast<unsigned>(std::countr_zero(bits))))) return true;
+  return false;
+}
+
 // An empty slab of another class, which ends.
 UnitIndex NodeHeap::take_spare_slab(Units units, Shard shard) {
-  const auto s = static_cast<unsigned>(shard);
-  for (unsigned word = 0; word < std::size(bits_[s].spares); ++word) {
-    for (std::uint64_t bits = bits_[s].spares[word].load(kRelaxed); bits != 0; bits &= bits - 1) {
-      const SizeClass c = size_class(word * 64 + static_cast<unsigned>(std::countr_zero(bits)));
-      if (units_per_slab(c) != units.count) continue;
-      Class& of = class_of(shard, c);
-      LockGuard guard(of.lock);
-      const UnitIndex unit = unlink_spare(of);
-      if (unit == kNoUnit) continue;
-      end_slab(of, unit);
-      return unit;
-    }
-  }
-  return kNoUnit;
+  UnitIndex unit = kNoUnit;
+  find_class_with_spares(shard, [&](SizeClass c) {
+    if (units_per_slab(c) != units.count) return false;
+    Class& of = class_of(shard, c);
+    LockGuard guard(of.lock);
+    unit = unlink_spare(of);
+    if (unit != kNoUnit) end_slab(of, unit);
+    return unit != kNoUnit;
+  });
+  return unit;
 }
 
 // The shard's spares of other lengths go to the spans before, where they lie in front then.
@@ -551,36 +557,33 @@ bool NodeHeap::release_spare_slabs() {
 
 bool NodeHeap::release_spare_slabs_of(Shard shard) {
   bool had_some = false;
-  const auto s = static_cast<unsigned>(shard);
-  for (unsigned word = 0; word < std::size(bits_[s].spares); ++word) {
-    for (std::uint64_t bits = bits_[s].spares[word].load(kRelaxed); bits != 0; bits &= bits - 1) {
-      Class& of = classes_[s][word * 64 + static_cast<unsigned>(std::countr_zero(bits))];
-      LockGuard guard(of.lock);
-      for (UnitIndex unit; (unit = unlink_spare(of)) != kNoUnit; had_some = true) release(of, unit);
-    }
-  }
+  find_class_with_spares(shard, [&](SizeClass c) {
+    Class& of = class_of(shard, c);
+    LockGuard guard(of.lock);
+    for (UnitIndex unit; (unit = unlink_spare(of)) != kNoUnit; had_some = true) release(of, unit);
+    return false;
+  });
   return had_some;
 }
 
 void NodeHeap::release_idle_spare_slabs() {
   for (unsigned s = 0; s < shards(); ++s) {
-    for (unsigned word = 0; word < std::size(bits_[s].spares); ++word) {
-      for (std::uint64_t bits = bits_[s].spares[word].load(kRelaxed); bits != 0; bits &= bits - 1) {
-        Class& of = classes_[s][word * 64 + static_cast<unsigned>(std::countr_zero(bits))];
-        LockGuard guard(of.lock);
-        for (UnitIndex unit = of.lists[kEmpty]; unit != kNoUnit;) {
-          Slab& slab = slab::at(unit);
-          const UnitIndex next = slab.next;
-          if (slab.bump != 0 && !slab.is_busy && slab.is_idle) {
-            unlink(of, unit);
-            release(of, unit);
-          } else {
-            slab.is_idle = true;
-          }
-          unit = next;
+    find_class_with_spares(static_cast<Shard>(s), [&](SizeClass c) {
+      Class& of = class_of(static_cast<Shard>(s), c);
+      LockGuard guard(of.lock);
+      for (UnitIndex unit = of.lists[kEmpty]; unit != kNoUnit;) {
+        Slab& slab = slab::at(unit);
+        const UnitIndex next = slab.next;
+        if (slab.bump != 0 && !slab.is_busy && slab.is_idle) {
+          unlink(of, unit);
+          release(of, unit);
+        } else {
+          slab.is_idle = true;
         }
+        unit = next;
       }
-    }
+      return false;
+    });
   }
 }
 

@@ -73,7 +73,8 @@ class NodeHeap {
   // Whether the slot is of one of the shard's slabs, now.
   [[nodiscard]] bool is_of_shard(SizeClass c, const void* slot, Shard shard) const;
 
-  // Under the thread's gate. Whether a refill would find some without new memory: in the depot, or in a slab, which is taken over from another shard for that.
+  // Under the thread's gate. Whether a refill would find some without new memory: in the depot, or in a slab, which is taken over from
+  // another shard for that.
   [[nodiscard]] bool has_free_slots(SizeClass c, Shard shard);
 
   // Takes slots back, each to its own heap and shard. What proves to be no free slot is reported as misuse of `call`, and
@@ -235,6 +236,8 @@ class NodeHeap {
   [[nodiscard]] bool take_over_slab(SizeClass c, Shard shard);
   // Of units just taken; false for kNoUnit, and when the budget has no room for its first slot.
   [[nodiscard]] bool add_slab(SizeClass c, Shard shard, UnitIndex first);
+  template <class Visit>
+  bool find_class_with_spares(Shard shard, Visit visit);
   [[nodiscard]] UnitIndex take_spare_slab(Units units, Shard shard);
   [[nodiscard]] UnitIndex take_span(Units units, Shard shard, From from);
   void link(Class& of, UnitIndex unit) NEBULA_REQUIRES(of.lock);

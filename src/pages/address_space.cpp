@@ -81,6 +81,7 @@ constexpr std::size_t kMeetingPoint = kMiB;      // of two areas, behind a multi
 constexpr std::size_t kRoomBefore = 128 * kMiB;  // of a base: for class map and region records
 static_assert(kClassMapBehind + kRegionsMost * kRegionRecordBytes <= kRoomBefore);
 static_assert((kClassMapBehind + kMeetingPoint) % kRegionSize == 0);
+
 void lay_out(Address metadata_base, RegionIndex regions) {
   const std::size_t thread_heaps = regions >= 32 * 1024 ? 32 * 1024 : 2 * 1024;
   Address at = metadata_base;

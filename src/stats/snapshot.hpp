@@ -61,7 +61,6 @@ struct ClassRow : Objects {
   std::uint64_t lock_waits = 0;
   heap::Requests requests;                 // a sample of them
   std::uint64_t internal_waste_bytes = 0;  // of live_bytes, what was not asked for: estimated from the sample
-
 };
 
 // What pools did: one thread heap's, or those of some together.

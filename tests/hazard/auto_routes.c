@@ -1,10 +1,10 @@
 /* A size class that grows slowly moves to blocks, one that turned sparse gets spans, while other threads allocate and free the
  * same sizes and children are forked, each of which frees, resizes and allocates what it inherited. Then the first comes too often, and
  * moves back. The report at the exit says so. */
+#include "child.h"
 #include "churn.h"
 
 #include <pthread.h>
-#include <sys/wait.h>
 
 enum { kGrowing = 8208, kSwinging = 24500, kObjects = 6000, kSwings = 400 };
 
@@ -56,9 +56,7 @@ static void fork_one(int grown) {
   const pid_t child = fork();
   CHECK(child >= 0);
   if (child == 0) be_a_child(grown);
-  int status;
-  CHECK(waitpid(child, &status, 0) == child);
-  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+  check_child(child);
 }
 
 int main(void) {

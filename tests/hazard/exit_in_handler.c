@@ -1,11 +1,11 @@
 /* exit called by a signal handler that interrupts malloc or free anywhere: handlers of atexit allocate, a report is
    written, nothing hangs. 60 children, each interrupted at another moment. */
+#include "child.h"
 #include "churn.h"
 
 #include <pthread.h>
 #include <signal.h>
 #include <sys/time.h>
-#include <sys/wait.h>
 
 static void leave(int signal_number) {
   (void)signal_number;
@@ -28,9 +28,7 @@ int main(void) {
       CHECK(setitimer(ITIMER_REAL, &timer, NULL) == 0);
       for (uint64_t seed = 1;; ++seed) churn_steps(seed, 100);
     }
-    int status;
-    CHECK(waitpid(child, &status, 0) == child);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    check_child(child);
   }
   return 0;
 }

@@ -1,10 +1,10 @@
 /* Threads that last for a moment end beside a thread that forks: what an end gives back to the heap it does under no lock that a child would
    find held. Each child allocates in the same sizes, also in a thread of its own. */
 #include "check.h"
+#include "child.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/wait.h>
 
 enum { kForks = 100 };
 
@@ -43,9 +43,7 @@ int main(void) {
       CHECK(pthread_join(one, NULL) == 0);
       _exit(7);
     }
-    int status;
-    CHECK(waitpid(child, &status, 0) == child);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    check_child(child);
   }
   go_on = 0;
   for (int i = 0; i < 2; ++i) CHECK(pthread_join(threads[i], NULL) == 0);

@@ -1,14 +1,8 @@
 /* Several threads fork at the same time, beside others that allocate; children fork once more. */
+#include "child.h"
 #include "churn.h"
 
 #include <pthread.h>
-#include <sys/wait.h>
-
-static void check_child(pid_t child) {
-  int status;
-  CHECK(waitpid(child, &status, 0) == child);
-  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
-}
 
 static void *fork_often(void *unused) {
   for (uint64_t i = 0; i < 60; ++i) {

@@ -1,9 +1,9 @@
 /* Handlers of pthread_atfork that allocate and free, in the program and in a library that starts before the heap's own
    handlers are registered (fork_handlers_early): our locks are taken last and released first. */
+#include "child.h"
 #include "churn.h"
 
 #include <pthread.h>
-#include <sys/wait.h>
 
 static void *kept;
 
@@ -30,9 +30,7 @@ int main(void) {
       alarm(20);
       exit(7);
     }
-    int status;
-    CHECK(waitpid(child, &status, 0) == child);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    check_child(child);
   }
   atomic_store(&stop, 1);
   for (int i = 0; i < 2; ++i) CHECK(pthread_join(threads[i], NULL) == 0);

@@ -1,10 +1,10 @@
 /* fork from a signal handler that interrupts malloc and free anywhere, also inside their locks: neither side hangs. */
+#include "child.h"
 #include "churn.h"
 
 #include <pthread.h>
 #include <signal.h>
 #include <sys/time.h>
-#include <sys/wait.h>
 
 static volatile sig_atomic_t forks;
 
@@ -18,10 +18,7 @@ static void fork_here(int signal_number) {
   (void)signal_number;
   pid_t child = fork();
   if (child == 0) _exit(7);
-  int status;
-  CHECK(child > 0);
-  CHECK(waitpid(child, &status, 0) == child);
-  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+  check_child(child);
   if (++forks < 300) interrupt_soon();
 }
 

@@ -1,8 +1,8 @@
 /* fork while 8 threads allocate: each of 300 children allocates at once, starts a thread and exits. */
+#include "child.h"
 #include "churn.h"
 
 #include <pthread.h>
-#include <sys/wait.h>
 
 static void *churn_some(void *unused) {
   churn_steps(77, 500);
@@ -25,9 +25,7 @@ int main(void) {
       CHECK(pthread_join(thread, NULL) == 0);
       exit(7);
     }
-    int status;
-    CHECK(waitpid(child, &status, 0) == child);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    check_child(child);
   }
   atomic_store(&stop, 1);
   for (int i = 0; i < kThreads; ++i) CHECK(pthread_join(threads[i], NULL) == 0);

@@ -623,7 +623,7 @@ def own_faults(test, program, variables):
 
 @test
 def fork_faults(test):
-    """A fork writes hardly any page of ours: 12 more than without us in the parent and 17 to 19 in the child, once; 4 and 1 now."""
+    """A fork writes hardly any page of ours: 12 more than without us in the parent and 17 to 19 in the child, once; 5 and 2 now."""
     without, within = ([int(word) for word in test.run([test.program("fork_faults")], preload=preload).ended(0).output.split()]
                        for preload in ("", None))
     parent, child = (ours - theirs for ours, theirs in zip(within, without))

@@ -1,5 +1,6 @@
 /* vfork and posix_spawn run no fork handlers and share memory with the parent; system and popen are built on them. All
    of them, beside threads that allocate. Argument: a program that ends with status 7. */
+#include "child.h"
 #include "churn.h"
 
 #include <pthread.h>
@@ -7,13 +8,6 @@
 #include <sys/wait.h>
 
 extern char **environ;
-
-static void check_status(pid_t child) {
-  int status;
-  CHECK(child > 0);
-  CHECK(waitpid(child, &status, 0) == child);
-  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
-}
 
 int main(int count, char **arguments) {
   if (count == 1) return 7;
@@ -30,9 +24,9 @@ int main(int count, char **arguments) {
       execve(command[0], command, environ);
       _exit(1);
     }
-    check_status(child);
+    check_child(child);
     CHECK(posix_spawn(&child, command[0], NULL, NULL, command, environ) == 0);
-    check_status(child);
+    check_child(child);
     int status = system(quoted);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
     FILE *pipe = popen(quoted, "r");
