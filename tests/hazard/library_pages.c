@@ -1,5 +1,7 @@
 /* A small program has little of the library itself resident: the kernel maps a library's pages in groups of 16 around each that is
-   touched, so what every program runs lies together (preload/order.ld), and large tables are in no file. 520 KiB before, 176 to 232 now. */
+   touched, at a multiple of as many, so what every program runs lies together and begins at such a place (preload/order.ld), and large tables are
+   in no file. 520 KiB at first, 176 to 232 in the right order, by chance; 212 where it begins so: one group of constants and what the loader
+   reads, two of code, five pages of data. */
 #include "check.h"
 
 static char text[1 << 16];
@@ -33,6 +35,6 @@ int main(void) {
   }
   size_t kib = resident_of("libnebula.so");
   CHECK(kib > 0);
-  if (kib > 300) fprintf(stderr, "%zu KiB of libnebula.so are resident\n", kib);
-  return kib > 300;
+  if (kib > 220) fprintf(stderr, "%zu KiB of libnebula.so are resident\n", kib);
+  return kib > 220;
 }
