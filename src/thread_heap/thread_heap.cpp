@@ -37,6 +37,7 @@ constexpr std::uint32_t kSwingBytesOfThread = kMiB;
 constexpr std::uint64_t kSwingBytesLeast = 16 * kMiB;
 
 constexpr unsigned kRefillMost = 256;
+constexpr std::uint32_t kRefillBytes = 16 * kKiB;  // of smaller ones more, up to so much
 constexpr unsigned kRefillsBetweenLooks = 32;
 constexpr unsigned kSentHomeMost = 8;
 constexpr std::uint64_t kTickMilliseconds = 100;
@@ -422,7 +423,7 @@ bool fill(ThreadHeap& heap, unsigned c, NodeHeap::Source where) {
   if ((heap.opened[c / 64] >> (c % 64) & 1) != 0) grow_pool(heap, c, trend);  // empty again: it was too small
   const unsigned room = limit_of(heap, c);
   unsigned wanted = (room + 1) / 2;
-  if (wanted > kRefillMost) wanted = kRefillMost;
+  if (wanted > kRefillMost) wanted = std::min(wanted, std::max(kRefillMost, kRefillBytes / kSizeClasses.slot_size[c]));
   void** const first = heap.slots() + heap.bottom[c] + 1;
   void** const end = first + room;
   NodeHeap& from = NodeHeap::at(heap.home);

@@ -128,7 +128,7 @@ inline constexpr std::uint32_t kPop = (std::uint32_t{1} << kCountOne) - 1;
     return slot;
   }
   // The store is a release: a snapshot of memory (fork) that has the new word has the slot below it.
-  fast_add<kPop>(heap->word[same_index(c)]);
+  fast_add_at<kPop, offsetof(ThreadHeap, word)>(heap, c);
   return slot;
 }
 
@@ -142,7 +142,7 @@ inline constexpr std::uint32_t kPop = (std::uint32_t{1} << kCountOne) - 1;
   if (heap->slots()[top] == pointer) [[unlikely]] return false;
   heap->slots()[same_index(top) + 1] = pointer;
   // The store is a release: a snapshot of memory (fork) that has the new word has the slot.
-  fast_add<1>(heap->word[same_index(c)]);
+  fast_add_at<1, offsetof(ThreadHeap, word)>(heap, c);
   return true;
 }
 
