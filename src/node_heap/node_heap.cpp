@@ -243,6 +243,7 @@ unsigned NodeHeap::take_from_depot(SizeClass c, void** end, unsigned wanted, uns
 
 unsigned NodeHeap::take_from_slabs(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard) {
   Class& of = class_of(shard, c);
+  bytes_in_use.expect();
   LockGuard guard(of.lock);
   unsigned got = 0;
   for (unsigned list = kFullest; list < kListEnd && got < wanted; ++list) {
@@ -458,6 +459,7 @@ NodeHeap::PutBack NodeHeap::put_back_under_one_lock(SizeClass c, void* const* sl
   PutBack result;
   const Home home = home_to_use(static_cast<UnitIndex>(unit_of(*slots)), c);
   Class& of = class_at(home, c);
+  bytes_in_use.expect();
   LockGuard guard(of.lock);
   unsigned back = 0;
   while (result.done < count) {
