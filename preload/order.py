@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Writes preload/order.ld, which tells the linker to put the functions that every program runs side by side.
+"""Writes preload/order.ld, which tells GNU ld, by the places of its own script, to put the functions that every program runs
+side by side.
 
 The kernel maps a library's pages in groups of 16 around the one that is touched, and counts them as resident: with the
 functions in the order of the rooms a program of one allocation had all 84 pages of code mapped. What is run is what callgrind

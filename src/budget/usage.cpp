@@ -4,6 +4,12 @@
 
 namespace nebula {
 
-NEBULA_START_DATA constinit Gauge bytes_in_use;
+namespace {
+
+constinit Gauge::Part parts[Gauge::kPartsMost];
+
+}  // namespace
+
+NEBULA_START_DATA constinit Gauge bytes_in_use(parts);
 
 }  // namespace nebula

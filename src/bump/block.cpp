@@ -155,8 +155,9 @@ std::size_t purge_dead_pages(const Block& block, std::uint32_t end, std::uint32_
 
 void count_in_use(const Block& block, std::uint64_t bytes) {
   const std::uint64_t before = block.record().counted.exchange(bytes, kRelaxed);
-  if (bytes > before) bytes_in_use.add(bytes - before);
-  else bytes_in_use.subtract(before - bytes);
+  const unsigned part = part_of(block.head());
+  if (bytes > before) bytes_in_use.add(bytes - before, part);
+  else bytes_in_use.subtract(before - bytes, part);
 }
 
 UnitIndex take_block(std::uint32_t units) {

@@ -157,7 +157,10 @@ void deallocate_in_block(void* pointer, const char* call) {
   ThreadHeap* const heap = current_heap;
   bump::Mine* const mine = thread_heap::is_none(heap) ? nullptr : &heap->bump;
   bump::Found found;
-  if (mine != nullptr) {
+  if (mine != nullptr && !mine->has_holes) {
+    found = bump::deallocate(mine, pointer);
+  } else if (mine != nullptr) {
+    const HoldGate hold;  // a rewind counts what is in use
     found = bump::deallocate(mine, pointer);
   } else {
     const HoldGate hold;  // a fork meets no thread without a heap halfway

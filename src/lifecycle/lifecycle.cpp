@@ -10,6 +10,7 @@
 #include "budget/process_limits.hpp"
 #include "budget/thread_limits.hpp"
 #include "budget/tree.hpp"
+#include "budget/usage.hpp"
 #include "config/config.hpp"
 #include "diag/message.hpp"
 #include "diag/misuse.hpp"
@@ -184,6 +185,7 @@ void in_child() {
   } else {
     Lock::expect_gates(false);
     pages::reset_in_child();
+    bytes_in_use.reset_in_child();
     thread_heap::reset_in_child();
     NodeHeap::reset_in_child();
   }

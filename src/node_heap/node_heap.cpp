@@ -136,11 +136,14 @@ void NodeHeap::set_helpers(const HeapId* helpers, unsigned count) {
   for (unsigned i = 0; i < count; ++i) helpers_[i] = helpers[i];
 }
 
+static_assert(Gauge::kPartsMost == NodeHeap::kShards && Gauge::kPartsMost == SpanHeap::kPartsMost);
+
 void NodeHeap::open(Shard shard) {
   const auto last = static_cast<unsigned>(shard);
   const unsigned first = last_shard_.load(std::memory_order_relaxed) + 1;
   for (unsigned place = 0; place < places(); ++place) at(static_cast<HeapId>(place)).spans().open_parts(last + 1);
   if (last >= first) last_shard_.store(last, std::memory_order_relaxed);
+  bytes_in_use.set_parts(last + 1);
 }
 
 unsigned NodeHeap::refill(SizeClass c, void** end, unsigned wanted, unsigned room, Source source, Shard shard) {
@@ -243,7 +246,7 @@ unsigned NodeHeap::take_from_depot(SizeClass c, void** end, unsigned wanted, uns
 
 unsigned NodeHeap::take_from_slabs(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard) {
   Class& of = class_of(shard, c);
-  bytes_in_use.expect();
+  bytes_in_use.expect(static_cast<unsigned>(shard));
   LockGuard guard(of.lock);
   unsigned got = 0;
   for (unsigned list = kFullest; list < kListEnd && got < wanted; ++list) {
@@ -258,7 +261,7 @@ unsigned NodeHeap::take_from_slabs(SizeClass c, void** end, unsigned wanted, uns
   if (got == 0) return 0;
   ++of.facts.refills;
   of.facts.slots_outside += got;
-  bytes_in_use.add(got * slot_size(c));
+  bytes_in_use.add(got * slot_size(c), static_cast<unsigned>(shard));
   return got;
 }
 
@@ -459,7 +462,8 @@ NodeHeap::PutBack NodeHeap::put_back_under_one_lock(SizeClass c, void* const* sl
   PutBack result;
   const Home home = home_to_use(static_cast<UnitIndex>(unit_of(*slots)), c);
   Class& of = class_at(home, c);
-  bytes_in_use.expect();
+  const auto part = static_cast<unsigned>(shard_of(home));
+  bytes_in_use.expect(part);
   LockGuard guard(of.lock);
   unsigned back = 0;
   while (result.done < count) {
@@ -487,7 +491,7 @@ NodeHeap::PutBack NodeHeap::put_back_under_one_lock(SizeClass c, void* const* sl
   if (result.met_misuse) ++of.facts.dropped;
   ++of.facts.flushes;
   of.facts.slots_outside -= back;
-  bytes_in_use.subtract(back * slot_size(c));
+  bytes_in_use.subtract(back * slot_size(c), part);
   credit_slots(c, back);
   return result;
 }

@@ -53,6 +53,10 @@ static_assert(sizeof(Region) == kRegionRecordBytes);
 [[nodiscard]] inline Region& region_at(RegionIndex index) {
   return *(reinterpret_cast<Region*>(record_map.region_records_end) - 1 - index);
 }
+// Of its heap's spans, while something lies in the unit.
+[[nodiscard]] inline unsigned part_of(std::size_t unit) {
+  return region_at(region_of(static_cast<UnitIndex>(unit))).part.load(std::memory_order_relaxed);
+}
 
 namespace pages {
 

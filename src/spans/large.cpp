@@ -32,7 +32,7 @@ struct alignas(2 * kCacheLine) PartCounts {
 };
 constinit PartCounts counts_of[SpanHeap::kPartsMost];
 
-PartCounts& counts_for(UnitIndex head) { return counts_of[region_at(region_of(head)).part.load(kRelaxed)]; }
+PartCounts& counts_for(UnitIndex head) { return counts_of[part_of(head)]; }
 
 Record& record_at(UnitIndex head) {
   return *reinterpret_cast<Record*>(record_map.unit_records + std::size_t{head} * kUnitRecordBytes + kBehindSlabHome);
@@ -44,21 +44,21 @@ void set_use(UnitIndex first, std::size_t count, std::uint8_t use) {
 
 void count_live(UnitIndex head, std::size_t pages) {
   counts_for(head).begun_bytes.fetch_add(pages * kPageSize, kRelaxed);
-  bytes_in_use.add(pages * kPageSize);
+  bytes_in_use.add(pages * kPageSize, part_of(head));
 }
 
 void count_dead(UnitIndex head, std::size_t pages) {
   counts_for(head).ended_bytes.fetch_add(pages * kPageSize, kRelaxed);
-  bytes_in_use.subtract(pages * kPageSize);
+  bytes_in_use.subtract(pages * kPageSize, part_of(head));
 }
 
 void begin_object(UnitIndex head, Pages pages, Units units) {
   record_at(head) = {pages.count, units.count, {}};
   set_use(head + 1, units.count - 1, kInside);
+  count_live(head, pages.count);  // before anybody can free it, rightly or not
   // release: pairs with the acquire in purge_tails, which reads the record of an object it does not own.
   unit_use(head).store(kHead, std::memory_order_release);
   counts_for(head).allocations.fetch_add(1, kRelaxed);
-  count_live(head, pages.count);
 }
 
 // The accounts of the old and the new size of an object, 0 pages where there is none: the new one is charged first, the old one

@@ -44,7 +44,7 @@ void begin(void* object, const profiling::Sample& sample) {
   const auto unit = static_cast<UnitIndex>(unit_of(object));
   record_at(unit) = sample;
   counts_of[sample.size_class].allocations.fetch_add(1, kRelaxed);
-  bytes_in_use.add(slot_size(size_class(sample.size_class)));
+  bytes_in_use.add(slot_size(size_class(sample.size_class)), part_of(unit));
   // release: pairs with the acquire of those who look through all units and read the records of objects they do not own.
   unit_use(unit).store(kSampled, std::memory_order_release);
 }
@@ -59,7 +59,7 @@ bool deallocate(SpanHeap& spans, void* pointer) {
   profiling::sites::note_free(sample);
   counts_of[sample.size_class].frees.fetch_add(1, kRelaxed);
   const SizeClass c = size_class(sample.size_class);
-  bytes_in_use.subtract(slot_size(c));
+  bytes_in_use.subtract(slot_size(c), part_of(unit));
   if (Account* const account = size_limits::of_class(c)) account->credit(slot_size(c));
   spans.give_back(unit, kOneUnit);
   return true;

@@ -58,12 +58,17 @@ std::uint64_t waiting_bytes() {
   return thread_heap::pooled_bytes_about() + in_depots;
 }
 
+std::uint64_t in_use_now() {
+  const heap::HoldGate hold;
+  return bytes_in_use.value();
+}
+
 // Inside the slow path, without locks.
 void on_tick() {
   if (!try_hold()) return;
   const std::uint64_t now = elapsed_milliseconds();
   if (is_due(now)) {
-    const std::uint64_t in_use = bytes_in_use.value();
+    const std::uint64_t in_use = in_use_now();
     const std::uint64_t waiting = waiting_bytes();
     const os::Residence residence = os::residence();
     append({now, in_use > waiting ? in_use - waiting : 0, process_account.committed(),

@@ -46,7 +46,8 @@ void Lock::note_acquired() {
   for (unsigned above = place_of(rank_) + 1; above < place_of(LockRank::kEnd); ++above)
     if (held[above] != 0) fatal::broken("a lock taken against its rank");
   const bool has_gate = held[place_of(LockRank::kGate)] != 0 || held[place_of(LockRank::kTenants)] != 0;
-  if ((rank_ == LockRank::kClass || rank_ == LockRank::kSpans) && !has_gate && are_gates_expected.load(std::memory_order_relaxed))
+  const bool needs_gate = rank_ == LockRank::kClass || rank_ == LockRank::kSpans || rank_ == LockRank::kGauge;
+  if (needs_gate && !has_gate && are_gates_expected.load(std::memory_order_relaxed))
     fatal::broken("a lock of the heap taken without a gate");
   count_held();
 #endif

@@ -36,7 +36,7 @@ namespace nebula {
 #endif
 
 // Of the many locks of classes the rank is 0, so that they cost no byte of the file.
-enum class LockRank : std::int8_t { kRegistry = -3, kGate, kTenants, kClass, kSpans, kLeaf, kEnd };
+enum class LockRank : std::int8_t { kRegistry = -3, kGate, kTenants, kClass, kSpans, kGauge, kLeaf, kEnd };
 
 class NEBULA_CAPABILITY("lock") Lock {
  public:

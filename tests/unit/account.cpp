@@ -5,7 +5,6 @@
 #include <thread>
 #include <vector>
 
-#include "budget/gauge.hpp"
 #include "budget/process_limits.hpp"
 #include "support/heap_checks.hpp"
 
@@ -180,16 +179,6 @@ TEST(Account, NeverAboveTheLimitFromEightThreads) {
   EXPECT_EQ(account.committed(), 0u);
   EXPECT_LE(account.peak(), kLimit);
   EXPECT_GT(account.peak(), kLimit / 2);
-}
-
-TEST(Account, GaugeRemembersItsPeak) {
-  Gauge gauge;
-  gauge.add(5);
-  gauge.add(7);
-  gauge.subtract(10);
-  gauge.add(1);
-  EXPECT_EQ(gauge.value(), 3u);
-  EXPECT_EQ(gauge.peak(), 12u);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "budget/account.hpp"
+#include "budget/usage.hpp"
 #include "heap/heap.hpp"
 #include "support/heap_checks.hpp"
 
@@ -16,6 +17,8 @@ namespace {
 std::uint64_t ladder(const report::Totals& t) {
   return t.live_bytes + t.pooled_bytes + t.depot_bytes + t.slab_free_bytes + t.dirty_bytes + t.metadata_bytes;
 }
+
+std::uint64_t in_use(const report::Totals& t) { return t.live_bytes + t.pooled_bytes + t.depot_bytes; }
 
 TEST(Report, TheLadderAddsUpAfterEveryStep) {
   testing::start_heap();
@@ -46,6 +49,7 @@ TEST(Report, TheLadderAddsUpAfterEveryStep) {
     ASSERT_EQ(totals.committed_bytes, process_account.committed());
     ASSERT_EQ(totals.committed_bytes + totals.clean_bytes, totals.mapped_bytes);
     ASSERT_LE(totals.large_live_bytes, totals.live_bytes);
+    ASSERT_EQ(bytes_in_use.value(), in_use(totals));
   }
   for (const Held& each : held) heap::deallocate(each.object, "free");
   EXPECT_EQ(testing::live(), testing::Live{});
@@ -76,6 +80,36 @@ TEST(Report, TotalsAreOfOneMoment) {
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(testing::live(), testing::Live{});
   EXPECT_EQ(testing::inconsistency(), "");
+}
+
+// Threads that fill and empty what is theirs, and the next thread's, by megabytes: what they spend from their shares of what lies below the
+// peak, and what they put there, adds up.
+TEST(Report, TheBytesInUseAddUpBetweenThreads) {
+  testing::start_heap();
+  constexpr unsigned kThreads = 3;
+  constexpr std::size_t kObjects = 2000;
+  std::vector<std::vector<void*>> held(kThreads);
+  for (unsigned round = 0; round < 12; ++round) {
+    std::vector<std::thread> threads;
+    for (unsigned t = 0; t < kThreads; ++t) {
+      threads.emplace_back([&, t, round] {
+        testing::Random random(round * kThreads + t);
+        std::vector<void*>& mine = held[(t + round) % kThreads];
+        for (unsigned swing = 0; swing < 8; ++swing) {
+          while (mine.size() < kObjects) mine.push_back(heap::allocate(random.below(64) == 0 ? random.below(100'000) : random.below(2000)));
+          const std::size_t rest = random.below(kObjects);
+          for (; mine.size() > rest; mine.pop_back()) heap::deallocate(mine.back(), "free");
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    const report::Totals totals = report::totals();
+    ASSERT_EQ(bytes_in_use.value(), in_use(totals)) << "round " << round;
+    ASSERT_GE(bytes_in_use.peak(), bytes_in_use.value());
+  }
+  for (const std::vector<void*>& each : held)
+    for (void* const object : each) heap::deallocate(object, "free");
+  EXPECT_EQ(testing::live(), testing::Live{});
 }
 
 }  // namespace

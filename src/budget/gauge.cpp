@@ -1,0 +1,127 @@
+#include "budget/gauge.hpp"
+
+#include "diag/message.hpp"
+
+namespace nebula {
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+
+// What is worth sharing out: parts that run dry at once would be more work than one word.
+std::uint64_t least_slack(std::uint64_t peak, std::uint64_t least) { return peak / 32 > least ? peak / 32 : least; }
+
+// Whoever subtracts added before; but for frees of what is not free's to give, which must not make a split value of it.
+std::uint64_t less(std::uint64_t value, std::uint64_t amount) {
+#ifndef NDEBUG
+  if (amount > value) fatal::broken("a gauge below zero");
+#endif
+  return at_least_zero(value, amount);
+}
+
+}  // namespace
+
+void Gauge::set_parts(unsigned count) {
+  const unsigned most = count < kPartsMost ? count : kPartsMost;
+  std::uint32_t before = count_.load(kRelaxed);
+  while (before < most && !count_.compare_exchange_weak(before, most, kRelaxed)) {
+  }
+}
+
+std::uint64_t Gauge::value() const {
+  std::uint64_t whole = whole_.load(kRelaxed);
+  if ((whole & kSplit) == 0) return whole;
+  LockGuard guard(lock_);
+  whole = whole_.load(kRelaxed);
+  if ((whole & kSplit) == 0) return whole;
+  std::uint64_t slack = 0;
+  for (unsigned i = 0; i < kPartsMost; ++i)
+    if (const std::uint64_t here = parts_[i].slack.load(kRelaxed); here != 0) slack += here - 1;
+  return at_least_zero(whole & ~kSplit, slack);
+}
+
+void Gauge::note_peak(std::uint64_t value) {
+  std::uint64_t peak = peak_.load(kRelaxed);
+  while (value > peak && !peak_.compare_exchange_weak(peak, value, kRelaxed)) {
+  }
+}
+
+void Gauge::add_elsewhere(std::uint64_t amount, unsigned part) {
+  for (;;) {
+    // Whole, at the instant of the exchange: then this is the sum of all that was added and subtracted.
+    std::uint64_t whole = whole_.load(kRelaxed);
+    while ((whole & kSplit) == 0)
+      if (whole_.compare_exchange_weak(whole, whole + amount, kRelaxed)) return note_peak(whole + amount);
+    share_out_again(part, amount);
+    std::uint64_t here = parts_[part].slack.load(kRelaxed);
+    while (here > amount)
+      if (parts_[part].slack.compare_exchange_weak(here, here - amount, kRelaxed)) return;
+  }
+}
+
+void Gauge::subtract_elsewhere(std::uint64_t amount, unsigned part) {
+  for (;;) {
+    std::uint64_t whole = whole_.load(kRelaxed);
+    while ((whole & kSplit) == 0) {
+      if (!whole_.compare_exchange_weak(whole, less(whole, amount), kRelaxed)) continue;
+      const std::uint64_t peak = peak_.load(kRelaxed);
+      if (whole - amount + 2 * least_slack(peak, kWorthSplitting) < peak && count_.load(kRelaxed) > 1) split();
+      return;
+    }
+    share_out_again(part, 0);
+    std::uint64_t here = parts_[part].slack.load(kRelaxed);
+    while (here != 0)
+      if (parts_[part].slack.compare_exchange_weak(here, here + amount, kRelaxed)) return;
+  }
+}
+
+// The peak was that before, or is more by now: either way nobody passes it by what is shared out.
+void Gauge::split() {
+  if (!lock_.try_lock_for(0)) return;
+  const std::uint64_t peak = peak_.load(kRelaxed);
+  const std::uint64_t count = count_.load(kRelaxed);
+  std::uint64_t whole = whole_.load(kRelaxed);
+  std::uint64_t share = 0;
+  do {
+    share = (whole & kSplit) == 0 ? at_least_zero(peak, whole) / count : 0;
+  } while (share != 0 && !whole_.compare_exchange_weak(whole, (whole + share * count) | kSplit, kRelaxed));
+  if (share != 0)
+    for (unsigned i = 0; i < count; ++i) parts_[i].slack.store(share + 1, kRelaxed);
+  lock_.unlock();
+}
+
+// Where it is split. The part that has too little gets half of what each other has.
+void Gauge::share_out_again(unsigned part, std::uint64_t wanted) {
+  LockGuard guard(lock_);
+  set_parts(part + 1);
+  const std::uint64_t whole = whole_.load(kRelaxed);
+  if ((whole & kSplit) == 0) return;
+  const std::uint64_t here = parts_[part].slack.load(kRelaxed);
+  if (here > wanted) return;  // somebody else has shared out
+  const unsigned count = count_.load(kRelaxed);
+  std::uint64_t kept[kPartsMost] = {};
+  std::uint64_t slack = 0;
+  std::uint64_t others = 0;
+  for (unsigned i = 0; i < count; ++i) {
+    const std::uint64_t before = parts_[i].slack.exchange(0, kRelaxed);
+    if (before == 0) continue;
+    slack += before - 1;
+    if (i != part) others += kept[i] = (before - 1) / 2;
+  }
+  // All are closed: nobody adds or subtracts, and without the slack this is the value.
+  kept[part] = slack - others;
+  const std::uint64_t least = least_slack(peak_.load(kRelaxed), kWorthSplitting);
+  if (slack < least || slack - least < wanted) return whole_.store(less(whole & ~kSplit, slack), kRelaxed);
+  const bool is_enough = kept[part] >= wanted;
+  for (unsigned i = 0; i < count; ++i) parts_[i].slack.store((is_enough ? kept[i] : i == part ? slack : 0) + 1, kRelaxed);
+}
+
+void Gauge::reset_in_child() NEBULA_UNCHECKED {
+  if (!lock_.is_held() || lock_.is_mine()) return;
+  lock_.reset_in_child();
+  std::uint64_t slack = 0;
+  for (unsigned i = 0; i < kPartsMost; ++i)
+    if (const std::uint64_t here = parts_[i].slack.exchange(0, kRelaxed); here != 0) slack += here - 1;
+  if (is_split()) whole_.store(less(whole_.load(kRelaxed) & ~kSplit, slack), kRelaxed);
+}
+
+}  // namespace nebula
