@@ -35,6 +35,7 @@ class Gauge {
   void set_parts(unsigned count);
 
   void add(std::uint64_t amount, unsigned part) {
+    if (!has_parts()) return add_elsewhere(amount, part);
     std::atomic<std::uint64_t>& slack = parts_[part].slack;
     std::uint64_t here = slack.load(std::memory_order_relaxed);
     while (here > amount)
@@ -42,6 +43,7 @@ class Gauge {
     add_elsewhere(amount, part);
   }
   void subtract(std::uint64_t amount, unsigned part) {
+    if (!has_parts()) return subtract_elsewhere(amount, part);
     std::atomic<std::uint64_t>& slack = parts_[part].slack;
     std::uint64_t here = slack.load(std::memory_order_relaxed);
     while (here != 0)
@@ -50,7 +52,7 @@ class Gauge {
   }
   // The part will be written soon.
   void expect(unsigned part) {
-    if (parts_[part].slack.load(std::memory_order_relaxed) == 0) asm volatile("prefetchw %0" : : "m"(whole_));
+    if (has_parts() && parts_[part].slack.load(std::memory_order_relaxed) == 0) asm volatile("prefetchw %0" : : "m"(whole_));
   }
 
   // Beside writers what it was, but for what they are about; exact while nobody writes. Under a gate, as adding is: may wait for who shares out.
@@ -66,6 +68,8 @@ class Gauge {
   static constexpr std::uint64_t kSplit = std::uint64_t{1} << 63;
   static constexpr std::uint64_t kWorthSplitting = 64 * kKiB;
 
+  // A program of one thread touches no part.
+  [[nodiscard]] bool has_parts() const { return count_.load(std::memory_order_relaxed) > 1; }
   void add_elsewhere(std::uint64_t amount, unsigned part);
   void subtract_elsewhere(std::uint64_t amount, unsigned part);
   void note_peak(std::uint64_t value);

@@ -12,7 +12,7 @@ struct Counter {
   std::atomic<std::uint64_t> count;
   std::atomic<std::uint64_t> bytes;
 };
-constinit Counter counters[kClassEnd] = {};
+alignas(2048) constinit Counter counters[kClassEnd] = {};  // in one page, for a report
 constinit std::atomic<std::uint64_t> granted{0};  // to large objects
 
 Requests read(const Counter& counter) { return {counter.count.load(kRelaxed), counter.bytes.load(kRelaxed)}; }

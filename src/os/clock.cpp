@@ -5,6 +5,7 @@
 
 #include <atomic>
 
+#include "base/start_data.hpp"
 #include "os/process.hpp"
 #include "os/system_call.hpp"
 #include "os/vdso.hpp"
@@ -19,7 +20,7 @@ int clock_by_system_call(clockid_t clock, timespec* now) {
 }
 
 timespec read_clock(clockid_t clock) {
-  static constinit std::atomic<ClockFunction> known{nullptr};
+  NEBULA_START_DATA static constinit std::atomic<ClockFunction> known{nullptr};
   // relaxed: a pointer to code that was always there; whoever looks it up twice finds the same.
   ClockFunction function = known.load(std::memory_order_relaxed);
   if (function == nullptr) {

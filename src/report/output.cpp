@@ -2,6 +2,7 @@
 
 #include <cerrno>
 
+#include "base/units.hpp"
 #include "diag/message.hpp"
 #include "os/file.hpp"
 #include "os/process.hpp"
@@ -12,7 +13,7 @@ namespace {
 
 // A report for a person fits, so that it reaches a terminal in one piece.
 constexpr std::size_t kBufferBytes = 24 * 1024;
-constinit char buffer[kBufferBytes];
+alignas(kPageSize) constinit char buffer[kBufferBytes];  // the same
 
 constexpr std::size_t kPathBytes = 1400;
 

@@ -32,7 +32,7 @@ NEBULA_LATER_DATA constinit std::atomic<std::uint32_t> last_report{kNotBegun};
 NEBULA_LATER_DATA constinit bool is_forked_child = false;
 NEBULA_LATER_DATA constinit std::atomic<bool> writing{false};
 // By whoever has writing. The snapshot is too large for a small stack.
-constinit stats::Snapshot snapshot = {};
+alignas(kPageSize) constinit stats::Snapshot snapshot = {};  // as few pages as it fills
 NEBULA_LATER_DATA constinit Occasion occasion;
 NEBULA_LATER_DATA constinit std::uint64_t reports_composed = 0;  // of this process
 NEBULA_LATER_DATA constinit Occasion lines_begun;                // of the first line: what their file is named after

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/bits.hpp"
+#include "base/start_data.hpp"
 #include "budget/size_limits.hpp"
 #include "budget/usage.hpp"
 #include "size_class/size_class.hpp"
@@ -30,7 +31,7 @@ struct alignas(2 * kCacheLine) PartCounts {
   std::atomic<std::uint64_t> ended_bytes{0};
   std::atomic<std::uint64_t> grown_in_place{0};
 };
-constinit PartCounts counts_of[SpanHeap::kPartsMost];
+NEBULA_LATER_DATA constinit PartCounts counts_of[SpanHeap::kPartsMost];
 
 PartCounts& counts_for(UnitIndex head) { return counts_of[part_of(head)]; }
 

@@ -1,5 +1,6 @@
 #include "spans/sampled.hpp"
 
+#include "base/start_data.hpp"
 #include "budget/size_limits.hpp"
 #include "budget/usage.hpp"
 
@@ -14,7 +15,7 @@ constexpr Units kOneUnit = {1};
 struct ClassCounts {  // relaxed: totals for the report
   std::atomic<std::uint64_t> allocations, frees;
 };
-constinit ClassCounts counts_of[kClassEnd] = {};
+NEBULA_LATER_DATA constinit ClassCounts counts_of[kClassEnd] = {};
 
 profiling::Sample& record_at(UnitIndex unit) {
   static_assert(kBehindSlabHome + sizeof(profiling::Sample) <= kUnitRecordBytes && kSmallMax <= kUnitSize);
