@@ -89,7 +89,7 @@ void Gauge::split() {
   lock_.unlock();
 }
 
-// Where it is split. The part that has too little gets half of what each other has.
+// Where it is split. The part that has too little gets half of what each other has, or, where that is not enough, all.
 void Gauge::share_out_again(unsigned part, std::uint64_t wanted) {
   LockGuard guard(lock_);
   set_parts(part + 1);

@@ -55,7 +55,8 @@ class Gauge {
     if (has_parts() && parts_[part].slack.load(std::memory_order_relaxed) == 0) asm volatile("prefetchw %0" : : "m"(whole_));
   }
 
-  // Beside writers what it was, but for what they are about; exact while nobody writes. Under a gate, as adding is: may wait for who shares out.
+  // Exact while nobody writes; beside writers off by what goes from part to part meanwhile, at most the slack, and never above the peak. Under a gate,
+  // as adding is: may wait for who shares out.
   [[nodiscard]] std::uint64_t value() const;
   [[nodiscard]] std::uint64_t peak() const { return peak_.load(std::memory_order_relaxed); }
   [[nodiscard]] bool is_split() const { return (whole_.load(std::memory_order_relaxed) & kSplit) != 0; }
@@ -79,10 +80,10 @@ class Gauge {
   // What everybody reads lies apart from what everybody may write.
   alignas(2 * kCacheLine) Part* const parts_;
   std::atomic<std::uint32_t> count_{1};
-  mutable Lock lock_{LockRank::kGauge};
   // The value; with kSplit, and what is slack in the parts: then it changes under the lock alone.
   alignas(2 * kCacheLine) std::atomic<std::uint64_t> whole_{0};
   std::atomic<std::uint64_t> peak_{0};
+  mutable Lock lock_{LockRank::kGauge};
 };
 
 }  // namespace nebula

@@ -105,6 +105,7 @@ bool use_again(Mine& mine) {
   mine.allocations_before = allocations_of(mine);
   store_mark(mine, 0);
   if (mine.has_holes) forget_holes(mine);
+  mine.has_holes = false;  // nothing is ready
   mine.reuses.store(mine.reuses.load(kRelaxed) + 1, kRelaxed);
   return true;
 }

@@ -2,7 +2,7 @@
 // last one moves the mark back, over what was free before it too; a block without a live object is used again from its start.
 // A block that is full is left: nobody has it, and whoever frees its last object gives it back, whichever thread that is.
 //
-// The owner's steps take no lock. One store of `word` commits an allocation or a rewind, so a snapshot of memory (fork) has
+// The owner's steps take no lock, but for frees once pages of his block were given back. One store of `word` commits an allocation or a rewind, so a snapshot of memory (fork) has
 // each whole or not at all, but for bits at and behind the mark, which adopt() puts right. Both run inside SlowPath, so that a
 // signal handler never meets them halfway. What changes pages or blocks runs under the thread heap's gate.
 #pragma once
@@ -83,7 +83,7 @@ struct Found {
   std::size_t size = 0;    // of the object that the pointer lies in, unless kNoObject
   std::size_t offset = 0;  // in it
 };
-// The pointer is in a unit whose use is kBump. `mine`: of this thread, or null where it has none.
+// The pointer is in a unit whose use is kBump. `mine`: of this thread, or null where it has none. Under the gate if mine->has_holes: a rewind counts then.
 [[nodiscard]] Found deallocate(Mine* mine, void* pointer);
 // After kBlockIsDead: under the gate.
 void end_block(Mine* mine, UnitIndex head);

@@ -160,7 +160,7 @@ void deallocate_in_block(void* pointer, const char* call) {
   if (mine != nullptr && !mine->has_holes) {
     found = bump::deallocate(mine, pointer);
   } else if (mine != nullptr) {
-    const HoldGate hold;  // a rewind counts what is in use
+    const HoldGate hold;  // a rewind counts what is in use then
     found = bump::deallocate(mine, pointer);
   } else {
     const HoldGate hold;  // a fork meets no thread without a heap halfway

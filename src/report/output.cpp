@@ -13,7 +13,7 @@ namespace {
 
 // A report for a person fits, so that it reaches a terminal in one piece.
 constexpr std::size_t kBufferBytes = 24 * 1024;
-alignas(kPageSize) constinit char buffer[kBufferBytes];  // the same
+alignas(kPageSize) constinit char buffer[kBufferBytes];  // as few pages as it fills
 
 constexpr std::size_t kPathBytes = 1400;
 

@@ -182,11 +182,11 @@ bool resize_in_place(SpanHeap& spans, UnitIndex head, std::size_t size) {
   }
   charge.settle();
   profiling::sites::note_free(record.sample);
+  if (after > before) count_live(head, after.count - before.count);  // first, as in begin_object
   record = {after.count, units_after.count, {}};
   if (units_after > units_before)
     set_use(head + static_cast<UnitIndex>(units_before.count), units_after.count - units_before.count, kInside);
   if (after > before) {
-    count_live(head, after.count - before.count);
     counts_for(head).grown_in_place.fetch_add(1, kRelaxed);
   } else {
     count_dead(head, before.count - after.count);

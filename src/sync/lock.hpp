@@ -4,7 +4,7 @@
 // about 60 times (an uncontended critical section here is shorter than that), then sleeps in the kernel: a pure spin
 // lock loses two to three times when threads outnumber cores. After Drepper, "Futexes Are Tricky" (2011), mutex 2.
 //
-// Locks have ranks and are taken in rising rank only, and those of classes and spans under a gate (or tenants' lock) only, so that whoever
+// Locks have ranks and are taken in rising rank only, and those of classes, spans and the gauge under a gate (or tenants' lock) only, so that whoever
 // has these finds the others free; debug builds check both.
 #pragma once
 
@@ -53,7 +53,7 @@ class NEBULA_CAPABILITY("lock") Lock {
   // For a lock that is made while this thread holds all others: it holds this one too from then on.
   void lock_with_all_others() NEBULA_UNCHECKED;
 
-  // Whether no lock of a class or of spans is taken without a gate, from now on.
+  // Whether no lock of a class, of spans or of the gauge is taken without a gate, from now on.
   static void expect_gates(bool expected);
 
   // Whether some thread has it, now.

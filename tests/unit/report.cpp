@@ -9,6 +9,7 @@
 #include "budget/account.hpp"
 #include "budget/usage.hpp"
 #include "heap/heap.hpp"
+#include "node_heap/node_heap.hpp"
 #include "support/heap_checks.hpp"
 
 namespace nebula {
@@ -89,6 +90,7 @@ TEST(Report, TheBytesInUseAddUpBetweenThreads) {
   constexpr unsigned kThreads = 3;
   constexpr std::size_t kObjects = 2000;
   std::vector<std::vector<void*>> held(kThreads);
+  bool was_split = false;
   for (unsigned round = 0; round < 12; ++round) {
     std::vector<std::thread> threads;
     for (unsigned t = 0; t < kThreads; ++t) {
@@ -106,7 +108,9 @@ TEST(Report, TheBytesInUseAddUpBetweenThreads) {
     const report::Totals totals = report::totals();
     ASSERT_EQ(bytes_in_use.value(), in_use(totals)) << "round " << round;
     ASSERT_GE(bytes_in_use.peak(), bytes_in_use.value());
+    was_split = was_split || bytes_in_use.is_split();
   }
+  EXPECT_EQ(was_split, NodeHeap::shard_for(1) != NodeHeap::shard_for(0)) << "only where there are several processors";
   for (const std::vector<void*>& each : held)
     for (void* const object : each) heap::deallocate(object, "free");
   EXPECT_EQ(testing::live(), testing::Live{});
