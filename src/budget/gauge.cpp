@@ -7,9 +7,6 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
-// What is worth sharing out: parts that run dry at once would be more work than one word.
-std::uint64_t least_slack(std::uint64_t peak, std::uint64_t least) { return peak / 32 > least ? peak / 32 : least; }
-
 // Whoever subtracts added before; but for frees of what is not free's to give, which must not make a split value of it.
 std::uint64_t less(std::uint64_t value, std::uint64_t amount) {
 #ifndef NDEBUG
@@ -45,12 +42,27 @@ void Gauge::note_peak(std::uint64_t value) {
   }
 }
 
+// Of two at a time one may be forgotten: it comes again.
+void Gauge::note_step(std::uint64_t amount) {
+  const std::uint64_t step = step_.load(kRelaxed);
+  step_.store(amount > step ? amount : step - step / 256, kRelaxed);
+}
+
+// Parts that run dry every few steps would be more work than one word.
+std::uint64_t Gauge::least_slack() const {
+  const std::uint64_t steps = kStepsOfSlack * step_.load(kRelaxed);
+  return steps > kLeastSlack ? steps : kLeastSlack;
+}
+
 void Gauge::add_elsewhere(std::uint64_t amount, unsigned part) {
   for (;;) {
     // Whole, at the instant of the exchange: then this is the sum of all that was added and subtracted.
     std::uint64_t whole = whole_.load(kRelaxed);
     while ((whole & kSplit) == 0)
-      if (whole_.compare_exchange_weak(whole, whole + amount, kRelaxed)) return note_peak(whole + amount);
+      if (whole_.compare_exchange_weak(whole, whole + amount, kRelaxed)) {
+        note_step(amount);
+        return note_peak(whole + amount);
+      }
     share_out_again(part, amount);
     std::uint64_t here = parts_[part].slack.load(kRelaxed);
     while (here > amount)
@@ -63,8 +75,8 @@ void Gauge::subtract_elsewhere(std::uint64_t amount, unsigned part) {
     std::uint64_t whole = whole_.load(kRelaxed);
     while ((whole & kSplit) == 0) {
       if (!whole_.compare_exchange_weak(whole, less(whole, amount), kRelaxed)) continue;
-      const std::uint64_t peak = peak_.load(kRelaxed);
-      if (whole - amount + 2 * least_slack(peak, kWorthSplitting) < peak && count_.load(kRelaxed) > 1) split();
+      note_step(amount);
+      if (has_parts() && at_least_zero(peak_.load(kRelaxed), less(whole, amount)) > 2 * least_slack()) split();
       return;
     }
     share_out_again(part, 0);
@@ -89,7 +101,7 @@ void Gauge::split() {
   lock_.unlock();
 }
 
-// Where it is split. The part that has too little gets half of what each other has, or, where that is not enough, all.
+// Where it is split. The part that has too little gets half of what each other has.
 void Gauge::share_out_again(unsigned part, std::uint64_t wanted) {
   LockGuard guard(lock_);
   set_parts(part + 1);
@@ -109,10 +121,10 @@ void Gauge::share_out_again(unsigned part, std::uint64_t wanted) {
   }
   // All are closed: nobody adds or subtracts, and without the slack this is the value.
   kept[part] = slack - others;
-  const std::uint64_t least = least_slack(peak_.load(kRelaxed), kWorthSplitting);
+  if (wanted > step_.load(kRelaxed)) step_.store(wanted, kRelaxed);
+  const std::uint64_t least = least_slack();
   if (slack < least || slack - least < wanted) return whole_.store(less(whole & ~kSplit, slack), kRelaxed);
-  const bool is_enough = kept[part] >= wanted;
-  for (unsigned i = 0; i < count; ++i) parts_[i].slack.store((is_enough ? kept[i] : i == part ? slack : 0) + 1, kRelaxed);
+  for (unsigned i = 0; i < count; ++i) parts_[i].slack.store(kept[i] + 1, kRelaxed);  // the part's is half of all at least
 }
 
 void Gauge::reset_in_child() NEBULA_UNCHECKED {

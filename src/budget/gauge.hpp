@@ -4,7 +4,7 @@
 // flush. While it is far enough below its peak, it is split: what lies between the two, the slack, is shared out to parts. Whoever adds takes
 // from his part's slack, whoever subtracts puts there, and as long as slack is there the peak cannot be passed: nobody has to know the sum.
 // When a part has not enough, all parts are closed, one after the other, and what they hold is counted and shared out anew, or, where
-// little is left, the value is whole again: only whole it can pass its peak. A closed part makes everybody wait, those who subtract, too, so that
+// little is left for the steps that it goes in, the value is whole again: only whole it can pass its peak. A closed part makes everybody wait, those who subtract, too, so that
 // the sum is one that there was.
 //
 // The idea of spending from local allowances what is known to be left altogether is that of escrow (O'Neil, "The escrow transactional method",
@@ -67,13 +67,16 @@ class Gauge {
 
  private:
   static constexpr std::uint64_t kSplit = std::uint64_t{1} << 63;
-  static constexpr std::uint64_t kWorthSplitting = 64 * kKiB;
+  static constexpr std::uint64_t kLeastSlack = 64 * kKiB;
+  static constexpr std::uint64_t kStepsOfSlack = 16;
 
   // A program of one thread touches no part.
   [[nodiscard]] bool has_parts() const { return count_.load(std::memory_order_relaxed) > 1; }
   void add_elsewhere(std::uint64_t amount, unsigned part);
   void subtract_elsewhere(std::uint64_t amount, unsigned part);
   void note_peak(std::uint64_t value);
+  void note_step(std::uint64_t amount);
+  [[nodiscard]] std::uint64_t least_slack() const;
   void split();
   void share_out_again(unsigned part, std::uint64_t wanted);
 
@@ -83,6 +86,7 @@ class Gauge {
   // The value; with kSplit, and what is slack in the parts: then it changes under the lock alone.
   alignas(2 * kCacheLine) std::atomic<std::uint64_t> whole_{0};
   std::atomic<std::uint64_t> peak_{0};
+  std::atomic<std::uint64_t> step_{0};  // about the largest of the last some hundred amounts, while whole
   mutable Lock lock_{LockRank::kGauge};
 };
 

@@ -22,6 +22,14 @@ struct OwnGauge {
   Gauge gauge{parts};
 };
 
+// Steps so small and so many that what lies below the peak is worth sharing.
+void take_small_steps(Gauge& gauge) {
+  for (unsigned i = 0; i < 20'000 && !gauge.is_split(); ++i) {
+    gauge.add(16, 0);
+    gauge.subtract(16, 0);
+  }
+}
+
 TEST(Gauge, RemembersItsPeak) {
   OwnGauge own;
   own.gauge.add(5, 0);
@@ -77,6 +85,7 @@ TEST(Gauge, TakesAnyPart) {
   own.gauge.set_parts(2);
   own.gauge.add(64 * kMiB, 0);
   own.gauge.subtract(60 * kMiB, 0);
+  take_small_steps(own.gauge);
   ASSERT_TRUE(own.gauge.is_split());
   for (unsigned i = 0; i < 100; ++i) own.gauge.add(128 * kKiB, 7);
   for (unsigned i = 0; i < 100; ++i) own.gauge.subtract(128 * kKiB, 5);
@@ -89,17 +98,20 @@ TEST(Gauge, TakesAnyPart) {
   EXPECT_EQ(own.gauge.value(), 4 * kMiB);
 }
 
-// More than a part gets of the others, but not more than there is.
-TEST(Gauge, AllOfTheSlackServesOneWhoNeedsIt) {
+// Who needs much of what is left, and who needs more, which is a new peak.
+TEST(Gauge, IsWholeForLargeSteps) {
   OwnGauge own;
   own.gauge.set_parts(4);
   own.gauge.add(64 * kMiB, 0);
   own.gauge.subtract(64 * kMiB, 0);
-  own.gauge.add(60 * kMiB, 1);
+  EXPECT_FALSE(own.gauge.is_split());
+  take_small_steps(own.gauge);
   EXPECT_TRUE(own.gauge.is_split());
+  own.gauge.add(60 * kMiB, 1);
+  EXPECT_FALSE(own.gauge.is_split());
+  EXPECT_EQ(own.gauge.value(), 60 * kMiB);
   EXPECT_EQ(own.gauge.peak(), 64 * kMiB);
   own.gauge.add(5 * kMiB, 2);
-  EXPECT_FALSE(own.gauge.is_split());
   EXPECT_EQ(own.gauge.value(), 65 * kMiB);
   EXPECT_EQ(own.gauge.peak(), 65 * kMiB);
 }
@@ -109,9 +121,11 @@ TEST(Gauge, NoLockIsLeftByWhoHoldsThemAll) {
   OwnGauge own;
   own.gauge.set_parts(2);
   own.gauge.add(8 * kMiB, 0);
-  holds_every_lock = true;
   own.gauge.subtract(8 * kMiB, 0);
-  own.gauge.add(7 * kMiB, 1);
+  holds_every_lock = true;
+  take_small_steps(own.gauge);
+  EXPECT_TRUE(own.gauge.is_split());
+  for (unsigned i = 0; i < 7 * 16; ++i) own.gauge.add(64 * kKiB, 1);
   holds_every_lock = false;
   own.gauge.add(512 * kKiB, 0);
   own.gauge.add(kMiB, 0);
@@ -126,13 +140,15 @@ TEST(Gauge, AChildHasNoLockOfAThreadThatIsNotThere) {
   own.gauge.set_parts(2);
   own.gauge.add(8 * kMiB, 0);
   own.gauge.subtract(6 * kMiB, 0);
+  take_small_steps(own.gauge);
+  ASSERT_TRUE(own.gauge.is_split());
   std::atomic<bool> stop{false};
   std::vector<std::thread> threads;
   for (unsigned index = 0; index < 2; ++index) {
     threads.emplace_back([&, index] {
-      while (!stop.load()) {
-        own.gauge.add(2 * kMiB, index);
-        own.gauge.subtract(2 * kMiB, 1 - index);
+      while (!stop.load()) {  // one part runs dry again and again
+        own.gauge.add(16 * kKiB, index);
+        own.gauge.subtract(16 * kKiB, 1 - index);
       }
     });
   }
