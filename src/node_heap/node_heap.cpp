@@ -200,18 +200,19 @@ unsigned NodeHeap::refill_from_own(SizeClass c, void** end, unsigned wanted, uns
 unsigned NodeHeap::take_from_any_slab(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard, Memory memory) {
   const Units units = {units_per_slab(c)};
   begin(shard, c);
+  std::uint32_t added = 0;
   for (bool has_taken_over = false;;) {
-    if (const unsigned got = take_from_slabs(c, end, wanted, room, shard)) return got;
-    if (add_slab(c, shard, take_spare_slab(units, shard))) continue;
+    if (const unsigned got = take_from_slabs(c, end, wanted, room, shard, added)) return got;
+    if (add_slab(c, shard, take_spare_slab(units, shard), added)) continue;
     if (memory == Memory::kOfShard) return 0;
-    if (add_slab(c, shard, take_span(units, shard, From::kDirty))) continue;
+    if (add_slab(c, shard, take_span(units, shard, From::kDirty), added)) continue;
     // One: at a limit it may have but holes to give, and two threads must not take theirs from each other for ever.
     if (!has_taken_over && take_over_slab(c, shard)) has_taken_over = true;
-    else if (!add_slab(c, shard, take_span(units, shard, From::kAny))) break;
+    else if (!add_slab(c, shard, take_span(units, shard, From::kAny), added)) break;
   }
   unsigned got = 0;
   for (unsigned s = 0; got == 0 && s < shards(); ++s)
-    if (has_begun(static_cast<Shard>(s), c)) got = take_from_slabs(c, end, wanted, room, static_cast<Shard>(s));
+    if (has_begun(static_cast<Shard>(s), c)) got = take_from_slabs(c, end, wanted, room, static_cast<Shard>(s), added);
   return got;
 }
 
@@ -244,7 +245,7 @@ unsigned NodeHeap::take_from_depot(SizeClass c, void** end, unsigned wanted, uns
   return got;
 }
 
-unsigned NodeHeap::take_from_slabs(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard) {
+unsigned NodeHeap::take_from_slabs(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard, std::uint32_t& added) {
   Class& of = class_of(shard, c);
   bytes_in_use.expect(static_cast<unsigned>(shard));
   LockGuard guard(of.lock);
@@ -258,7 +259,10 @@ unsigned NodeHeap::take_from_slabs(SizeClass c, void** end, unsigned wanted, uns
       unit = next;
     }
   }
-  if (got == 0) return 0;
+  if (got == 0) {
+    added = of.added;
+    return 0;
+  }
   ++of.facts.refills;
   of.facts.slots_outside += got;
   bytes_in_use.add(got * slot_size(c), static_cast<unsigned>(shard));
@@ -288,6 +292,7 @@ bool NodeHeap::take_over_slab(SizeClass c, Shard shard) NEBULA_UNCHECKED {
         from.facts.slots_outside -= slab.outside();
         to.facts.slots_outside += slab.outside();
         ++to.facts.takeovers;
+        ++to.added;
         slab.home.store(static_cast<std::uint16_t>(home(shard)), std::memory_order_relaxed);
         link(to, unit);
         return true;
@@ -327,10 +332,21 @@ UnitIndex NodeHeap::take_span(Units units, Shard shard, From from) {
   return spans().take(units, units, from, static_cast<unsigned>(shard));
 }
 
-// Without the class's lock: memory may be committed. Two threads may each add one; neither is lost.
-bool NodeHeap::add_slab(SizeClass c, Shard shard, UnitIndex first) {
+bool NodeHeap::was_given_slabs(SizeClass c, Shard shard, std::uint32_t added) {
+  Class& of = class_of(shard, c);
+  LockGuard guard(of.lock);
+  return of.added != added;
+}
+
+// Memory is had, and committed, without the class's lock. Many threads may have waited for it while one grew the heap: the first slab is for
+// all of them. Whoever goes on without his has seen another's come, so nobody goes round for ever.
+bool NodeHeap::add_slab(SizeClass c, Shard shard, UnitIndex first, std::uint32_t added) {
   if (first == kNoUnit) return false;
   const Units units = {units_per_slab(c)};
+  if (was_given_slabs(c, shard, added)) {
+    spans().give_back(first, units);
+    return true;
+  }
   // A slab whose first slot the budget refuses would be taken and given back for ever.
   if (!pages::commit({first_page_of(first), pages_for(slot_size(c))}, slab::reserve_for(c))) {
     spans().give_back(first, units);
@@ -340,10 +356,17 @@ bool NodeHeap::add_slab(SizeClass c, Shard shard, UnitIndex first) {
   // release: whoever reads it sees that the unit has lost its last class.
   slab::at(first).home.store(static_cast<std::uint16_t>(home(shard)), std::memory_order_release);
   Class& of = class_of(shard, c);
-  LockGuard guard(of.lock);
-  set_class(first, units.count, c);
-  ++of.facts.slabs;
-  link(of, first);
+  {
+    LockGuard guard(of.lock);
+    if (of.added == added) {
+      set_class(first, units.count, c);
+      ++of.facts.slabs;
+      ++of.added;
+      link(of, first);
+      return true;
+    }
+  }
+  spans().give_back(first, units);
   return true;
 }
 

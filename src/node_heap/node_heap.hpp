@@ -179,6 +179,7 @@ class NodeHeap {
     std::uint64_t withdrawals_seen NEBULA_GUARDED_BY(lock) = 0;  // at the last look for idle depots
     Changes purges NEBULA_GUARDED_BY(lock);  // of pages of a slab have ended
     ClassFacts facts NEBULA_GUARDED_BY(lock) = {};
+    std::uint32_t added NEBULA_GUARDED_BY(lock) = 0;  // slabs, ever
   };
 
   // Of a shard, a bit for each class. Relaxed: hints, but for whoever holds all gates.
@@ -232,10 +233,13 @@ class NodeHeap {
   enum class Memory : std::uint8_t { kOfShard, kAny };
   [[nodiscard]] unsigned take_from_depot(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard);
   [[nodiscard]] unsigned take_from_any_slab(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard, Memory memory);
-  [[nodiscard]] unsigned take_from_slabs(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard);
+  // `added`: how many slabs the class had been given in the shard, where none gives anything.
+  [[nodiscard]] unsigned take_from_slabs(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard, std::uint32_t& added);
   [[nodiscard]] bool take_over_slab(SizeClass c, Shard shard);
   // Of units just taken; false for kNoUnit, and when the budget has no room for its first slot.
-  [[nodiscard]] bool add_slab(SizeClass c, Shard shard, UnitIndex first);
+  // True, too, where another thread has added one since: then this one goes back, and who comes looks at that.
+  [[nodiscard]] bool add_slab(SizeClass c, Shard shard, UnitIndex first, std::uint32_t added);
+  [[nodiscard]] bool was_given_slabs(SizeClass c, Shard shard, std::uint32_t added);
   template <class Visit>
   bool find_class_with_spares(Shard shard, Visit visit);
   [[nodiscard]] UnitIndex take_spare_slab(Units units, Shard shard);

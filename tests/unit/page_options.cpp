@@ -596,5 +596,42 @@ TEST(PageOptions, WhoNeedsPagesWaitsForWhoPurgesThem) {
   testing::stand_in(nullptr);
 }
 
+long refuse_to_map(long number, long, long, long, long) { return number == SYS_mmap ? -ENOMEM : testing::kAskKernel; }
+
+long map_slowly(long number, long, long, long, long) {
+  if (number == SYS_mmap) ::usleep(100'000);
+  return testing::kAskKernel;
+}
+
+// While one thread grows the heap many others come to want a slab of the same class. The first one's serves them all: before, each took one
+// of its own when the growth was over, a thousand threads one huge page after the other (`hazard many_threads`, 1 run in 30).
+TEST(PageOptions, ThreadsThatWaitForGrowthShareASlab) {
+  spans();
+  constexpr SizeClass kClass = size_class(5);
+  constexpr unsigned kThreads = 16;
+  std::atomic<unsigned> ready{0};
+  std::atomic<bool> go{false};
+  std::vector<std::thread> threads;
+  for (unsigned i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&] {
+      EXPECT_NE(heap::allocate(16), nullptr);  // so it has a heap of its own
+      ready.fetch_add(1);
+      while (!go.load()) std::this_thread::yield();
+      EXPECT_NE(heap::allocate(slot_size(kClass)), nullptr);
+    });
+  }
+  while (ready.load() < kThreads) std::this_thread::yield();
+  testing::stand_in(refuse_to_map);
+  while (heap::allocate(kUnitSize) != nullptr) {
+  }
+  ASSERT_EQ(node_heap.facts(kClass).slabs, 0u);
+  testing::stand_in(map_slowly);
+  go.store(true);
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_GE(node_heap.facts(kClass).slabs, 1u);
+  EXPECT_LE(node_heap.facts(kClass).slabs, 2u) << "one for each shard, on two processors";
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
 }  // namespace
 }  // namespace nebula
