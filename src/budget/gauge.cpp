@@ -31,8 +31,7 @@ std::uint64_t Gauge::value() const {
   whole = whole_.load(kRelaxed);
   if ((whole & kSplit) == 0) return whole;
   std::uint64_t slack = 0;
-  for (unsigned i = 0; i < kPartsMost; ++i)
-    if (const std::uint64_t here = parts_[i].slack.load(kRelaxed); here != 0) slack += here - 1;
+  for (unsigned i = 0; i < kPartsMost; ++i) slack += at_least_zero(parts_[i].slack.load(kRelaxed), 1);
   return at_least_zero(whole & ~kSplit, slack);
 }
 
@@ -64,9 +63,7 @@ void Gauge::add_elsewhere(std::uint64_t amount, unsigned part) {
         return note_peak(whole + amount);
       }
     share_out_again(part, amount);
-    std::uint64_t here = parts_[part].slack.load(kRelaxed);
-    while (here > amount)
-      if (parts_[part].slack.compare_exchange_weak(here, here - amount, kRelaxed)) return;
+    if (try_take(amount, part)) return;
   }
 }
 
@@ -80,9 +77,7 @@ void Gauge::subtract_elsewhere(std::uint64_t amount, unsigned part) {
       return;
     }
     share_out_again(part, 0);
-    std::uint64_t here = parts_[part].slack.load(kRelaxed);
-    while (here != 0)
-      if (parts_[part].slack.compare_exchange_weak(here, here + amount, kRelaxed)) return;
+    if (try_put(amount, part)) return;
   }
 }
 
@@ -107,17 +102,15 @@ void Gauge::share_out_again(unsigned part, std::uint64_t wanted) {
   set_parts(part + 1);
   const std::uint64_t whole = whole_.load(kRelaxed);
   if ((whole & kSplit) == 0) return;
-  const std::uint64_t here = parts_[part].slack.load(kRelaxed);
-  if (here > wanted) return;  // somebody else has shared out
+  if (parts_[part].slack.load(kRelaxed) > wanted) return;  // somebody else has shared out
   const unsigned count = count_.load(kRelaxed);
   std::uint64_t kept[kPartsMost] = {};
   std::uint64_t slack = 0;
   std::uint64_t others = 0;
   for (unsigned i = 0; i < count; ++i) {
-    const std::uint64_t before = parts_[i].slack.exchange(0, kRelaxed);
-    if (before == 0) continue;
-    slack += before - 1;
-    if (i != part) others += kept[i] = (before - 1) / 2;
+    const std::uint64_t before = at_least_zero(parts_[i].slack.exchange(0, kRelaxed), 1);
+    slack += before;
+    if (i != part) others += kept[i] = before / 2;
   }
   // All are closed: nobody adds or subtracts, and without the slack this is the value.
   kept[part] = slack - others;
@@ -131,8 +124,7 @@ void Gauge::reset_in_child() NEBULA_UNCHECKED {
   if (!lock_.is_held() || lock_.is_mine()) return;
   lock_.reset_in_child();
   std::uint64_t slack = 0;
-  for (unsigned i = 0; i < kPartsMost; ++i)
-    if (const std::uint64_t here = parts_[i].slack.exchange(0, kRelaxed); here != 0) slack += here - 1;
+  for (unsigned i = 0; i < kPartsMost; ++i) slack += at_least_zero(parts_[i].slack.exchange(0, kRelaxed), 1);
   if (is_split()) whole_.store(less(whole_.load(kRelaxed) & ~kSplit, slack), kRelaxed);
 }
 

@@ -4,8 +4,8 @@
 // flush. While it is far enough below its peak, it is split: what lies between the two, the slack, is shared out to parts. Whoever adds takes
 // from his part's slack, whoever subtracts puts there, and as long as slack is there the peak cannot be passed: nobody has to know the sum.
 // When a part has not enough, all parts are closed, one after the other, and what they hold is counted and shared out anew, or, where
-// little is left for the steps that it goes in, the value is whole again: only whole it can pass its peak. A closed part makes everybody wait, those who subtract, too, so that
-// the sum is one that there was.
+// little is left for the steps that it goes in, the value is whole again: only whole it can pass its peak. A closed part makes everybody
+// wait, those who subtract, too, so that the sum is one that there was.
 //
 // The idea of spending from local allowances what is known to be left altogether is that of escrow (O'Neil, "The escrow transactional method",
 // ACM TODS 11, 1986).
@@ -35,20 +35,10 @@ class Gauge {
   void set_parts(unsigned count);
 
   void add(std::uint64_t amount, unsigned part) {
-    if (!has_parts()) return add_elsewhere(amount, part);
-    std::atomic<std::uint64_t>& slack = parts_[part].slack;
-    std::uint64_t here = slack.load(std::memory_order_relaxed);
-    while (here > amount)
-      if (slack.compare_exchange_weak(here, here - amount, std::memory_order_relaxed)) return;
-    add_elsewhere(amount, part);
+    if (!has_parts() || !try_take(amount, part)) add_elsewhere(amount, part);
   }
   void subtract(std::uint64_t amount, unsigned part) {
-    if (!has_parts()) return subtract_elsewhere(amount, part);
-    std::atomic<std::uint64_t>& slack = parts_[part].slack;
-    std::uint64_t here = slack.load(std::memory_order_relaxed);
-    while (here != 0)
-      if (slack.compare_exchange_weak(here, here + amount, std::memory_order_relaxed)) return;
-    subtract_elsewhere(amount, part);
+    if (!has_parts() || !try_put(amount, part)) subtract_elsewhere(amount, part);
   }
   // The part will be written soon.
   void expect(unsigned part) {
@@ -72,6 +62,22 @@ class Gauge {
 
   // A program of one thread touches no part.
   [[nodiscard]] bool has_parts() const { return count_.load(std::memory_order_relaxed) > 1; }
+
+  // From the part's slack, or back to it; false where it has not enough, or is closed.
+  bool try_take(std::uint64_t amount, unsigned part) {
+    std::atomic<std::uint64_t>& slack = parts_[part].slack;
+    std::uint64_t here = slack.load(std::memory_order_relaxed);
+    while (here > amount)
+      if (slack.compare_exchange_weak(here, here - amount, std::memory_order_relaxed)) return true;
+    return false;
+  }
+  bool try_put(std::uint64_t amount, unsigned part) {
+    std::atomic<std::uint64_t>& slack = parts_[part].slack;
+    std::uint64_t here = slack.load(std::memory_order_relaxed);
+    while (here != 0)
+      if (slack.compare_exchange_weak(here, here + amount, std::memory_order_relaxed)) return true;
+    return false;
+  }
   void add_elsewhere(std::uint64_t amount, unsigned part);
   void subtract_elsewhere(std::uint64_t amount, unsigned part);
   void note_peak(std::uint64_t value);

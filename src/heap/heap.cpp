@@ -159,13 +159,10 @@ void deallocate_in_block(void* pointer, const char* call) {
   bump::Found found;
   if (mine != nullptr && !mine->has_holes) {
     found = bump::deallocate(mine, pointer);
-  } else if (mine != nullptr) {
-    const HoldGate hold;  // a rewind counts what is in use then
-    found = bump::deallocate(mine, pointer);
   } else {
-    const HoldGate hold;  // a fork meets no thread without a heap halfway
-    found = bump::deallocate(nullptr, pointer);
-    if (found.verdict == bump::Verdict::kBlockIsDead) return bump::end_block(nullptr, found.head);
+    const HoldGate hold;  // a fork meets no thread without a heap halfway, nor a rewind that counts what is in use
+    found = bump::deallocate(mine, pointer);
+    if (found.verdict == bump::Verdict::kBlockIsDead) return bump::end_block(mine, found.head);
   }
   if (found.verdict == bump::Verdict::kDone) return;
   if (found.verdict != bump::Verdict::kBlockIsDead) return refuse_in_block(pointer, found, call);

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <random>
 #include <thread>
@@ -20,15 +19,23 @@ namespace {
 struct OwnGauge {
   Gauge::Part parts[Gauge::kPartsMost];
   Gauge gauge{parts};
-};
 
-// Steps so small and so many that what lies below the peak is worth sharing.
-void take_small_steps(Gauge& gauge) {
-  for (unsigned i = 0; i < 20'000 && !gauge.is_split(); ++i) {
-    gauge.add(16, 0);
-    gauge.subtract(16, 0);
+  // By steps so large that nothing is worth sharing.
+  void rise_and_fall(unsigned count, std::uint64_t peak, std::uint64_t value) {
+    gauge.set_parts(count);
+    gauge.add(peak, 0);
+    gauge.subtract(peak - value, 0);
+    ASSERT_FALSE(gauge.is_split());
   }
-}
+  // So small and so many that what lies below the peak is worth it.
+  void take_small_steps() {
+    for (unsigned i = 0; i < 20'000 && !gauge.is_split(); ++i) {
+      gauge.add(16, 0);
+      gauge.subtract(16, 0);
+    }
+    ASSERT_TRUE(gauge.is_split());
+  }
+};
 
 TEST(Gauge, RemembersItsPeak) {
   OwnGauge own;
@@ -82,11 +89,8 @@ TEST(Gauge, IsAsAPlainSumInAnyParts) {
 // A part that nobody has told of.
 TEST(Gauge, TakesAnyPart) {
   OwnGauge own;
-  own.gauge.set_parts(2);
-  own.gauge.add(64 * kMiB, 0);
-  own.gauge.subtract(60 * kMiB, 0);
-  take_small_steps(own.gauge);
-  ASSERT_TRUE(own.gauge.is_split());
+  own.rise_and_fall(2, 64 * kMiB, 4 * kMiB);
+  own.take_small_steps();
   for (unsigned i = 0; i < 100; ++i) own.gauge.add(128 * kKiB, 7);
   for (unsigned i = 0; i < 100; ++i) own.gauge.subtract(128 * kKiB, 5);
   EXPECT_TRUE(own.gauge.is_split());
@@ -101,12 +105,8 @@ TEST(Gauge, TakesAnyPart) {
 // Who needs much of what is left, and who needs more, which is a new peak.
 TEST(Gauge, IsWholeForLargeSteps) {
   OwnGauge own;
-  own.gauge.set_parts(4);
-  own.gauge.add(64 * kMiB, 0);
-  own.gauge.subtract(64 * kMiB, 0);
-  EXPECT_FALSE(own.gauge.is_split());
-  take_small_steps(own.gauge);
-  EXPECT_TRUE(own.gauge.is_split());
+  own.rise_and_fall(4, 64 * kMiB, 0);
+  own.take_small_steps();
   own.gauge.add(60 * kMiB, 1);
   EXPECT_FALSE(own.gauge.is_split());
   EXPECT_EQ(own.gauge.value(), 60 * kMiB);
@@ -119,12 +119,9 @@ TEST(Gauge, IsWholeForLargeSteps) {
 // In a fork handler of another library, whose thread holds all locks as it is.
 TEST(Gauge, NoLockIsLeftByWhoHoldsThemAll) {
   OwnGauge own;
-  own.gauge.set_parts(2);
-  own.gauge.add(8 * kMiB, 0);
-  own.gauge.subtract(8 * kMiB, 0);
+  own.rise_and_fall(2, 8 * kMiB, 0);
   holds_every_lock = true;
-  take_small_steps(own.gauge);
-  EXPECT_TRUE(own.gauge.is_split());
+  own.take_small_steps();
   for (unsigned i = 0; i < 7 * 16; ++i) own.gauge.add(64 * kKiB, 1);
   holds_every_lock = false;
   own.gauge.add(512 * kKiB, 0);
@@ -137,11 +134,8 @@ TEST(Gauge, NoLockIsLeftByWhoHoldsThemAll) {
 // Forks that wait for nobody, beside threads that share out all the time.
 TEST(Gauge, AChildHasNoLockOfAThreadThatIsNotThere) {
   OwnGauge own;
-  own.gauge.set_parts(2);
-  own.gauge.add(8 * kMiB, 0);
-  own.gauge.subtract(6 * kMiB, 0);
-  take_small_steps(own.gauge);
-  ASSERT_TRUE(own.gauge.is_split());
+  own.rise_and_fall(2, 8 * kMiB, 2 * kMiB);
+  own.take_small_steps();
   std::atomic<bool> stop{false};
   std::vector<std::thread> threads;
   for (unsigned index = 0; index < 2; ++index) {
