@@ -287,10 +287,11 @@ void attend_idle_memory() {
     return;
   }
   if (pressure_source != config::Pressure::kOff) answer_pressure();
+  using Purge = config::PagePolicy::Purge;
+  if (page_policy.purge != Purge::kNever) thread_heap::flush_kept_pools(page_policy.delay_milliseconds);
   {
     const HoldGate hold;
     std::size_t purged = 0;
-    using Purge = config::PagePolicy::Purge;
     // What classes keep empty has an age by being looked at twice in the delay.
     const bool looks_at_spares = page_policy.purge != Purge::kNever && page_policy.purge != Purge::kNow &&
                                  is_due(spares_looked_at, page_policy.delay_milliseconds / 2);

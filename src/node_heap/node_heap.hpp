@@ -56,6 +56,7 @@ class NodeHeap {
   // As many as processors run threads at a time, up to the next power of two: more would only hold more memory. Before there
   // are threads.
   static void set_processors(unsigned processors);
+  [[nodiscard]] static unsigned shards_most() { return shard_mask_ + 1; }
   [[nodiscard]] static Shard shard_for(std::uint32_t thread_heap) { return static_cast<Shard>(thread_heap & shard_mask_); }
   // Before the first refill from it, under the registry's lock: whoever holds all locks holds that, so none appears meanwhile.
   static void open(Shard shard);

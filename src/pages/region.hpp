@@ -35,6 +35,8 @@ struct alignas(kCacheLine) Region {
   std::uint64_t freed_at;      // coarse milliseconds of the last free into it
   bool is_listed : 1;
   bool is_dirty_listed : 1;
+  bool follows_own : 1;        // the region before is of the same part: known here, because its record is written by another part if not
+  bool precedes_own : 1;       // the same of the one behind
   std::atomic<std::uint8_t> part;  // of its heap's spans, while it is not wholly free; relaxed, read without a lock by who is in it
   std::uint8_t list;           // which of the lists by longest run
   bool wants_huge_pages;

@@ -186,6 +186,7 @@ void SpanPart::publish(const Growth& growth) {
     region.free_units = 0;
     region.seam = 0;
     region.heap = id_;
+    join_neighbours(index);
     region.wants_huge_pages = growth.has_huge_pages;
     region.is_huge_tlb = growth.is_huge_tlb;
     const std::uint32_t units = index == 0 ? kAllUnits & ~std::uint32_t{1} : kAllUnits;
@@ -197,7 +198,6 @@ void SpanPart::publish(const Growth& growth) {
     set_free_units(index, units, End::kBack);
   }
   regions_ = static_cast<RegionIndex>(growth.first + growth.wanted);
-  if (growth.first != 0 && is_own(growth.first - 1)) look_at_seam(growth.first - 1);
   mapped_regions_ += growth.wanted;
   arrivals_.fetch_add(1, std::memory_order_relaxed);
   frontier.advance_to(regions_);

@@ -131,6 +131,7 @@ void SpanPart::hand_over(RegionIndex index, SpanPart& to) {
   put_in_list(index, 0, End::kFront);
   put_in_seams(index, 0);
   note_whole(index, false);
+  leave_neighbours(index);
   dirty_pages_ -= region.dirty_pages;
   settled_pages_ -= settled_pages;
   huge_regions_ -= region.wants_huge_pages ? 1 : 0;
@@ -138,7 +139,7 @@ void SpanPart::hand_over(RegionIndex index, SpanPart& to) {
   if (to.regions_ <= index) to.regions_ = index + 1;
   // release: in the child of a fork who looks for the regions of a part looks below its bound.
   region.part.store(to.number_, std::memory_order_release);
-  if (index != 0 && is_own(index - 1)) look_at_seam(index - 1);
+  to.join_neighbours(index);
   to.dirty_pages_ += region.dirty_pages;
   to.settled_pages_ += settled_pages;
   to.huge_regions_ += region.wants_huge_pages ? 1 : 0;
@@ -146,6 +147,24 @@ void SpanPart::hand_over(RegionIndex index, SpanPart& to) {
   to.note_whole(index, true);
   to.set_free_units(index, kAllUnits, End::kFront);
   to.arrivals_.fetch_add(1, std::memory_order_relaxed);
+}
+
+// Of a region that is this part's from now on: it and those beside it.
+void SpanPart::join_neighbours(RegionIndex index) {
+  Region& region = region_at(index);
+  region.follows_own = index != 0 && is_own(index - 1);
+  region.precedes_own = index + 1 < regions_ && is_own(index + 1);
+  if (region.follows_own) region_at(index - 1).precedes_own = true;
+  if (region.precedes_own) region_at(index + 1).follows_own = true;
+}
+
+// Of one that will be another part's.
+void SpanPart::leave_neighbours(RegionIndex index) {
+  const Region& region = region_at(index);
+  if (region.precedes_own) region_at(index + 1).follows_own = false;
+  if (!region.follows_own) return;
+  region_at(index - 1).precedes_own = false;
+  look_at_seam(index - 1);
 }
 
 // To another part: not while somebody has a claim, which ends where it was begun.
@@ -431,6 +450,7 @@ void SpanPart::rebuild() NEBULA_UNCHECKED {
     region.dirty_units = dirty_units_in(index, free_units);
     region.dirty_pages = static_cast<std::uint32_t>(dirty_pages_in(index, free_units));
     region.settled_units = 0;  // at worst the kernel is told once more
+    join_neighbours(index);
     dirty_pages_ += region.dirty_pages;
     set_free_units(index, free_units, End::kBack);
     if (region.dirty_pages != 0) note_idle(index, free_units);
@@ -489,7 +509,7 @@ void SpanPart::set_free_units(RegionIndex index, std::uint32_t units, End end) {
   const bool was_whole = region.free_units == kAllUnits;
   region.free_units = units;
   if (was_whole != (units == kAllUnits)) note_whole(index, !was_whole);
-  if (index != 0 && is_own(index - 1)) look_at_seam(index - 1);
+  if (region.follows_own) look_at_seam(index - 1);
   look_at_seam(index);
 
   put_in_list(index, longest_run(units), end);
@@ -523,8 +543,8 @@ void SpanPart::put_in_list(RegionIndex index, unsigned length, End end) {
 // Of a region of this heap: how many free units lie on both sides of its end, with some on each: a run that spans may take. Not between
 // two regions that are wholly free, which are to stay whole, nor where the pool of huge pages ends.
 unsigned SpanPart::seam_at(RegionIndex index) const {
-  if (index + 1 >= regions_ || !is_own(index + 1)) return 0;
   const Region& region = region_at(index);
+  if (!region.precedes_own) return 0;
   const Region& next = region_at(index + 1);
   if (region.is_huge_tlb != next.is_huge_tlb || (region.free_units & next.free_units) == kAllUnits) return 0;
   const auto before = static_cast<unsigned>(std::countl_one(region.free_units));

@@ -167,6 +167,8 @@ class alignas(2 * kCacheLine) SpanPart {
   [[nodiscard]] bool may_go(RegionIndex index) const NEBULA_REQUIRES(lock_);
   void hand_over(RegionIndex index, SpanPart& to) NEBULA_REQUIRES(lock_, to.lock_);
   void return_if_whole(RegionIndex index) NEBULA_REQUIRES(lock_);
+  void join_neighbours(RegionIndex index) NEBULA_REQUIRES(lock_);
+  void leave_neighbours(RegionIndex index) NEBULA_REQUIRES(lock_);
   [[nodiscard]] bool are_free(UnitIndex first, std::size_t end) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] bool get_regions(UnitIndex first, std::size_t end) NEBULA_REQUIRES(lock_, first_->lock_);
 

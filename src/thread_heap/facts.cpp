@@ -67,7 +67,7 @@ void read(const Reader& reader) {
 std::uint64_t pooled_bytes_about() NEBULA_UNCHECKED {
   std::uint64_t sum = 0;
   for_each_heap([&](ThreadHeap& heap) NEBULA_UNCHECKED {
-    if (!heap.in_use.load(kRelaxed) || !heap.gate.try_lock()) return;
+    if ((!heap.in_use.load(kRelaxed) && heap.kept_bytes == 0) || !heap.gate.try_lock()) return;
     for (unsigned c = kClassFirst; c < kClassEnd; ++c) sum += (pooled(heap, c) + returns_pooled(heap, c)) * slot_size(size_class(c));
     heap.gate.unlock();
   });

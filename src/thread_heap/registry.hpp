@@ -24,12 +24,17 @@ extern constinit Lock registry_lock;
 extern constinit std::atomic<std::uint32_t> reclaim_epoch;
 extern constinit Lock heapless_gate;  // of all threads without a heap
 
-// Heaps that no thread has: for whoever comes next. take_idle: null when there is none.
+// Heaps that no thread has: for whoever comes next. take_idle: null when there is none. count_new: of one that was made for a thread.
+void count_new(const ThreadHeap& heap) NEBULA_REQUIRES(registry_lock);
 void put_idle(ThreadHeap& heap);
 [[nodiscard]] ThreadHeap* take_idle();
 [[nodiscard]] std::uint32_t idle_heaps_now();
-// Their pools are empty, but for those inherited through a fork: nobody else will flush these.
+// Their pools are empty, but for those kept for the next threads, and those inherited through a fork: nobody else will flush these.
 void flush_idle_heaps();
+// Of a thread that ends: what lies in its pools stays there for the next thread, up to 4 KiB each, and the answer is true, where nobody is to have
+// it before and all that is kept so is at most a MiB, or a 32nd of what is committed. unkeep_pools: from now on it is that thread's; false: there is none.
+[[nodiscard]] bool try_keep_pools(ThreadHeap& heap);
+bool unkeep_pools(ThreadHeap& heap);
 // The heap of a thread that ended after its last destructors, at whose place this thread lives now; as it was left. Null: none.
 [[nodiscard]] ThreadHeap* heap_left_here();
 // Where this thread should take from: its place, or the heap that its account has there. kNoHeap: that could not be made. Holds no
@@ -38,6 +43,14 @@ HeapId home_for(ThreadHeap& heap);
 void give_up_account(ThreadHeap& heap);
 // Under the gate, of a unit of another heap's slab: a tenant's next free there takes the fast path.
 void see_slab(const ThreadHeap& heap, SizeClass c, UnitIndex unit);
+
+// A heap's own pages. Of the bytes [first, end) from its start: how many pages are not charged yet; charges them, false where the budget
+// refuses; gives back what is. And all that is charged.
+[[nodiscard]] std::size_t missing_pages(const ThreadHeap& heap, std::size_t first, std::size_t end);
+[[nodiscard]] bool commit_bytes(ThreadHeap& heap, std::size_t first, std::size_t end);
+[[nodiscard]] bool commit_slots(ThreadHeap& heap, unsigned first, unsigned end);
+void give_back_room(ThreadHeap& heap, std::size_t first, std::size_t end);
+[[nodiscard]] Pages room_of(const ThreadHeap& heap);
 
 // Where each class's pool begins, packed at first and in room of its own when it has grown.
 struct Layout {

@@ -116,33 +116,6 @@ void pack_pools(ThreadHeap& heap, Slots slots, bool is_watched) {
   }
 }
 
-// Of the pages under [first, end) of the heap's bytes: how many are not charged yet; charges them.
-std::size_t missing_pages(const ThreadHeap& heap, std::size_t first_byte, std::size_t end_byte) {
-  std::size_t missing = 0;
-  for (std::size_t page = first_byte / kPageSize; page < pages_for(end_byte).count; ++page)
-    missing += ~heap.committed_pages[page / 64] >> (page % 64) & 1;
-  return missing;
-}
-
-bool commit_bytes(ThreadHeap& heap, std::size_t first_byte, std::size_t end_byte) {
-  if (!pages::commit_metadata(missing_pages(heap, first_byte, end_byte) * kPageSize)) return false;
-  for (std::size_t page = first_byte / kPageSize; page < pages_for(end_byte).count; ++page)
-    heap.committed_pages[page / 64] |= std::uint64_t{1} << (page % 64);
-  return true;
-}
-
-bool commit_slots(ThreadHeap& heap, unsigned first, unsigned end) {
-  return commit_bytes(heap, sizeof(ThreadHeap) + first * sizeof(void*), sizeof(ThreadHeap) + end * sizeof(void*));
-}
-
-// What is charged of [first, end), bytes from the heap's start, goes back.
-void give_back_room(ThreadHeap& heap, std::size_t first, std::size_t end) {
-  const std::size_t grown = pages_for(end - first).count - missing_pages(heap, first, end);
-  if (grown == 0 || !pages::purge_metadata(reinterpret_cast<Address>(&heap) + first, end - first, grown * kPageSize)) return;
-  for (std::size_t page = first / kPageSize; page < end / kPageSize; ++page)
-    heap.committed_pages[page / 64] &= ~(std::uint64_t{1} << (page % 64));
-}
-
 constexpr std::size_t kPackedBytes = sizeof(ThreadHeap) + kLayout.packed_end * sizeof(void*);
 
 // A heap from fresh memory; null when system or budget has no room for it.
@@ -179,6 +152,7 @@ ThreadHeap* create() {
   heap.in_use.store(true, kRelaxed);
   LockGuard guard(registry_lock);  // whoever holds all gates holds this: no gate appears under them
   NodeHeap::open(NodeHeap::shard_for(mine));
+  count_new(heap);
   // release: pairs with the acquire in for_each_heap.
   ready_word(mine / 64).fetch_or(std::uint64_t{1} << (mine % 64), std::memory_order_release);
   return &heap;
@@ -521,13 +495,19 @@ unsigned part_here() { return is_none(current_heap) ? 0 : static_cast<unsigned>(
 ThreadHeap* ensure() {
   if (current_heap != no_heap_yet) return current_heap;
   ThreadHeap* heap = take_idle();
+  const bool has_pools = heap != nullptr && unkeep_pools(*heap);
   ThreadHeap* const inherited = heap == nullptr ? heap_left_here() : nullptr;
   if (heap == nullptr) heap = inherited != nullptr ? inherited : create();
   if (heap == nullptr) return current_heap;
   heap->exit_rounds = 0;
   heap->thread_id.store(os::thread_id(), kRelaxed);
-  heap->reclaim_epoch = reclaim_epoch.load(std::memory_order_acquire);  // as in answer_reclaim
-  for (unsigned c = kClassFirst; c < kClassEnd; ++c) allow_frees(*heap, c);
+  const std::uint32_t epoch = reclaim_epoch.load(std::memory_order_acquire);  // as in answer_reclaim
+  // What was kept for this thread is, unless memory was asked back since.
+  if (!has_pools || heap->reclaim_epoch != epoch) {
+    if (has_pools) flush_all(*heap);
+    heap->reclaim_epoch = epoch;
+    for (unsigned c = kClassFirst; c < kClassEnd; ++c) allow_frees(*heap, c);
+  }
   heap->ticked_at = os::coarse_milliseconds();
   if (inherited == nullptr) {
     if (tenants::exist()) flush_all(*heap);  // after a fork its pools may hold what was another thread's
@@ -628,6 +608,14 @@ void flush_all(ThreadHeap& heap) {
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) flush_class(heap, c, NodeHeap::Source::kSlabsOnly);
 }
 
+void flush_beyond(ThreadHeap& heap, std::uint32_t bytes) {
+  LockGuard guard(heap.gate);
+  for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
+    const auto most = static_cast<unsigned>(bytes / slot_size(size_class(c)));
+    if (const unsigned count = pooled(heap, c); count > most) flush_oldest(heap, c, count - most, NodeHeap::Source::kSlabsOnly, "free");
+  }
+}
+
 void tick(ThreadHeap& heap) {
   const std::uint64_t now = os::coarse_milliseconds();
   if (now - heap.ticked_at < kTickMilliseconds) return;
@@ -648,43 +636,31 @@ void tick(ThreadHeap& heap) {
   bump::tick(heap.bump);
 }
 
+void pack(ThreadHeap& heap, Room room) {
+  LockGuard guard(heap.gate);
+  pack_pools(heap, Slots::kUsed, false);
+  if (room == Room::kStays) return;
+  give_back_room(heap, pages_for(kPackedBytes).bytes(), heap.has_swing_room ? kSwingRoomBytes : kRoomBytes);
+  if (heap.has_return_room) give_back_room(heap, kSwingRoomBytes, kThreadHeapBytes);
+}
+
 void release_current() {
   ThreadHeap* const heap = current_heap;
   if (is_none(heap)) return;
-  flush_all(*heap);
+  const bool keeps_pools = try_keep_pools(*heap);
+  if (!keeps_pools) flush_all(*heap);
   give_up_account(*heap);
   current_heap = no_heap_any_more;
-  constexpr std::uint32_t kIdleHeapsKept = 4;
-  const bool keeps_room = idle_heaps_now() < kIdleHeapsKept;
   {
     LockGuard guard(heap->gate);
     bump::leave(heap->bump);
-    pack_pools(*heap, Slots::kUsed, false);
-    // The room that grown pools had: a thousand threads that are gone must not hold a hundred megabytes. The next few
-    // threads find it ready.
-    if (!keeps_room) {
-      give_back_room(*heap, pages_for(kPackedBytes).bytes(), heap->has_swing_room ? kSwingRoomBytes : kRoomBytes);
-      if (heap->has_return_room) give_back_room(*heap, kSwingRoomBytes, kThreadHeapBytes);
-    }
   }
+  // The room that grown pools had: a thousand threads that are gone must not hold a hundred megabytes. The next few
+  // threads find it ready, about a MiB.
+  if (!keeps_pools) pack(*heap, idle_heaps_now() * room_of(*heap).bytes() < kMiB ? Room::kStays : Room::kGoes);
   threads_now.fetch_sub(1, kRelaxed);
   owner_of(heap->index).store(0, kRelaxed);
   put_idle(*heap);
-}
-
-void ask_others_to_flush() {
-  for_each_heap([](ThreadHeap& heap) {
-    if (&heap == current_heap) return;
-    if (heap.in_use.load(kRelaxed)) {
-      for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
-        heap.capacity[c].store(0, kRelaxed);
-        heap.capacity[kAway + c].store(0, kRelaxed);
-      }
-    }
-  });
-  // release, after the zeros: an owner that answers before has zeros left and comes here again; see answer_reclaim.
-  reclaim_epoch.fetch_add(1, std::memory_order_release);
-  flush_idle_heaps();
 }
 
 }  // namespace thread_heap

@@ -77,9 +77,9 @@ struct alignas(kCacheLine) ThreadHeap {
   Count flushes;
   std::uint32_t slow_calls;
   std::uint32_t index;             // in the registry
-  std::uint32_t next_free;         // index + 1 in the list of idle heaps
   std::uint32_t reclaim_epoch;     // the last one that was answered
   std::uint32_t swing_bytes;       // of slots that pools may hold beyond 32 KiB a class
+  Readable<std::uint32_t> kept_bytes;  // of the slots in its pools, while no thread has it and they are kept for the next one
   std::uint64_t committed_pages[2];  // a bit for each page of this heap
   Count returns_open[(kUnitUses + 63) / 64];  // classes whose return pool is in use
   Readable<std::uint16_t> set_aside[kUnitUses];  // how many slots it holds in a heap that is watched, where its word is the pool's
@@ -189,6 +189,13 @@ void free_direct(SizeClass c, void* pointer, const char* call);
 
 // All pools to the slabs.
 void flush_all(ThreadHeap& heap);
+// Of each pool what is beyond so many bytes.
+void flush_beyond(ThreadHeap& heap, std::uint32_t bytes);
+// Of a heap that no thread has, whose pools are empty: they are as new. kGoes: the room that grown ones had is given back.
+enum class Room : std::uint8_t { kStays, kGoes };
+void pack(ThreadHeap& heap, Room room);
+// What threads that are gone left in pools for those that come, where none came or went for so long.
+void flush_kept_pools(std::uint64_t idle_milliseconds);
 // Every so many slow calls: pools that nobody used shrink.
 void tick(ThreadHeap& heap);
 

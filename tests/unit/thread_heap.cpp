@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <barrier>
+#include <latch>
+#include <semaphore>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -87,6 +90,116 @@ TEST(ThreadHeap, AThreadsHeapIsUsedAgain) {
   EXPECT_EQ(testing::live(), testing::Live{});
 }
 
+// Whichever heaps the threads before them have left.
+TEST(ThreadHeap, AThreadsShardIsTheOneWithFewestThreads) {
+  testing::start_heap();
+  const unsigned shards = NodeHeap::shards_most();
+  heap::deallocate(heap::allocate(16), "free");
+  for (int round = 0; round < 20; ++round) {
+    std::barrier all_have_heaps(static_cast<std::ptrdiff_t>(4 * shards));
+    std::vector<std::thread> many;
+    for (unsigned i = 0; i < 4 * shards; ++i)
+      many.emplace_back([&] {
+        heap::deallocate(heap::allocate(16), "free");
+        all_have_heaps.arrive_and_wait();
+      });
+    for (std::thread& thread : many) thread.join();
+    std::vector<unsigned> threads(shards);
+    ++threads[static_cast<unsigned>(NodeHeap::shard_for(current_heap->index))];
+    std::binary_semaphore goes_on{0};
+    std::latch done{1};
+    std::vector<std::thread> living;
+    for (unsigned i = 1; i < shards; ++i) {
+      living.emplace_back([&] {
+        heap::deallocate(heap::allocate(16), "free");
+        ++threads[static_cast<unsigned>(NodeHeap::shard_for(current_heap->index))];
+        goes_on.release();
+        done.wait();
+      });
+      goes_on.acquire();
+    }
+    for (unsigned shard = 0; shard < shards; ++shard) EXPECT_EQ(threads[shard], 1u) << shard;
+    done.count_down();
+    for (std::thread& thread : living) thread.join();
+  }
+}
+
+// What lies in the pools of all threads that are gone; the caller's own are empty then.
+std::uint64_t left_in_pools() {
+  {
+    const SlowPath slow;
+    thread_heap::flush_all(*current_heap);
+  }
+  std::uint64_t bytes = 0;
+  for (unsigned i = kClassFirst; i < kClassEnd; ++i) bytes += thread_heap::pool_facts(size_class(i)).pooled * slot_size(size_class(i));
+  return bytes;
+}
+
+void use_sizes(std::size_t first, std::size_t last) {
+  std::vector<void*> held;
+  for (std::size_t size = first; size <= last; size += 16)
+    for (int n = 0; n < 10; ++n) held.push_back(heap::allocate(size));
+  for (void* const slot : held) heap::deallocate(slot, "free");
+}
+
+TEST(ThreadHeap, TheNextThreadHasWhatWasLeftInThePools) {
+  testing::start_heap();
+  if (NodeHeap::count() != 1) GTEST_SKIP() << "threads of several nodes give back what they have";
+  std::thread([] { use_sizes(16, 256); }).join();
+  EXPECT_GT(left_in_pools(), 0u);
+  const std::uint64_t refills = thread_heap::facts().refills;
+  std::thread([] { use_sizes(16, 256); }).join();
+  EXPECT_EQ(thread_heap::facts().refills, refills) << "from what the one before had";
+  EXPECT_EQ(testing::inconsistency(), "");
+  heap::flush_this_thread();
+  EXPECT_EQ(left_in_pools(), 0u);
+  EXPECT_EQ(testing::inconsistency(), "");
+  EXPECT_EQ(testing::live(), testing::Live{});
+}
+
+TEST(ThreadHeap, WhatThreadsThatAreGoneKeepIsBounded) {
+  testing::start_heap();
+  constexpr int kThreads = 64;
+  std::barrier all(kThreads);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kThreads; ++i)
+    threads.emplace_back([&] {
+      use_sizes(16, 512);
+      all.arrive_and_wait();
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_LE(left_in_pools(), std::max<std::uint64_t>(kMiB, process_account.committed() / 32));
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+TEST(ThreadHeap, WhatThreadsThatAreGoneKeepGoesWithTimeAndForReclaim) {
+  testing::start_heap();
+  if (NodeHeap::count() != 1) GTEST_SKIP() << "threads of several nodes give back what they have";
+  std::thread([] { use_sizes(16, 256); }).join();
+  EXPECT_GT(left_in_pools(), 0u);
+  {
+    const SlowPath slow;
+    thread_heap::flush_kept_pools(600'000);
+  }
+  EXPECT_GT(left_in_pools(), 0u) << "the last one ended not so long ago";
+  {
+    const SlowPath slow;
+    thread_heap::flush_kept_pools(0);
+  }
+  EXPECT_EQ(left_in_pools(), 0u);
+  std::thread([] { use_sizes(16, 256); }).join();
+  EXPECT_GT(left_in_pools(), 0u);
+  heap::trim();
+  EXPECT_EQ(left_in_pools(), 0u);
+  // Pools that were emptied so are as of a new thread.
+  std::thread([] {
+    heap::deallocate(heap::allocate(16), "free");
+    for (unsigned i = kClassFirst + 1; i < kClassEnd; ++i) EXPECT_EQ(current_heap->capacity[i], 0) << "no pool that is open: " << i;
+  }).join();
+  EXPECT_EQ(testing::inconsistency(), "");
+  EXPECT_EQ(testing::live(), testing::Live{});
+}
+
 TEST(ThreadHeap, WithoutAHeapSlotsPassDirectly) {
   testing::start_heap();
   std::thread([] {
@@ -103,14 +216,27 @@ TEST(ThreadHeap, WithoutAHeapSlotsPassDirectly) {
   EXPECT_EQ(testing::live(), testing::Live{});
 }
 
+// In a thread whose heap is of another shard than that; each that is not waits for the next.
+template <class Work>
+void in_another_shard(NodeHeap::Shard shard, Work work, unsigned tries = 8) {
+  std::thread([&] {
+    heap::deallocate(heap::allocate(16), "free");
+    if (NodeHeap::shard_for(current_heap->index) != shard) work();
+    else if (tries != 0) in_another_shard(shard, work, tries - 1);
+    else ADD_FAILURE() << "nine heaps of one shard";
+  }).join();
+}
+
 // What a thread frees before it allocates any of the kind must not become its next object: its cache line is another's.
 TEST(ThreadHeap, WhatWasNeverAllocatedHereGoesHome) {
   testing::start_heap();
   if (os::usable_processors() < 2) GTEST_SKIP() << "one processor, one shard: nobody to share a line with at a time";
+  heap::flush_this_thread();  // whoever comes after another thread finds its pools open
   std::vector<void*> given;
   for (int n = 0; n < 100; ++n) given.push_back(heap::allocate(24));
   const auto line = [](const void* slot) { return reinterpret_cast<Address>(slot) / kCacheLine; };
-  std::thread([&] {
+  const NodeHeap::Shard shard = NodeHeap::shard_for(current_heap->index);
+  in_another_shard(shard, [&] {
     heap::deallocate(given[10], "free");
     void* const mine = heap::allocate(24);
     EXPECT_NE(line(mine), line(given[10]));
@@ -119,16 +245,17 @@ TEST(ThreadHeap, WhatWasNeverAllocatedHereGoesHome) {
     EXPECT_EQ(again, mine) << "from then on the pool is open";
     heap::deallocate(again, "free");
     EXPECT_EQ(testing::inconsistency(), "");
-  }).join();
+  });
   given.erase(given.begin() + 10);
-  std::thread([&] {
+  heap::flush_this_thread();
+  in_another_shard(shard, [&] {
     // One that frees many takes them over.
     const thread_heap::Facts before = thread_heap::facts();
     for (void* const slot : given) heap::deallocate(slot, "free");
     EXPECT_LT(thread_heap::facts().flushes - before.flushes, given.size() / 4);
     EXPECT_EQ(heap::allocate(24), given.back());
     heap::deallocate(given.back(), "free");
-  }).join();
+  });
   EXPECT_EQ(testing::inconsistency(), "");
 }
 
@@ -167,17 +294,6 @@ TEST(ThreadHeap, PoolsOfSizesThatWereLeftGoBack) {
     free_all(held);
   }).join();
   EXPECT_EQ(testing::live(), testing::Live{});
-}
-
-// In a thread whose heap is of another shard than that; each that is not waits for the next.
-template <class Work>
-void in_another_shard(NodeHeap::Shard shard, Work work, unsigned tries = 8) {
-  std::thread([&] {
-    heap::deallocate(heap::allocate(16), "free");
-    if (NodeHeap::shard_for(current_heap->index) != shard) work();
-    else if (tries != 0) in_another_shard(shard, work, tries - 1);
-    else ADD_FAILURE() << "nine heaps of one shard";
-  }).join();
 }
 
 TEST(ThreadHeap, WhatIsAtHomeInAnotherShardStaysInThePool) {
