@@ -33,7 +33,7 @@ constexpr std::size_t kRoomBytes = round_up(sizeof(ThreadHeap) + kLayout.room_en
 
 // And when it swings, or frees the first slot of another node heap.
 constexpr std::size_t kSwingRoomBytes = round_up(sizeof(ThreadHeap) + kLayout.swing_end * sizeof(void*), kPageSize);
-constexpr std::uint32_t kSwingBytesOfThread = kMiB;
+constexpr std::uint32_t kSwingBytesOfThread = 2 * kMiB;
 constexpr std::uint64_t kSwingBytesLeast = 16 * kMiB;
 
 constexpr unsigned kRefillMost = 256;

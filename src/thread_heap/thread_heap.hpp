@@ -11,7 +11,7 @@
 //
 // A pool doubles when it is met empty or full, up to 32 KiB worth of slots. Beyond, up to 192 KiB, it grows only on a swing:
 // emptied and filled in turn, when every further slot saves a trip to the slabs and back. A thread that only allocates or
-// only frees gains nothing by it. All threads together may add max(16 MiB, 1/8 of what is in use), one thread 1 MiB.
+// only frees gains nothing by it. All threads together may add max(16 MiB, 1/8 of what is in use), one thread 2 MiB.
 //
 // Where memory is kept apart in several node heaps, a thread takes from one, that of the node it runs on, and looks on its
 // slow paths whether it still runs there. The view of that heap gives the slots of other heaps a number of their own (class
