@@ -157,7 +157,9 @@ def compare_all(arguments, cases, allocators, schedule):
         timed = [case for case in cases if case.kind == "workload"]
         for number, case in enumerate(timed, 1):
             note(f"[{number}/{len(timed)}] {case.name} --latency")
-            results.setdefault("latency", {})[case.name] = runs.compare_latency(case, allocators, schedule)
+            seen = results["cases"].get(case.name, {"runs": {}})["runs"].values()
+            peak_rss = max((run["peak_rss"] for each in seen for run in each), default=0)
+            results.setdefault("latency", {})[case.name] = runs.compare_latency(case, allocators, schedule, peak_rss)
             save(results, arguments.json)
     return results
 

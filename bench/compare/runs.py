@@ -162,12 +162,15 @@ def compare(case, allocators, schedule):
     return {"runs": runs, "failures": failures}
 
 
-def compare_latency(case, allocators, schedule):
-    """{allocator: {call: {figure: nanoseconds}}}: the medians over the rounds of what the program says of single calls."""
+def compare_latency(case, allocators, schedule, peak_rss):
+    """{allocator: {call: {figure: nanoseconds}}}: the medians over the rounds of what the program says of single calls. A call that maps
+    memory waits for page faults of other threads, so memory is warmed here as well."""
     seen = {name: [] for name in allocators}
     order = list(allocators)
     for number in range(schedule.rounds + 1):
         for name in list(order):
+            if number > 0:
+                warm_memory(case, peak_rss)
             try:
                 latency = case.run_latency(allocators[name], schedule.scratch)
             except RunFailure as failure:

@@ -608,9 +608,13 @@ std::size_t usable_size_slow(const void* pointer) {
 
 void flush_this_thread() {
   const SlowPath slow;
-  if (!slow.entered()) return;
-  if (!thread_heap::is_none(current_heap)) thread_heap::flush_all(*current_heap);
-  thread_heap::flush_kept_pools(0);
+  if (slow.entered() && !thread_heap::is_none(current_heap)) thread_heap::flush_all(*current_heap);
+}
+
+void flush_at_exit() {
+  flush_this_thread();
+  const SlowPath slow;
+  if (slow.entered()) thread_heap::flush_gone();
 }
 
 bool set_budget(std::uint64_t hard, std::uint64_t soft) {

@@ -133,8 +133,10 @@ class CalledFrom {
   return slot != 0 ? slot : usable_size_slow(pointer);
 }
 
-// The slots in this thread's pools go back to their slabs, and what threads that are gone left in theirs. Nothing inside a slow path.
+// The slots in this thread's pools go back to their slabs. Nothing inside a slow path.
 void flush_this_thread();
+// And those that threads that are gone have left in theirs.
+void flush_at_exit();
 
 // Gives back what can be given back: the bytes that were. 0 too where a handler interrupted a slow path of this thread.
 std::size_t trim();

@@ -180,7 +180,7 @@ void note_fork() {
 
 void write_at_exit() {
   if (wishes.forms == 0 || !claim_last_report()) return;
-  heap::flush_this_thread();  // a double free that is still in a pool is found now, and not counted as a free
+  heap::flush_at_exit();  // a double free that is still in a pool is found now, and not counted as a free
   report_on(Reason::kExit, stats::Caller::kOutsideSlowPath, kWriterPatienceMilliseconds, [] { write_forms(wishes.forms); });
   finish_last_report();
 }

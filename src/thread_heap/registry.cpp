@@ -24,33 +24,74 @@ NEBULA_START_DATA constinit std::atomic<Address> early_owners[kEarly] = {};
 constinit std::atomic<std::uint64_t> heaps_ready[kHeapsMost / 64] = {};
 constinit std::atomic<Address> owners[kHeapsMost] = {};
 
-// A bit for each heap that no thread has.
-NEBULA_START_DATA constinit std::uint64_t early_idle NEBULA_GUARDED_BY(registry_lock) = 0;
-constinit std::uint64_t heaps_idle[kHeapsMost / 64] NEBULA_GUARDED_BY(registry_lock) = {};
+// By heap, a bit: no thread has it; and its pools may hold something, kept for the next thread or inherited through a fork.
+struct Idle {
+  std::uint64_t all = 0;
+  std::uint64_t filled = 0;
+};
+NEBULA_START_DATA constinit Idle early_idle NEBULA_GUARDED_BY(registry_lock);
+constinit Idle heaps_idle[kHeapsMost / 64] NEBULA_GUARDED_BY(registry_lock) = {};
 NEBULA_START_DATA constinit std::uint32_t idle_heaps NEBULA_GUARDED_BY(registry_lock) = 0;
 NEBULA_START_DATA constinit std::uint32_t threads_of_shard[NodeHeap::kShards] NEBULA_GUARDED_BY(registry_lock) = {};
+NEBULA_START_DATA constinit std::uint64_t kept_bytes_of_all NEBULA_GUARDED_BY(registry_lock) = 0;
 
-std::uint64_t& idle_word(std::uint32_t word) NEBULA_REQUIRES(registry_lock) { return word == 0 ? early_idle : heaps_idle[word]; }
+constexpr std::uint32_t kKeptBytesOfClass = 4 * kKiB;
+constexpr std::uint64_t kKeptBytesLeast = kMiB;
+constexpr std::uint64_t kAnyTime = ~std::uint64_t{0};
+constexpr std::uint8_t kKeptTimesMost = 16;  // then all goes to the slabs once, where misuse is found
+
+Idle& idle_word(std::uint32_t word) NEBULA_REQUIRES(registry_lock) { return word == 0 ? early_idle : heaps_idle[word]; }
+
+std::uint32_t heaps_end() {
+  const std::uint32_t reserved = heaps_reserved.load(kRelaxed);  // above the most for a moment, when the last one is made
+  return reserved < kHeapsMost ? reserved : kHeapsMost;
+}
 
 std::uint32_t& threads_beside(const ThreadHeap& heap) NEBULA_REQUIRES(registry_lock) {
   return threads_of_shard[static_cast<unsigned>(NodeHeap::shard_for(heap.index))];
 }
 
-// It has a thread from now on: the caller's.
-ThreadHeap& take(std::uint32_t index) NEBULA_REQUIRES(registry_lock) {
+void unkeep(ThreadHeap& heap) NEBULA_REQUIRES(registry_lock) {
+  kept_bytes_of_all -= heap.kept_bytes;
+  heap.kept_bytes = 0;
+}
+
+// It is the caller's from now on.
+IdleHeap take(std::uint32_t index) NEBULA_REQUIRES(registry_lock) {
   ThreadHeap& heap = heap_at(index);
-  idle_word(index / 64) &= ~(std::uint64_t{1} << (index % 64));
+  const std::uint64_t bit = std::uint64_t{1} << (index % 64);
+  Idle& word = idle_word(index / 64);
+  word.all &= ~bit;
+  word.filled &= ~bit;
   --idle_heaps;
   heap.in_use.store(true, kRelaxed);
   ++threads_beside(heap);
-  return heap;
+  const IdleHeap taken = {&heap, heap.kept_bytes};
+  unkeep(heap);
+  return taken;
 }
 
-// What is kept in the pools of heaps that no thread has, and when the last of them came (coarse milliseconds). Relaxed: a bound, and an age.
-constexpr std::uint32_t kKeptBytesOfClass = 4 * kKiB;
-constexpr std::uint64_t kKeptBytesLeast = kMiB;
-NEBULA_START_DATA constinit std::atomic<std::uint64_t> kept_bytes_of_all{0};
-NEBULA_START_DATA constinit std::atomic<std::uint64_t> kept_at{0};
+// Of those from an index on, which moves on, the first whose pools may hold something; of kept ones alone, one kept no later than that.
+IdleHeap take_filled(std::uint32_t& from, std::uint64_t kept_until) {
+  LockGuard guard(registry_lock);
+  for (const std::uint32_t end = heaps_end(); from < end; from = (from / 64 + 1) * 64) {
+    for (std::uint64_t bits = idle_word(from / 64).filled >> (from % 64) << (from % 64); bits != 0; bits &= bits - 1) {
+      const std::uint32_t index = from / 64 * 64 + static_cast<std::uint32_t>(std::countr_zero(bits));
+      const ThreadHeap& heap = heap_at(index);
+      if (kept_until != kAnyTime && (heap.kept_bytes == 0 || heap.kept_at > kept_until)) continue;
+      from = index + 1;
+      return take(index);
+    }
+  }
+  return {};
+}
+
+void empty(ThreadHeap& heap) {
+  thread_heap::flush_all(heap);
+  thread_heap::pack(heap, thread_heap::Room::kGoes);
+  heap.kept_times = 0;
+  (void)put_idle(heap, Pools::kEmpty);
+}
 
 }  // namespace
 
@@ -60,12 +101,21 @@ std::atomic<Address>& owner_of(std::uint32_t heap) { return heap < kEarly ? earl
 
 void count_new(const ThreadHeap& heap) { ++threads_beside(heap); }
 
-void put_idle(ThreadHeap& heap) {
+bool put_idle(ThreadHeap& heap, Pools pools) {
   LockGuard guard(registry_lock);
+  // Whoever asked for memory meanwhile has not seen this one, or comes to it after this.
+  if (pools == Pools::kKept && heap.reclaim_epoch != reclaim_epoch.load(kRelaxed)) {
+    unkeep(heap);
+    return false;
+  }
   heap.in_use.store(false, kRelaxed);
-  idle_word(heap.index / 64) |= std::uint64_t{1} << (heap.index % 64);
+  const std::uint64_t bit = std::uint64_t{1} << (heap.index % 64);
+  Idle& word = idle_word(heap.index / 64);
+  word.all |= bit;
+  if (pools != Pools::kEmpty) word.filled |= bit;
   ++idle_heaps;
-  if (std::uint32_t& threads = threads_beside(heap); threads != 0) --threads;  // a child of fork may not know of all
+  --threads_beside(heap);
+  return true;
 }
 
 std::uint32_t idle_heaps_now() {
@@ -74,18 +124,19 @@ std::uint32_t idle_heaps_now() {
 }
 
 // Two threads that live together are to share a shard only when each has one; of its heaps the lowest, so that high ones stay idle.
-ThreadHeap* take_idle() {
+IdleHeap take_idle() {
   LockGuard guard(registry_lock);
-  if (idle_heaps == 0) return nullptr;
+  if (idle_heaps == 0) return {};
   const unsigned shards = NodeHeap::shards_most();
   const std::uint64_t every = ~std::uint64_t{0} / ((std::uint64_t{1} << shards) - 1);  // the bits of shard 0
-  std::uint32_t first[NodeHeap::kShards];
+  std::uint32_t first[NodeHeap::kShards] = {};
   unsigned missing = (1u << shards) - 1;
-  const std::uint32_t end = heaps_reserved.load(kRelaxed);
+  const std::uint32_t end = heaps_end();
   for (std::uint32_t word = 0; word * 64 < end && missing != 0; ++word) {
-    if (idle_word(word) == 0) continue;
+    const std::uint64_t all = idle_word(word).all;
+    if (all == 0) continue;
     for (unsigned shard = 0; shard < shards; ++shard) {
-      const std::uint64_t bits = idle_word(word) & every << shard;
+      const std::uint64_t bits = all & every << shard;
       if ((missing >> shard & 1) == 0 || bits == 0) continue;
       first[shard] = word * 64 + static_cast<std::uint32_t>(std::countr_zero(bits));
       missing &= ~(1u << shard);
@@ -94,35 +145,33 @@ ThreadHeap* take_idle() {
   unsigned best = NodeHeap::kShards;
   for (unsigned shard = 0; shard < shards; ++shard)
     if ((missing >> shard & 1) == 0 && (best == NodeHeap::kShards || threads_of_shard[shard] < threads_of_shard[best])) best = shard;
-  return best == NodeHeap::kShards ? nullptr : &take(first[best]);
+  return best == NodeHeap::kShards ? IdleHeap{} : take(first[best]);
 }
 
 bool try_keep_pools(ThreadHeap& heap) {
   // Accounts, nodes and samples have whose a slot is settled at each thread's end; a swing is this thread's alone.
   if (tenants::exist() || NodeHeap::count() != 1 || heap.is_watched || heap.swing_bytes != 0) return false;
-  if (page_policy.purge == config::PagePolicy::Purge::kNow) return false;
-  thread_heap::flush_beyond(heap, kKeptBytesOfClass);
-  LockGuard guard(heap.gate);
-  if (heap.reclaim_epoch != reclaim_epoch.load(kRelaxed)) return false;
-  std::uint64_t bytes = 0;
-  for (unsigned c = kClassFirst; c < kClassEnd; ++c) bytes += pooled(heap, c) * slot_size(size_class(c));
+  if (page_policy.purge == config::PagePolicy::Purge::kNow || heap.kept_times == kKeptTimesMost) return false;
+  const std::uint64_t bytes = thread_heap::trim_for_next(heap, kKeptBytesOfClass);
+  if (bytes == 0) return false;
   const std::uint64_t share = process_account.committed() / 32;
   const std::uint64_t most = share > kKeptBytesLeast ? share : kKeptBytesLeast;
-  if (bytes == 0) return false;
-  if (kept_bytes_of_all.fetch_add(bytes, kRelaxed) + bytes > most) {
-    kept_bytes_of_all.fetch_sub(bytes, kRelaxed);
-    return false;
-  }
+  LockGuard guard(registry_lock);
+  if (kept_bytes_of_all + bytes > most || heap.reclaim_epoch != reclaim_epoch.load(kRelaxed)) return false;
+  kept_bytes_of_all += bytes;
   heap.kept_bytes = static_cast<std::uint32_t>(bytes);
-  kept_at.store(os::coarse_milliseconds(), kRelaxed);
+  heap.kept_at = os::coarse_milliseconds();
+  ++heap.kept_times;
   return true;
 }
 
-bool unkeep_pools(ThreadHeap& heap) {
-  const std::uint32_t bytes = heap.kept_bytes;
-  heap.kept_bytes = 0;
-  kept_bytes_of_all.fetch_sub(bytes, kRelaxed);
-  return bytes != 0;
+void recount_in_child() NEBULA_UNCHECKED {
+  kept_bytes_of_all = 0;
+  for (std::uint32_t& threads : threads_of_shard) threads = 0;
+  for_each_heap([](ThreadHeap& heap) NEBULA_UNCHECKED {
+    if (!heap.in_use.load(kRelaxed)) kept_bytes_of_all += heap.kept_bytes;
+    if (&heap == current_heap) ++threads_beside(heap);
+  });
 }
 
 ThreadHeap* heap_left_here() {
@@ -136,25 +185,28 @@ ThreadHeap* heap_left_here() {
 }
 
 void flush_idle_heaps() {
-  const std::uint32_t end = heaps_reserved.load(kRelaxed);
-  for (std::uint32_t index = 0; index < end && index < kHeapsMost; ++index) {
-    {
-      LockGuard guard(registry_lock);
-      if ((idle_word(index / 64) >> (index % 64) & 1) == 0) continue;
-      take(index);
-    }
-    ThreadHeap& heap = heap_at(index);
-    thread_heap::flush_all(heap);
-    if (unkeep_pools(heap)) thread_heap::pack(heap, thread_heap::Room::kGoes);
-    put_idle(heap);
-  }
+  std::uint32_t from = 0;
+  while (ThreadHeap* const heap = take_filled(from, kAnyTime).heap) empty(*heap);
 }
 
 namespace thread_heap {
 
+void flush_gone() { flush_idle_heaps(); }
+
 void flush_kept_pools(std::uint64_t idle_milliseconds) {
-  if (kept_bytes_of_all.load(kRelaxed) == 0) return;
-  if (os::coarse_milliseconds() - kept_at.load(kRelaxed) >= idle_milliseconds) flush_idle_heaps();
+  constexpr std::uint64_t kEnough = kMiB;  // for one call: it is in some malloc or free
+  {
+    LockGuard guard(registry_lock);
+    if (kept_bytes_of_all == 0) return;
+  }
+  const std::uint64_t until = at_least_zero(os::coarse_milliseconds(), idle_milliseconds);
+  std::uint32_t from = 0;
+  for (std::uint64_t bytes = 0; bytes < kEnough;) {
+    const IdleHeap taken = take_filled(from, until);
+    if (taken.heap == nullptr) return;
+    bytes += taken.kept_bytes;
+    empty(*taken.heap);
+  }
 }
 
 void ask_others_to_flush() {

@@ -25,16 +25,23 @@ extern constinit std::atomic<std::uint32_t> reclaim_epoch;
 extern constinit Lock heapless_gate;  // of all threads without a heap
 
 // Heaps that no thread has: for whoever comes next. take_idle: null when there is none. count_new: of one that was made for a thread.
-void count_new(const ThreadHeap& heap) NEBULA_REQUIRES(registry_lock);
-void put_idle(ThreadHeap& heap);
-[[nodiscard]] ThreadHeap* take_idle();
+struct IdleHeap {
+  ThreadHeap* heap = nullptr;
+  std::uint32_t kept_bytes = 0;  // of slots in its pools that were kept
+};
+[[nodiscard]] IdleHeap take_idle();
 [[nodiscard]] std::uint32_t idle_heaps_now();
-// Their pools are empty, but for those kept for the next threads, and those inherited through a fork: nobody else will flush these.
+void count_new(const ThreadHeap& heap) NEBULA_REQUIRES(registry_lock);
+enum class Pools : std::uint8_t { kEmpty, kKept, kInherited };
+// False, of kept pools alone: memory was asked back meanwhile, so they are to be emptied, and the heap put then.
+[[nodiscard]] bool put_idle(ThreadHeap& heap, Pools pools);
+// Those that are kept, and those inherited through a fork: nobody else will.
 void flush_idle_heaps();
-// Of a thread that ends: what lies in its pools stays there for the next thread, up to 4 KiB each, and the answer is true, where nobody is to have
-// it before and all that is kept so is at most a MiB, or a 32nd of what is committed. unkeep_pools: from now on it is that thread's; false: there is none.
+// Of a thread that ends, before put_idle: what lies in its pools stays there for the next thread, up to 4 KiB each, and the answer is true, where
+// nobody is to have it before and all that is kept so, with the room it takes, is at most a MiB, or a 32nd of what is committed.
 [[nodiscard]] bool try_keep_pools(ThreadHeap& heap);
-bool unkeep_pools(ThreadHeap& heap);
+// In the child of a fork, once its one thread has what it inherits.
+void recount_in_child();
 // The heap of a thread that ended after its last destructors, at whose place this thread lives now; as it was left. Null: none.
 [[nodiscard]] ThreadHeap* heap_left_here();
 // Where this thread should take from: its place, or the heap that its account has there. kNoHeap: that could not be made. Holds no
@@ -93,6 +100,7 @@ consteval Layout make_layout() {
 }
 
 inline constexpr Layout kLayout = make_layout();
+inline constexpr std::size_t kPackedBytes = sizeof(ThreadHeap) + kLayout.packed_end * sizeof(void*);
 inline ThreadHeap& heap_at(std::uint32_t index) {
   return *reinterpret_cast<ThreadHeap*>(record_map.thread_heaps_end - (index + std::size_t{1}) * kThreadHeapBytes);
 }

@@ -23,8 +23,9 @@ void adopt_after_fork() {
       bump::adopt(heap.bump);
     }
     give_up_account(heap);
-    put_idle(heap);
+    (void)put_idle(heap, Pools::kInherited);
   });
+  recount_in_child();
 }
 
 void lock_all() NEBULA_UNCHECKED {
@@ -67,7 +68,9 @@ void reset_in_child() {
   for (std::uint32_t i = 0; i < heaps_reserved.load(kRelaxed) && i < kHeapsMost; ++i)
     if (owner_of(i).load(kRelaxed) != here) owner_of(i).store(0, kRelaxed);
   if (!heapless_gate.is_mine()) heapless_gate.reset_in_child();
-  if (!registry_lock.is_mine()) registry_lock.reset_in_child();
+  if (registry_lock.is_mine()) return;
+  registry_lock.reset_in_child();
+  recount_in_child();
 }
 
 }  // namespace nebula::thread_heap

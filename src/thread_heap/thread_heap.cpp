@@ -116,8 +116,6 @@ void pack_pools(ThreadHeap& heap, Slots slots, bool is_watched) {
   }
 }
 
-constexpr std::size_t kPackedBytes = sizeof(ThreadHeap) + kLayout.packed_end * sizeof(void*);
-
 // A heap from fresh memory; null when system or budget has no room for it.
 ThreadHeap* create() {
   constexpr std::uint64_t kPatienceMilliseconds = 100;  // after a refusal: every call of a thread without a heap comes here
@@ -494,8 +492,9 @@ unsigned part_here() { return is_none(current_heap) ? 0 : static_cast<unsigned>(
 
 ThreadHeap* ensure() {
   if (current_heap != no_heap_yet) return current_heap;
-  ThreadHeap* heap = take_idle();
-  const bool has_pools = heap != nullptr && unkeep_pools(*heap);
+  const IdleHeap idle = take_idle();
+  ThreadHeap* heap = idle.heap;
+  const bool has_pools = idle.kept_bytes != 0;
   ThreadHeap* const inherited = heap == nullptr ? heap_left_here() : nullptr;
   if (heap == nullptr) heap = inherited != nullptr ? inherited : create();
   if (heap == nullptr) return current_heap;
@@ -608,12 +607,24 @@ void flush_all(ThreadHeap& heap) {
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) flush_class(heap, c, NodeHeap::Source::kSlabsOnly);
 }
 
-void flush_beyond(ThreadHeap& heap, std::uint32_t bytes) {
+std::uint64_t trim_for_next(ThreadHeap& heap, std::uint32_t most_bytes) {
   LockGuard guard(heap.gate);
+  std::uint64_t bytes = at_least_zero(room_of(heap).bytes(), pages_for(kPackedBytes).bytes());
+  bool is_empty = true;
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
-    const auto most = static_cast<unsigned>(bytes / slot_size(size_class(c)));
+    const std::size_t size = slot_size(size_class(c));
+    const auto most = static_cast<unsigned>(most_bytes / size);
     if (const unsigned count = pooled(heap, c); count > most) flush_oldest(heap, c, count - most, NodeHeap::Source::kSlabsOnly, "free");
+    flush_returns(heap, c);
+    bytes += pooled(heap, c) * size;
+    if (pooled(heap, c) != 0) {
+      is_empty = false;
+    } else {  // as at a thread's begin: it opens with its first allocation
+      heap.sent_home[c] = 0;
+      allow_frees(heap, c);
+    }
   }
+  return is_empty ? 0 : bytes;
 }
 
 void tick(ThreadHeap& heap) {
@@ -648,7 +659,10 @@ void release_current() {
   ThreadHeap* const heap = current_heap;
   if (is_none(heap)) return;
   const bool keeps_pools = try_keep_pools(*heap);
-  if (!keeps_pools) flush_all(*heap);
+  if (!keeps_pools) {
+    flush_all(*heap);
+    heap->kept_times = 0;
+  }
   give_up_account(*heap);
   current_heap = no_heap_any_more;
   {
@@ -660,7 +674,10 @@ void release_current() {
   if (!keeps_pools) pack(*heap, idle_heaps_now() * room_of(*heap).bytes() < kMiB ? Room::kStays : Room::kGoes);
   threads_now.fetch_sub(1, kRelaxed);
   owner_of(heap->index).store(0, kRelaxed);
-  put_idle(*heap);
+  if (put_idle(*heap, keeps_pools ? Pools::kKept : Pools::kEmpty)) return;
+  flush_all(*heap);
+  pack(*heap, Room::kGoes);
+  (void)put_idle(*heap, Pools::kEmpty);
 }
 
 }  // namespace thread_heap

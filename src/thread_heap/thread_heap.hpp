@@ -79,10 +79,11 @@ struct alignas(kCacheLine) ThreadHeap {
   std::uint32_t index;             // in the registry
   std::uint32_t reclaim_epoch;     // the last one that was answered
   std::uint32_t swing_bytes;       // of slots that pools may hold beyond 32 KiB a class
-  Readable<std::uint32_t> kept_bytes;  // of the slots in its pools, while no thread has it and they are kept for the next one
+  Readable<std::uint32_t> kept_bytes;  // of the slots in its pools and their room, while no thread has it and they are kept for the next one
   std::uint64_t committed_pages[2];  // a bit for each page of this heap
   Count returns_open[(kUnitUses + 63) / 64];  // classes whose return pool is in use
   Readable<std::uint16_t> set_aside[kUnitUses];  // how many slots it holds in a heap that is watched, where its word is the pool's
+  std::uint64_t kept_at;           // coarse milliseconds, likewise
   std::uint64_t settled_at;        // coarse milliseconds of the last move to another node heap
   HeapId home;                     // the node heap it takes from
   std::uint16_t account;           // its thread's own, by budget/thread_limits; 0: none
@@ -93,6 +94,7 @@ struct alignas(kCacheLine) ThreadHeap {
   std::uint8_t exit_rounds;        // of the thread-specific destructor
   bool has_swing_room;             // that part is mapped
   Readable<bool> is_watched;       // by a profile, or for the limits of modules: its pools go by the classes' other numbers
+  std::uint8_t kept_times;         // since its pools were last empty at a thread's end
   bool is_counted;                 // by a profile alone, and there is one node heap: then try_pop serves it
   bump::Mine bump;                 // where a class takes that route
   std::atomic<int> thread_id;      // the kernel's, of the thread that has it
@@ -189,13 +191,15 @@ void free_direct(SizeClass c, void* pointer, const char* call);
 
 // All pools to the slabs.
 void flush_all(ThreadHeap& heap);
-// Of each pool what is beyond so many bytes.
-void flush_beyond(ThreadHeap& heap, std::uint32_t bytes);
+// What lies in pools is to be the next thread's: of each what is beyond so many bytes goes, and empty ones close. Returns the bytes that stay,
+// with the room that grown pools have; 0: nothing stays.
+[[nodiscard]] std::uint64_t trim_for_next(ThreadHeap& heap, std::uint32_t most_bytes);
 // Of a heap that no thread has, whose pools are empty: they are as new. kGoes: the room that grown ones had is given back.
 enum class Room : std::uint8_t { kStays, kGoes };
 void pack(ThreadHeap& heap, Room room);
-// What threads that are gone left in pools for those that come, where none came or went for so long.
+// What threads that are gone left in pools for those that come, so long ago: about a MiB in one call.
 void flush_kept_pools(std::uint64_t idle_milliseconds);
+void flush_gone();  // all of it
 // Every so many slow calls: pools that nobody used shrink.
 void tick(ThreadHeap& heap);
 

@@ -96,6 +96,16 @@ void check_slab(UnitIndex unit, std::ostream& out) {
   if (slab.is_busy) out << "unit " << unit << ": a slab is busy at rest\n";
 }
 
+// Whether a region and the one before are of the same part, each record says of the other.
+void check_seam(RegionIndex index, std::ostream& out) {
+  const Region& before = region_at(index - 1);
+  const Region& region = region_at(index);
+  const bool is_same = before.heap == region.heap && before.part == region.part;
+  if (before.precedes_own != is_same || region.follows_own != is_same)
+    out << "regions " << index - 1 << " and " << index << " are " << (is_same ? "" : "not ") << "of one part, and their records say "
+        << before.precedes_own << " and " << region.follows_own << '\n';
+}
+
 void check_units(RegionIndex region, Walk& walk, std::ostream& out) {
   const Region& record = region_at(region);
   std::uint64_t dirty = 0;
@@ -259,6 +269,8 @@ std::string inconsistency() {
     dirty_bytes += NodeHeap::at(static_cast<HeapId>(heap)).spans().facts().dirty_bytes;
   for (RegionIndex region = 0; region < frontier.regions(); ++region)
     if (!is_hole(region)) check_units(region, walk, out);
+  for (RegionIndex region = 1; region < frontier.regions(); ++region)
+    if (!is_hole(region - 1) && !is_hole(region)) check_seam(region, out);
   for (unsigned i = kClassFirst; i < kClassEnd; ++i) check_class(i, walk, out);
   const large::Counts large = large::counts();
   compare(out, "large objects by class map and by calls", walk.large_objects, large.allocations - large.frees);

@@ -14,12 +14,13 @@
 #include "heap/heap.hpp"
 #include "os/process.hpp"
 #include "support/heap_checks.hpp"
+#include "thread_heap/registry.hpp"
 
 namespace nebula {
 namespace {
 
 // How many slots of the class this thread's pool holds.
-unsigned pooled(SizeClass c) { return fast_load_low(current_heap->word[index_of(c)]) - unsigned{current_heap->bottom[index_of(c)]}; }
+unsigned pooled(SizeClass c) { return nebula::pooled(*current_heap, index_of(c)); }
 
 TEST(ThreadHeap, CountsEveryCall) {
   testing::start_heap();
@@ -124,80 +125,167 @@ TEST(ThreadHeap, AThreadsShardIsTheOneWithFewestThreads) {
   }
 }
 
-// What lies in the pools of all threads that are gone; the caller's own are empty then.
-std::uint64_t left_in_pools() {
-  {
-    const SlowPath slow;
-    thread_heap::flush_all(*current_heap);
-  }
+// Of all threads; of those that are gone alone, where there is no other and the caller's own were flushed.
+std::uint64_t bytes_in_pools() {
   std::uint64_t bytes = 0;
   for (unsigned i = kClassFirst; i < kClassEnd; ++i) bytes += thread_heap::pool_facts(size_class(i)).pooled * slot_size(size_class(i));
   return bytes;
 }
 
-void use_sizes(std::size_t first, std::size_t last) {
+void start_with_empty_pools() {
+  testing::start_heap();
+  heap::deallocate(heap::allocate(16), "free");
+  heap::flush_at_exit();
+}
+
+void use_sizes(std::size_t first, std::size_t last, int of_each) {
   std::vector<void*> held;
   for (std::size_t size = first; size <= last; size += 16)
-    for (int n = 0; n < 10; ++n) held.push_back(heap::allocate(size));
+    for (int n = 0; n < of_each; ++n) held.push_back(heap::allocate(size));
   for (void* const slot : held) heap::deallocate(slot, "free");
 }
 
+template <class Work>
+void in_a_thread(Work work) {
+  std::thread(work).join();
+}
+
+constexpr const char* kSeveralNodes = "threads of several nodes give back what they have";
+
 TEST(ThreadHeap, TheNextThreadHasWhatWasLeftInThePools) {
-  testing::start_heap();
-  if (NodeHeap::count() != 1) GTEST_SKIP() << "threads of several nodes give back what they have";
-  std::thread([] { use_sizes(16, 256); }).join();
-  EXPECT_GT(left_in_pools(), 0u);
+  start_with_empty_pools();
+  if (NodeHeap::count() != 1) GTEST_SKIP() << kSeveralNodes;
+  in_a_thread([] { use_sizes(16, 256, 10); });
+  EXPECT_GT(bytes_in_pools(), 0u);
   const std::uint64_t refills = thread_heap::facts().refills;
-  std::thread([] { use_sizes(16, 256); }).join();
+  in_a_thread([] { use_sizes(16, 256, 10); });
   EXPECT_EQ(thread_heap::facts().refills, refills) << "from what the one before had";
   EXPECT_EQ(testing::inconsistency(), "");
-  heap::flush_this_thread();
-  EXPECT_EQ(left_in_pools(), 0u);
+  heap::flush_at_exit();
+  EXPECT_EQ(bytes_in_pools(), 0u);
   EXPECT_EQ(testing::inconsistency(), "");
   EXPECT_EQ(testing::live(), testing::Live{});
 }
 
-TEST(ThreadHeap, WhatThreadsThatAreGoneKeepIsBounded) {
-  testing::start_heap();
+TEST(ThreadHeap, OfEachPoolOnlyLittleIsLeft) {
+  start_with_empty_pools();
+  if (NodeHeap::count() != 1) GTEST_SKIP() << kSeveralNodes;
+  in_a_thread([] { use_sizes(16, 512, 30); });
+  for (unsigned i = kClassFirst; i < kClassEnd; ++i)
+    EXPECT_LE(thread_heap::pool_facts(size_class(i)).pooled * slot_size(size_class(i)), 4 * kKiB) << i;
+  EXPECT_GT(thread_heap::pool_facts(size_class(class_index_for(256))).pooled, 12u);
+}
+
+TEST(ThreadHeap, WhatThreadsThatAreGoneLeaveIsBounded) {
+  start_with_empty_pools();
+  if (NodeHeap::count() != 1) GTEST_SKIP() << kSeveralNodes;
   constexpr int kThreads = 64;
   std::barrier all(kThreads);
   std::vector<std::thread> threads;
   for (int i = 0; i < kThreads; ++i)
     threads.emplace_back([&] {
-      use_sizes(16, 512);
+      use_sizes(16, 512, 10);
       all.arrive_and_wait();
     });
   for (std::thread& thread : threads) thread.join();
-  EXPECT_LE(left_in_pools(), std::max<std::uint64_t>(kMiB, process_account.committed() / 32));
+  const std::uint64_t most = std::max<std::uint64_t>(kMiB, process_account.committed() / 32);
+  std::uint64_t kept = 0;
+  unsigned heaps = 0;
+  for_each_heap([&](const ThreadHeap& heap) {
+    if (heap.kept_bytes == 0) return;
+    kept += heap.kept_bytes;
+    ++heaps;
+    std::uint64_t pools = 0;
+    for (unsigned i = kClassFirst; i < kClassEnd; ++i) pools += pooled(heap, i) * slot_size(size_class(i));
+    EXPECT_EQ(heap.kept_bytes, pools + room_of(heap).bytes() - pages_for(kPackedBytes).bytes());
+  });
+  EXPECT_LE(kept, most);
+  EXPECT_GT(kept, most / 2);
+  EXPECT_LT(heaps, static_cast<unsigned>(kThreads));
+  EXPECT_LE(bytes_in_pools(), kept);
   EXPECT_EQ(testing::inconsistency(), "");
 }
 
-TEST(ThreadHeap, WhatThreadsThatAreGoneKeepGoesWithTimeAndForReclaim) {
-  testing::start_heap();
-  if (NodeHeap::count() != 1) GTEST_SKIP() << "threads of several nodes give back what they have";
-  std::thread([] { use_sizes(16, 256); }).join();
-  EXPECT_GT(left_in_pools(), 0u);
-  {
+TEST(ThreadHeap, WhatThreadsThatAreGoneLeaveGoesWithTimeAndForReclaim) {
+  start_with_empty_pools();
+  if (NodeHeap::count() != 1) GTEST_SKIP() << kSeveralNodes;
+  const auto flush_kept = [](std::uint64_t idle_milliseconds) {
     const SlowPath slow;
-    thread_heap::flush_kept_pools(600'000);
-  }
-  EXPECT_GT(left_in_pools(), 0u) << "the last one ended not so long ago";
-  {
-    const SlowPath slow;
-    thread_heap::flush_kept_pools(0);
-  }
-  EXPECT_EQ(left_in_pools(), 0u);
-  std::thread([] { use_sizes(16, 256); }).join();
-  EXPECT_GT(left_in_pools(), 0u);
+    thread_heap::flush_kept_pools(idle_milliseconds);
+  };
+  in_a_thread([] { use_sizes(16, 256, 10); });
+  flush_kept(600'000);
+  EXPECT_GT(bytes_in_pools(), 0u) << "it ended not so long ago";
+  flush_kept(0);
+  EXPECT_EQ(bytes_in_pools(), 0u);
+  in_a_thread([] { use_sizes(16, 256, 10); });
+  EXPECT_GT(bytes_in_pools(), 0u);
   heap::trim();
-  EXPECT_EQ(left_in_pools(), 0u);
+  EXPECT_EQ(bytes_in_pools(), 0u);
   // Pools that were emptied so are as of a new thread.
-  std::thread([] {
+  in_a_thread([] {
     heap::deallocate(heap::allocate(16), "free");
     for (unsigned i = kClassFirst + 1; i < kClassEnd; ++i) EXPECT_EQ(current_heap->capacity[i], 0) << "no pool that is open: " << i;
-  }).join();
+  });
   EXPECT_EQ(testing::inconsistency(), "");
   EXPECT_EQ(testing::live(), testing::Live{});
+}
+
+// Each by its own age: the heaps that threads prefer must not keep the others young.
+TEST(ThreadHeap, WhatWasLeftLongAgoGoesAlone) {
+  start_with_empty_pools();
+  if (NodeHeap::count() != 1) GTEST_SKIP() << kSeveralNodes;
+  std::uint32_t old = 0;
+  std::uint32_t young = 0;
+  in_a_thread([&] {
+    use_sizes(16, 256, 10);
+    young = current_heap->index;
+    in_a_thread([&] {
+      use_sizes(16, 256, 10);
+      old = current_heap->index;
+    });
+  });
+  ASSERT_NE(heap_at(old).kept_bytes, 0u);
+  heap_at(old).kept_at -= 100'000;
+  {
+    const SlowPath slow;
+    thread_heap::flush_kept_pools(60'000);
+  }
+  EXPECT_EQ(heap_at(old).kept_bytes, 0u);
+  EXPECT_NE(heap_at(young).kept_bytes, 0u);
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+// A thread that ends beside a reclaim leaves nothing behind it.
+TEST(ThreadHeap, AReclaimBetweenKeepingAndLeavingIsNotMissed) {
+  start_with_empty_pools();
+  if (NodeHeap::count() != 1) GTEST_SKIP() << kSeveralNodes;
+  in_a_thread([] {
+    use_sizes(16, 256, 10);
+    const SlowPath slow;
+    ThreadHeap& heap = *current_heap;
+    ASSERT_TRUE(try_keep_pools(heap));
+    std::thread([] {
+      const SlowPath in_other;
+      thread_heap::ask_others_to_flush();
+    }).join();
+    EXPECT_FALSE(put_idle(heap, Pools::kKept)) << "so the caller empties it";
+    EXPECT_EQ(heap.kept_bytes, 0u);
+  });
+  EXPECT_EQ(bytes_in_pools(), 0u);
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+// Some misuse is found only at the slabs, so what is left has to come there from time to time.
+TEST(ThreadHeap, NothingIsLeftForEver) {
+  start_with_empty_pools();
+  if (NodeHeap::count() != 1) GTEST_SKIP() << kSeveralNodes;
+  unsigned ends = 0;
+  do {
+    in_a_thread([] { use_sizes(16, 256, 1); });
+    ++ends;
+  } while (bytes_in_pools() != 0 && ends < 100);
+  EXPECT_EQ(ends, 17u);
 }
 
 TEST(ThreadHeap, WithoutAHeapSlotsPassDirectly) {
@@ -229,9 +317,8 @@ void in_another_shard(NodeHeap::Shard shard, Work work, unsigned tries = 8) {
 
 // What a thread frees before it allocates any of the kind must not become its next object: its cache line is another's.
 TEST(ThreadHeap, WhatWasNeverAllocatedHereGoesHome) {
-  testing::start_heap();
+  start_with_empty_pools();
   if (os::usable_processors() < 2) GTEST_SKIP() << "one processor, one shard: nobody to share a line with at a time";
-  heap::flush_this_thread();  // whoever comes after another thread finds its pools open
   std::vector<void*> given;
   for (int n = 0; n < 100; ++n) given.push_back(heap::allocate(24));
   const auto line = [](const void* slot) { return reinterpret_cast<Address>(slot) / kCacheLine; };
@@ -247,7 +334,7 @@ TEST(ThreadHeap, WhatWasNeverAllocatedHereGoesHome) {
     EXPECT_EQ(testing::inconsistency(), "");
   });
   given.erase(given.begin() + 10);
-  heap::flush_this_thread();
+  heap::flush_at_exit();
   in_another_shard(shard, [&] {
     // One that frees many takes them over.
     const thread_heap::Facts before = thread_heap::facts();
