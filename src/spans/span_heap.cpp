@@ -60,11 +60,21 @@ UnitIndex SpanHeap::take_or_grow(SpanWish& wish, unsigned part) {
   }
 }
 
-// Others' before clean ones: they are paid for. Of those that have none no lock is taken.
+// What others have left is paid for: whole regions, and now and then units of regions that they use. Of a part that has no dirty pages
+// no lock is taken.
 UnitIndex SpanHeap::take_dirty(SpanWish& wish, unsigned part) {
-  UnitIndex first = part_at(part).take_dirty(wish);
-  if (first == kNoUnit && part != 0 && first_.dirty_pages() != 0) first = part_at(part).take_from_first(wish, Kind::kDirty);
-  for (unsigned other = 1; first == kNoUnit && other < parts(); ++other)
+  SpanPart& own = part_at(part);
+  UnitIndex first = own.take_dirty(wish);
+  if (first == kNoUnit && part != 0 && first_.dirty_pages() != 0) first = own.take_from_first(wish, Kind::kDirty);
+  if (first != kNoUnit || !own.may_take_beside()) return first;
+  first = take_dirty_beside(wish, part);
+  if (first != kNoUnit) own.note_taken_beside();
+  return first;
+}
+
+UnitIndex SpanHeap::take_dirty_beside(SpanWish& wish, unsigned part) {
+  UnitIndex first = kNoUnit;
+  for (unsigned other = 0; first == kNoUnit && other < parts(); ++other)
     if (other != part && part_at(other).dirty_pages() != 0) first = part_at(other).take_dirty(wish);
   return first;
 }
@@ -72,6 +82,7 @@ UnitIndex SpanHeap::take_dirty(SpanWish& wish, unsigned part) {
 UnitIndex SpanHeap::take_clean(SpanWish& wish, unsigned part) {
   UnitIndex first = part_at(part).take_any(wish);
   if (first == kNoUnit && part != 0) first = part_at(part).take_from_first(wish, Kind::kClean);
+  if (first == kNoUnit) first = take_dirty_beside(wish, part);
   for (unsigned other = 0; first == kNoUnit && other < parts(); ++other)
     if (other != part) first = part_at(other).take_any(wish);
   return first;

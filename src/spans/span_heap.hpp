@@ -44,7 +44,8 @@ class SpanHeap {
   // `count` units starting at a multiple of `alignment` units (a power of two), with the unit record of the first one
   // committed. Their pages are as the last owner left them; commit what is to be used. kNoUnit when the system or the
   // budget refuses.
-  // Dirty units of the part, then of the others; then clean ones of the part, of wholly free regions, of the others; then new ones.
+  // Dirty units of the part, of wholly free regions, and, not too often, of the others; then, but for kDirty, clean ones of the part and of wholly
+  // free regions, dirty and clean ones of the others, new ones.
   enum class From : std::uint8_t { kAny, kDirty };
   [[nodiscard]] UnitIndex take(Units count, Units alignment, From from = From::kAny, unsigned part = 0);
   // Who keeps free units apart is asked for them before clean ones are taken, none of a rank above held; true: some came back. Set before
@@ -113,6 +114,7 @@ class SpanHeap {
     return part_at(region_at(region_of(unit)).part.load(std::memory_order_relaxed));
   }
   [[nodiscard]] UnitIndex take_dirty(SpanWish& wish, unsigned part);
+  [[nodiscard]] UnitIndex take_dirty_beside(SpanWish& wish, unsigned part);
   [[nodiscard]] UnitIndex take_clean(SpanWish& wish, unsigned part);
   [[nodiscard]] UnitIndex take_or_grow(SpanWish& wish, unsigned part);
   template <class Visitor>

@@ -63,18 +63,54 @@ UnitIndex SpanPart::take_any(SpanWish& wish) {
   return use(find(wish), wish);
 }
 
+bool SpanPart::may_take_beside() const {
+  constexpr std::uint64_t kMost = 64;
+  const std::uint64_t beside = beside_.load(std::memory_order_relaxed);
+  return beside >> kBesideBits != os::coarse_milliseconds() >> 7 || (beside & mask_of(0, kBesideBits)) < kMost;
+}
+
+void SpanPart::note_taken_beside() {
+  const std::uint64_t now = (os::coarse_milliseconds() >> 7) << kBesideBits;
+  const std::uint64_t beside = beside_.load(std::memory_order_relaxed);
+  beside_.store((beside >> kBesideBits << kBesideBits) == now ? beside + 1 : now + 1, std::memory_order_relaxed);
+}
+
 UnitIndex SpanPart::take_from_first(SpanWish& wish, Kind kind) {
   LockGuard guard(lock_);
   LockGuard guard_of_first(first_->lock_);
-  UnitIndex found = kNoUnit;
-  if (kind == Kind::kDirty) found = first_->find_dirty(wish);
-  else if (const RegionIndex whole = first_->find_regions(1, 1); whole != kNoRegion) found = first_unit_of(whole);
-  if (found == kNoUnit) return kNoUnit;
-  if (!first_->may_go(region_of(found))) return first_->use(found, wish);
-  first_->hand_over(region_of(found), *this);
-  const UnitIndex taken = use(kind == Kind::kDirty ? found : find(wish), wish);  // perhaps across the seam to a neighbour
-  if (may_go(region_of(found))) hand_over(region_of(found), *first_);              // refused, or found elsewhere
+  const RegionIndex found = find_whole(wish, kind);
+  if (found == kNoRegion) return kNoUnit;
+  first_->hand_over(found, *this);
+  // Clean ones perhaps across the seam to a neighbour.
+  const UnitIndex taken = use(kind == Kind::kDirty ? first_unit_of(found) + dirty_run(found, wish) : find(wish), wish);
+  if (may_go(found)) hand_over(found, *first_);  // refused, or found elsewhere
   return taken;
+}
+
+// Of the regions that the first part has whole, one that shares its line of the class map with none of another part, if that is to be had:
+// who writes there would wait for who writes beside.
+RegionIndex SpanPart::find_whole(const SpanWish& wish, Kind kind) const {
+  constexpr int kLooks = 16;
+  RegionIndex any = kNoRegion;
+  int looks = 0;
+  const auto is_good = [&](RegionIndex index) NEBULA_UNCHECKED {
+    if (!first_->may_go(index)) return false;
+    if (any == kNoRegion) any = index;
+    const RegionIndex beside = index ^ 1;
+    return beside >= first_->regions_ || is_own(beside) || first_->may_go(beside);
+  };
+  if (kind == Kind::kDirty) {
+    for (RegionIndex i = first_->dirty_.last; i != kNoRegion && looks < kLooks; i = region_at(i).by_age.previous, ++looks)
+      if (dirty_run(i, wish) != kNoRun && is_good(i)) return i;
+    return any;
+  }
+  for (std::size_t word = 0; word * 64 < first_->regions_; ++word)
+    for (std::uint64_t bits = first_->free_regions_[word]; bits != 0; bits &= bits - 1) {
+      const auto index = static_cast<RegionIndex>(word * 64 + static_cast<std::size_t>(std::countr_zero(bits)));
+      if (++looks > kLooks) return any;
+      if (is_good(index)) return index;
+    }
+  return any;
 }
 
 // What was found, if anything was.
@@ -315,6 +351,10 @@ UnitIndex SpanPart::find_across(Units count) const {
   return first_unit_of(index + 1) - static_cast<UnitIndex>(std::countl_one(region_at(index).free_units));
 }
 
+unsigned SpanPart::dirty_run(RegionIndex index, const SpanWish& wish) {
+  return best_run(region_at(index).dirty_units, static_cast<unsigned>(wish.count.count), static_cast<unsigned>(wish.alignment.count));
+}
+
 // Dirty pages cost nothing, and may be in a cache still. Of the regions dirtied last, the one with the shortest longest run that has
 // room in its dirty units alone.
 UnitIndex SpanPart::find_dirty(const SpanWish& wish) const {
@@ -326,8 +366,7 @@ UnitIndex SpanPart::find_dirty(const SpanWish& wish) const {
   for (RegionIndex i = dirty_.last; i != kNoRegion && looks < kLooks; i = region_at(i).by_age.previous, ++looks) {
     const Region& region = region_at(i);
     if (region.list >= best_length) continue;
-    const unsigned start = best_run(region.dirty_units, static_cast<unsigned>(wish.count.count),
-                                    static_cast<unsigned>(wish.alignment.count));
+    const unsigned start = dirty_run(i, wish);
     if (start == kNoRun) continue;
     best = first_unit_of(i) + start;
     best_length = region.list;

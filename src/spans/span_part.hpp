@@ -60,10 +60,13 @@ class alignas(2 * kCacheLine) SpanPart {
   // Spans as in span_heap.hpp. kNoUnit: there are none here.
   [[nodiscard]] UnitIndex take_dirty(SpanWish& wish);
   [[nodiscard]] UnitIndex take_any(SpanWish& wish);
-  // For a part that is not the first: what the first one has, and if that is in a region that is wholly free, with this region. Of clean
-  // units only such.
+  // For a part that is not the first: in a region that is wholly free, which comes along.
   enum class Kind : std::uint8_t { kDirty, kClean };
   [[nodiscard]] UnitIndex take_from_first(SpanWish& wish, Kind kind);
+  // Units in a region that another part uses go back there, come from there again, and bring lines that another processor has written: where a
+  // line takes 400 ns, an object of 500 KB some 10 us. So a part takes them, rather than clean ones of its own, 64 times in 128 ms at most.
+  [[nodiscard]] bool may_take_beside() const;
+  void note_taken_beside();
   void give_back(UnitIndex first, Units count);
   [[nodiscard]] bool extend(UnitIndex first, Units from, Units to);
 
@@ -128,6 +131,7 @@ class alignas(2 * kCacheLine) SpanPart {
   void recount_in_child() NEBULA_UNCHECKED;
 
  private:
+  static constexpr unsigned kBesideBits = 8;
   void rebuild();
   enum class End { kFront, kBack };
   // Through those links of its regions' records.
@@ -152,6 +156,8 @@ class alignas(2 * kCacheLine) SpanPart {
   [[nodiscard]] UnitIndex find_dirty(const SpanWish& wish) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] unsigned seam_at(RegionIndex index) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] UnitIndex find_across(Units count) const NEBULA_REQUIRES(lock_);
+  [[nodiscard]] static unsigned dirty_run(RegionIndex index, const SpanWish& wish);  // where one lies among dirty units; kNoRun: nowhere
+  [[nodiscard]] RegionIndex find_whole(const SpanWish& wish, Kind kind) const NEBULA_REQUIRES(lock_, first_->lock_);
   [[nodiscard]] RegionIndex find_regions(std::size_t count, std::size_t alignment) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] UnitIndex use(UnitIndex first, SpanWish& wish) NEBULA_REQUIRES(lock_);
   [[nodiscard]] bool commit_unit_records(RegionIndex region) NEBULA_REQUIRES(lock_);
@@ -222,6 +228,7 @@ class alignas(2 * kCacheLine) SpanPart {
   Tally claims_ NEBULA_GUARDED_BY(lock_);
   Changes changes_ NEBULA_GUARDED_BY(lock_);  // a growth, a purge or a claim has ended
   std::atomic<std::uint32_t> arrivals_{0};    // written under the lock; relaxed
+  std::atomic<std::uint64_t> beside_{0};      // the time in 128 ms, and below kBesideBits how often; relaxed: a bound that two may pass at once
   Count huge_regions_ NEBULA_GUARDED_BY(lock_);
   Count growths_ NEBULA_GUARDED_BY(lock_);
   Count growth_refusals_ NEBULA_GUARDED_BY(lock_);

@@ -11,6 +11,7 @@
 
 #include "budget/account.hpp"
 #include "node_heap/node_heap.hpp"
+#include "spans/frontier.hpp"
 #include "support/heap_checks.hpp"
 
 namespace nebula {
@@ -248,14 +249,20 @@ TEST(SpanHeap, AClaimedRegionStaysInItsPart) {
   heap.purge(SpanHeap::Purge::kEverything);
   for (const unsigned of : {0u, 1u}) {
     const UnitIndex gone = heap.take(region, region, SpanHeap::From::kAny, of);
+    std::vector<UnitIndex> rest;
+    std::size_t whole = 0;
+    for (RegionIndex index = 0; index < frontier.regions(); ++index) whole += region_at(index).free_units == ~std::uint32_t{0} ? 1 : 0;
+    for (; whole != 0; --whole) rest.push_back(heap.take(region, region));
     heap.give_back(gone, region);
     ASSERT_TRUE(heap.try_claim(gone));
-    const UnitIndex other = heap.take({3}, {1}, SpanHeap::From::kAny, 1);
-    EXPECT_EQ(region_of(other), region_of(gone)) << "the lowest of those that are wholly free";
+    const UnitIndex other = heap.take(region, region, SpanHeap::From::kAny, 1);
+    EXPECT_EQ(region_of(other), region_of(gone)) << "the only one that is wholly free";
+    EXPECT_EQ(part_of(other), 0u) << "it does not go while it is claimed";
+    for (const UnitIndex first : rest) heap.give_back(first, region);
     heap.release_claim(gone);
     heap.lock_quiet();  // waits for claims
     heap.unlock();
-    heap.give_back(other, {3});
+    heap.give_back(other, region);
 
     const UnitIndex grows = heap.take(region, region, SpanHeap::From::kAny, 1);
     const UnitIndex behind = grows + kUnitsPerRegion;
