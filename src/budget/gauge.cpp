@@ -49,7 +49,7 @@ void Gauge::note_step(std::uint64_t amount) {
 
 // Parts that run dry every few steps would be more work than one word.
 std::uint64_t Gauge::least_slack() const {
-  const std::uint64_t steps = kStepsOfSlack * step_.load(kRelaxed);
+  const std::uint64_t steps = kStepsOfSlack * count_.load(kRelaxed) * step_.load(kRelaxed);
   return steps > kLeastSlack ? steps : kLeastSlack;
 }
 

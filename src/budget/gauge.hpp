@@ -58,7 +58,7 @@ class Gauge {
  private:
   static constexpr std::uint64_t kSplit = std::uint64_t{1} << 63;
   static constexpr std::uint64_t kLeastSlack = 64 * kKiB;
-  static constexpr std::uint64_t kStepsOfSlack = 4;
+  static constexpr std::uint64_t kStepsOfSlack = 2;  // for each part
 
   // A program of one thread touches no part.
   [[nodiscard]] bool has_parts() const { return count_.load(std::memory_order_relaxed) > 1; }

@@ -216,7 +216,7 @@ void answer_pressure() {
   if (shortness == Shortness::kSevere) {
     bytes = reclaim_everything(PurgeReason::kPressure);
   } else {
-    thread_heap::flush_kept_pools(0);
+    thread_heap::flush_gone();
     reclaim(Step::kDepots, kAll, PurgeReason::kPressure);
     reclaim(Step::kEmptySlabs, kAll, PurgeReason::kPressure);
     bytes = reclaim(Step::kDirtyPages, kAll, PurgeReason::kPressure);

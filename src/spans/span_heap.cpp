@@ -1,6 +1,8 @@
 #include "spans/span_heap.hpp"
 
 #include "base/start_data.hpp"
+#include "budget/account.hpp"
+#include "budget/heap_accounts.hpp"
 
 namespace nebula {
 
@@ -39,7 +41,7 @@ UnitIndex SpanHeap::take(Units count, Units alignment, From from, unsigned part)
   SpanWish wish = {count, alignment};
   const unsigned number = part < parts() && !wish.exceeds_region() ? part : 0;
   UnitIndex first = take_dirty(wish, number);
-  if (first == kNoUnit && keeper_ != nullptr && keeper_(id_)) first = take_dirty(wish, number);
+  if (first == kNoUnit && !wish.is_held_back && keeper_ != nullptr && keeper_(id_)) first = take_dirty(wish, number);
   if (first != kNoUnit || from == From::kDirty) return first;
   first = take_clean(wish, number);
   return first != kNoUnit || wish.is_refused ? first : take_or_grow(wish, number);
@@ -66,10 +68,26 @@ UnitIndex SpanHeap::take_dirty(SpanWish& wish, unsigned part) {
   SpanPart& own = part_at(part);
   UnitIndex first = own.take_dirty(wish);
   if (first == kNoUnit && part != 0 && first_.dirty_pages() != 0) first = own.take_from_first(wish, Kind::kDirty);
-  if (first != kNoUnit || !own.may_take_beside()) return first;
+  if (first != kNoUnit) return first;
+  std::uint64_t beside = 0;
+  for (unsigned other = 0; other < parts(); ++other)
+    if (other != part) beside += part_at(other).dirty_pages();
+  if (beside == 0) return kNoUnit;
+  wish.is_held_back = !own.may_take_beside() && beside * kPageSize <= process_account.committed() / 4 && !is_memory_short();
+  if (wish.is_held_back) return kNoUnit;
   first = take_dirty_beside(wish, part);
   if (first != kNoUnit) own.note_taken_beside();
   return first;
+}
+
+// In the last eighth of a limit what is paid for comes first, whatever it costs.
+bool SpanHeap::is_memory_short() const {
+  const auto is_short = [](const Account& account) {
+    const std::uint64_t limit = account.hard_limit();
+    return account.committed() >= limit - limit / 8;
+  };
+  const Account* const node = heap_accounts::of(id_).node;
+  return is_short(process_account) || (node != nullptr && is_short(*node));
 }
 
 UnitIndex SpanHeap::take_dirty_beside(SpanWish& wish, unsigned part) {

@@ -114,6 +114,7 @@ class SpanHeap {
     return part_at(region_at(region_of(unit)).part.load(std::memory_order_relaxed));
   }
   [[nodiscard]] UnitIndex take_dirty(SpanWish& wish, unsigned part);
+  [[nodiscard]] bool is_memory_short() const;
   [[nodiscard]] UnitIndex take_dirty_beside(SpanWish& wish, unsigned part);
   [[nodiscard]] UnitIndex take_clean(SpanWish& wish, unsigned part);
   [[nodiscard]] UnitIndex take_or_grow(SpanWish& wish, unsigned part);

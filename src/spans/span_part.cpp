@@ -87,28 +87,27 @@ UnitIndex SpanPart::take_from_first(SpanWish& wish, Kind kind) {
   return taken;
 }
 
-// Of the regions that the first part has whole, one that shares its line of the class map with none of another part, if that is to be had:
-// who writes there would wait for who writes beside.
+// Of the regions that the first part has whole one beside an own one, so that the two share their line of the class map with no other part's: who
+// writes there would wait for who writes beside. Else the one freed last or, of clean ones, the lowest.
 RegionIndex SpanPart::find_whole(const SpanWish& wish, Kind kind) const {
   constexpr int kLooks = 16;
   RegionIndex any = kNoRegion;
   int looks = 0;
-  const auto is_good = [&](RegionIndex index) NEBULA_UNCHECKED {
-    if (!first_->may_go(index)) return false;
+  const auto is_beside_own = [&](RegionIndex index) NEBULA_UNCHECKED {
     if (any == kNoRegion) any = index;
     const RegionIndex beside = index ^ 1;
-    return beside >= first_->regions_ || is_own(beside) || first_->may_go(beside);
+    return beside < first_->regions_ && is_own(beside);
   };
   if (kind == Kind::kDirty) {
-    for (RegionIndex i = first_->dirty_.last; i != kNoRegion && looks < kLooks; i = region_at(i).by_age.previous, ++looks)
-      if (dirty_run(i, wish) != kNoRun && is_good(i)) return i;
+    for (RegionIndex i = first_->lists_[kUnitsPerRegion].first; i != kNoRegion && looks < kLooks; i = region_at(i).by_run.next, ++looks)
+      if (first_->may_go(i) && dirty_run(i, wish) != kNoRun && is_beside_own(i)) return i;
     return any;
   }
   for (std::size_t word = 0; word * 64 < first_->regions_; ++word)
     for (std::uint64_t bits = first_->free_regions_[word]; bits != 0; bits &= bits - 1) {
       const auto index = static_cast<RegionIndex>(word * 64 + static_cast<std::size_t>(std::countr_zero(bits)));
       if (++looks > kLooks) return any;
-      if (is_good(index)) return index;
+      if (first_->may_go(index) && is_beside_own(index)) return index;
     }
   return any;
 }

@@ -42,6 +42,7 @@ struct SpanWish {
   Units count;
   Units alignment;
   bool is_refused = false;  // there were units, but the budget has no room for their records
+  bool is_held_back = false;  // there may be dirty units in others' regions, but it has had its share of them
 
   [[nodiscard]] bool exceeds_region() const { return count.count > kUnitsPerRegion || alignment.count > kUnitsPerRegion; }
 };
@@ -64,7 +65,8 @@ class alignas(2 * kCacheLine) SpanPart {
   enum class Kind : std::uint8_t { kDirty, kClean };
   [[nodiscard]] UnitIndex take_from_first(SpanWish& wish, Kind kind);
   // Units in a region that another part uses go back there, come from there again, and bring lines that another processor has written: where a
-  // line takes 400 ns, an object of 500 KB some 10 us. So a part takes them, rather than clean ones of its own, 64 times in 128 ms at most.
+  // line takes 400 ns, an object of 500 KB some 10 us. So a part takes them, rather than clean ones of its own, 64 times in 128 ms at most, unless
+  // they are a quarter of what is committed or memory is short.
   [[nodiscard]] bool may_take_beside() const;
   void note_taken_beside();
   void give_back(UnitIndex first, Units count);

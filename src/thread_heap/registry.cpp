@@ -114,7 +114,7 @@ bool put_idle(ThreadHeap& heap, Pools pools) {
   word.all |= bit;
   if (pools != Pools::kEmpty) word.filled |= bit;
   ++idle_heaps;
-  --threads_beside(heap);
+  if (std::uint32_t& threads = threads_beside(heap); threads != 0) --threads;  // a handler that forked before it was this thread's did not count it
   return true;
 }
 
@@ -153,7 +153,7 @@ bool try_keep_pools(ThreadHeap& heap) {
   if (tenants::exist() || NodeHeap::count() != 1 || heap.is_watched || heap.swing_bytes != 0) return false;
   if (page_policy.purge == config::PagePolicy::Purge::kNow || heap.kept_times == kKeptTimesMost) return false;
   const std::uint64_t bytes = thread_heap::trim_for_next(heap, kKeptBytesOfClass);
-  if (bytes == 0) return false;
+  if (bytes < kPageSize) return false;  // not worth a heap to look at
   const std::uint64_t share = process_account.committed() / 32;
   const std::uint64_t most = share > kKeptBytesLeast ? share : kKeptBytesLeast;
   LockGuard guard(registry_lock);
@@ -167,6 +167,8 @@ bool try_keep_pools(ThreadHeap& heap) {
 
 void recount_in_child() NEBULA_UNCHECKED {
   kept_bytes_of_all = 0;
+  idle_heaps = 0;
+  for (std::uint32_t word = 0; word * 64 < heaps_end(); ++word) idle_heaps += static_cast<std::uint32_t>(std::popcount(idle_word(word).all));
   for (std::uint32_t& threads : threads_of_shard) threads = 0;
   for_each_heap([](ThreadHeap& heap) NEBULA_UNCHECKED {
     if (!heap.in_use.load(kRelaxed)) kept_bytes_of_all += heap.kept_bytes;

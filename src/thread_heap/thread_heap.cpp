@@ -677,6 +677,7 @@ void release_current() {
   if (put_idle(*heap, keeps_pools ? Pools::kKept : Pools::kEmpty)) return;
   flush_all(*heap);
   pack(*heap, Room::kGoes);
+  heap->kept_times = 0;
   (void)put_idle(*heap, Pools::kEmpty);
 }
 

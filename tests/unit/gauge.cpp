@@ -91,6 +91,9 @@ TEST(Gauge, TakesAnyPart) {
   OwnGauge own;
   own.rise_and_fall(2, 64 * kMiB, 4 * kMiB);
   own.take_small_steps();
+  own.gauge.add(16, 7);
+  own.gauge.subtract(16, 7);
+  own.take_small_steps();  // more parts need more slack
   for (unsigned i = 0; i < 100; ++i) own.gauge.add(128 * kKiB, 7);
   for (unsigned i = 0; i < 100; ++i) own.gauge.subtract(128 * kKiB, 5);
   EXPECT_TRUE(own.gauge.is_split());

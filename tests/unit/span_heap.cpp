@@ -11,6 +11,7 @@
 
 #include "budget/account.hpp"
 #include "node_heap/node_heap.hpp"
+#include "os/process.hpp"
 #include "spans/frontier.hpp"
 #include "support/heap_checks.hpp"
 
@@ -276,6 +277,62 @@ TEST(SpanHeap, AClaimedRegionStaysInItsPart) {
       heap.give_back(grows, region);
     }
   }
+  expect_all_is_one(heap);
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+// Where others have few dirty units between their own, a part takes these for a while, then clean ones of its own, until memory is short.
+TEST(SpanHeap, UnitsOfOthersRegionsAreTakenSeldom) {
+  SpanHeap& heap = spans();
+  constexpr std::size_t kDirty = 8;
+  constexpr std::size_t kOwn = 4;
+  constexpr std::size_t kFull = 64;
+  const Units region = {kUnitsPerRegion};
+  const Units rest = {kUnitsPerRegion - 1};
+  make_clean_regions(heap, kDirty + kOwn + kFull);
+  std::vector<Span> held;
+  const auto take_regions = [&](std::size_t count, unsigned part, bool commits) {
+    for (std::size_t i = 0; i < count; ++i) {
+      held.push_back({heap.take(region, region, SpanHeap::From::kAny, part), kUnitsPerRegion});
+      if (commits) { ASSERT_TRUE(pages::commit(pages::pages_of(held.back().first, region))); }
+    }
+  };
+  const auto give_back_all_but_first = [&](std::size_t from, std::size_t count) {
+    for (std::size_t i = from; i < from + count; ++i) {
+      heap.give_back(held[i].first + 1, rest);
+      held[i].count = 1;
+    }
+  };
+  take_regions(kOwn, 1, false);
+  take_regions(kFull, 0, true);
+  take_regions(kDirty, 0, true);
+  give_back_all_but_first(0, kOwn);
+  give_back_all_but_first(kOwn + kFull, kDirty);
+
+  const auto window = [] { return os::coarse_milliseconds() >> 7; };
+  const auto taken_beside = [&](unsigned count) {
+    unsigned beside = 0;
+    for (unsigned i = 0; i < count; ++i) {
+      const UnitIndex unit = heap.take({1}, {1}, SpanHeap::From::kAny, 1);
+      held.push_back({unit, 1});
+      if (part_of(unit) == 0) ++beside;
+      else EXPECT_EQ(part_of(unit), 1u);
+    }
+    return beside;
+  };
+  for (const std::uint64_t before = window(); window() == before;) std::this_thread::yield();
+  const std::uint64_t begun = window();
+  const unsigned beside = taken_beside(100);
+  const std::uint64_t windows = window() - begun + 1;
+  EXPECT_GE(beside, 64u);
+  if (windows == 1) {
+    EXPECT_EQ(beside, 64u);
+  }
+  process_account.set_limits(process_account.committed() + process_account.committed() / 16, kNoLimit);
+  EXPECT_EQ(taken_beside(20), 20u) << "what is paid for comes first";
+  process_account.set_limits(kNoLimit, kNoLimit);
+
+  for (const Span& span : held) heap.give_back(span.first, {span.count});
   expect_all_is_one(heap);
   EXPECT_EQ(testing::inconsistency(), "");
 }
