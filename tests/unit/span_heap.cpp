@@ -37,6 +37,13 @@ void commit_and_dirty(UnitIndex first, std::size_t units) {
     *reinterpret_cast<char*>(address_of_page(first_page_of(first) + page)) = 'd';
 }
 
+// In which a part takes so much of others' regions, and no more.
+std::uint64_t window() { return os::coarse_milliseconds() >> 7; }
+
+void await_next_window() {
+  for (const std::uint64_t before = window(); window() == before;) std::this_thread::yield();
+}
+
 // So many wholly free regions side by side, and no dirty page anywhere.
 void make_clean_regions(SpanHeap& heap, std::size_t count) {
   const Units many = {count * kUnitsPerRegion};
@@ -165,6 +172,7 @@ TEST(SpanHeap, PartsHaveRegionsOfTheirOwnAsFarAsThereAreAny) {
     heap.give_back(of[part][0], {1});
   }
   // The others' were dirtied last, or before.
+  await_next_window();
   EXPECT_EQ(heap.take({1}, {1}, From::kDirty, 1), of[1][0]);
   EXPECT_EQ(heap.take({1}, {1}, From::kDirty, 1), of[0][0]) << "before clean ones";
   EXPECT_EQ(heap.take({1}, {1}, From::kDirty, 1), of[2][0]) << "before clean ones";
@@ -309,7 +317,6 @@ TEST(SpanHeap, UnitsOfOthersRegionsAreTakenSeldom) {
   give_back_all_but_first(0, kOwn);
   give_back_all_but_first(kOwn + kFull, kDirty);
 
-  const auto window = [] { return os::coarse_milliseconds() >> 7; };
   const auto taken_beside = [&](unsigned count) {
     unsigned beside = 0;
     for (unsigned i = 0; i < count; ++i) {
@@ -320,7 +327,7 @@ TEST(SpanHeap, UnitsOfOthersRegionsAreTakenSeldom) {
     }
     return beside;
   };
-  for (const std::uint64_t before = window(); window() == before;) std::this_thread::yield();
+  await_next_window();
   const std::uint64_t begun = window();
   const unsigned beside = taken_beside(100);
   const std::uint64_t windows = window() - begun + 1;
