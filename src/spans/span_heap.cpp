@@ -40,11 +40,17 @@ UnitIndex SpanHeap::take(Units count, Units alignment, From from, unsigned part)
   if (count.count > pages::region_capacity() * std::size_t{kUnitsPerRegion}) return kNoUnit;
   SpanWish wish = {count, alignment};
   const unsigned number = part < parts() && !wish.exceeds_region() ? part : 0;
-  UnitIndex first = take_dirty(wish, number);
-  if (first == kNoUnit && !wish.is_held_back && keeper_ != nullptr && keeper_(id_)) first = take_dirty(wish, number);
+  UnitIndex first = take_dirty(wish, number, Beside::kSeldom);
+  const bool is_held_back = first == kNoUnit && wish.is_held_back;
+  if (first == kNoUnit && !is_held_back) first = ask_keeper(wish, number);
   if (first != kNoUnit || from == From::kDirty) return first;
   first = take_clean(wish, number);
+  if (first == kNoUnit && is_held_back) first = ask_keeper(wish, number);
   return first != kNoUnit || wish.is_refused ? first : take_or_grow(wish, number);
+}
+
+UnitIndex SpanHeap::ask_keeper(SpanWish& wish, unsigned part) {
+  return keeper_ != nullptr && keeper_(id_) ? take_dirty(wish, part, Beside::kAlways) : kNoUnit;
 }
 
 // Looks once more, now that it is known what had arrived before.
@@ -53,7 +59,7 @@ UnitIndex SpanHeap::take_or_grow(SpanWish& wish, unsigned part) {
     std::uint32_t arrivals[kPartsMost];
     const unsigned known = parts();
     for (unsigned i = 0; i < known; ++i) arrivals[i] = part_at(i).arrivals();
-    UnitIndex first = take_dirty(wish, part);
+    UnitIndex first = take_dirty(wish, part, Beside::kAlways);
     if (first == kNoUnit) first = take_clean(wish, part);
     if (first != kNoUnit || wish.is_refused) return first;
     bool is_worth_a_look = first_.grow_or_wait(wish, arrivals[0]);
@@ -64,30 +70,33 @@ UnitIndex SpanHeap::take_or_grow(SpanWish& wish, unsigned part) {
 
 // What others have left is paid for: whole regions, and now and then units of regions that they use. Of a part that has no dirty pages
 // no lock is taken.
-UnitIndex SpanHeap::take_dirty(SpanWish& wish, unsigned part) {
+UnitIndex SpanHeap::take_dirty(SpanWish& wish, unsigned part, Beside how_often) {
   SpanPart& own = part_at(part);
   UnitIndex first = own.take_dirty(wish);
   if (first == kNoUnit && part != 0 && first_.dirty_pages() != 0) first = own.take_from_first(wish, Kind::kDirty);
-  if (first != kNoUnit) return first;
-  std::uint64_t beside = 0;
-  for (unsigned other = 0; other < parts(); ++other)
-    if (other != part) beside += part_at(other).dirty_pages();
-  if (beside == 0) return kNoUnit;
-  wish.is_held_back = !own.may_take_beside() && beside * kPageSize <= process_account.committed() / 4 && !is_memory_short();
-  if (wish.is_held_back) return kNoUnit;
+  wish.is_held_back = first == kNoUnit && how_often == Beside::kSeldom && !wish.exceeds_region() && !own.may_take_beside() &&
+                      has_few_dirty_beside(part) && !is_memory_short();
+  if (first != kNoUnit || wish.is_held_back) return first;
   first = take_dirty_beside(wish, part);
   if (first != kNoUnit) own.note_taken_beside();
   return first;
 }
 
-// In the last eighth of a limit what is paid for comes first, whatever it costs.
+bool SpanHeap::has_few_dirty_beside(unsigned part) const {
+  std::uint64_t pages = 0;
+  for (unsigned other = 0; other < parts(); ++other)
+    if (other != part) pages += part_at(other).dirty_pages();
+  return pages != 0 && pages * kPageSize <= process_account.committed() / 4;
+}
+
+// In the last eighth of a limit, or over the soft one, what is paid for comes first, whatever it costs.
 bool SpanHeap::is_memory_short() const {
   const auto is_short = [](const Account& account) {
     const std::uint64_t limit = account.hard_limit();
     return account.committed() >= limit - limit / 8;
   };
   const Account* const node = heap_accounts::of(id_).node;
-  return is_short(process_account) || (node != nullptr && is_short(*node));
+  return is_short(process_account) || process_account.is_over_soft_limit() || (node != nullptr && is_short(*node));
 }
 
 UnitIndex SpanHeap::take_dirty_beside(SpanWish& wish, unsigned part) {

@@ -48,8 +48,8 @@ class SpanHeap {
   // free regions, dirty and clean ones of the others, new ones.
   enum class From : std::uint8_t { kAny, kDirty };
   [[nodiscard]] UnitIndex take(Units count, Units alignment, From from = From::kAny, unsigned part = 0);
-  // Who keeps free units apart is asked for them before clean ones are taken, none of a rank above held; true: some came back. Set before
-  // other threads use any heap.
+  // Who keeps free units apart is asked for them before clean ones are taken (where dirty ones of others are held back, before new ones), none of
+  // a rank above held; true: some came back. Set before other threads use any heap.
   using Keeper = bool (*)(HeapId heap);
   static void set_keeper(Keeper keeper) { keeper_ = keeper; }
   void give_back(UnitIndex first, Units count) { part_of(first).give_back(first, count); }
@@ -113,7 +113,10 @@ class SpanHeap {
   [[nodiscard]] SpanPart& part_of(UnitIndex unit) {
     return part_at(region_at(region_of(unit)).part.load(std::memory_order_relaxed));
   }
-  [[nodiscard]] UnitIndex take_dirty(SpanWish& wish, unsigned part);
+  enum class Beside : std::uint8_t { kSeldom, kAlways };  // in others' regions
+  [[nodiscard]] UnitIndex take_dirty(SpanWish& wish, unsigned part, Beside how_often);
+  [[nodiscard]] UnitIndex ask_keeper(SpanWish& wish, unsigned part);
+  [[nodiscard]] bool has_few_dirty_beside(unsigned part) const;
   [[nodiscard]] bool is_memory_short() const;
   [[nodiscard]] UnitIndex take_dirty_beside(SpanWish& wish, unsigned part);
   [[nodiscard]] UnitIndex take_clean(SpanWish& wish, unsigned part);

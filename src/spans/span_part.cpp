@@ -72,7 +72,8 @@ bool SpanPart::may_take_beside() const {
 void SpanPart::note_taken_beside() {
   const std::uint64_t now = (os::coarse_milliseconds() >> 7) << kBesideBits;
   const std::uint64_t beside = beside_.load(std::memory_order_relaxed);
-  beside_.store((beside >> kBesideBits << kBesideBits) == now ? beside + 1 : now + 1, std::memory_order_relaxed);
+  if ((beside >> kBesideBits << kBesideBits) != now) beside_.store(now + 1, std::memory_order_relaxed);
+  else if ((beside & mask_of(0, kBesideBits)) != mask_of(0, kBesideBits)) beside_.store(beside + 1, std::memory_order_relaxed);
 }
 
 UnitIndex SpanPart::take_from_first(SpanWish& wish, Kind kind) {
@@ -90,7 +91,7 @@ UnitIndex SpanPart::take_from_first(SpanWish& wish, Kind kind) {
 // Of the regions that the first part has whole one beside an own one, so that the two share their line of the class map with no other part's: who
 // writes there would wait for who writes beside. Else the one freed last or, of clean ones, the lowest.
 RegionIndex SpanPart::find_whole(const SpanWish& wish, Kind kind) const {
-  constexpr int kLooks = 16;
+  constexpr int kLooks = 32;
   RegionIndex any = kNoRegion;
   int looks = 0;
   const auto is_beside_own = [&](RegionIndex index) NEBULA_UNCHECKED {

@@ -52,7 +52,7 @@ std::uint32_t& threads_beside(const ThreadHeap& heap) NEBULA_REQUIRES(registry_l
 }
 
 void unkeep(ThreadHeap& heap) NEBULA_REQUIRES(registry_lock) {
-  kept_bytes_of_all -= heap.kept_bytes;
+  kept_bytes_of_all = at_least_zero(kept_bytes_of_all, heap.kept_bytes);  // a handler's fork on the way here did not count it
   heap.kept_bytes = 0;
 }
 

@@ -38,7 +38,8 @@ enum class Pools : std::uint8_t { kEmpty, kKept, kInherited };
 // Those that are kept, and those inherited through a fork: nobody else will.
 void flush_idle_heaps();
 // Of a thread that ends, before put_idle: what lies in its pools stays there for the next thread, up to 4 KiB each, and the answer is true, where
-// nobody is to have it before and all that is kept so, with the room it takes, is at most a MiB, or a 32nd of what is committed.
+// nobody is to have it before, it is a page or more, and all that is kept so, with the room it takes, is at most a MiB, or a 32nd of what is
+// committed. On false some of it may be in the slabs already.
 [[nodiscard]] bool try_keep_pools(ThreadHeap& heap);
 // In the child of a fork, once its one thread has what it inherits.
 void recount_in_child();

@@ -687,7 +687,7 @@ def fork_beside_accounts(test):
 def fork_kept_pools(test):
     """What threads that are gone leave in pools serves the next ones, also in a child, and none of it is there any more in a report."""
     outcome = test.run([test.program("fork_kept_pools")],
-                       {"NEBULA_NUMA": "off", "NEBULA_STATS": "1", "NEBULA_STATS_FILE": f"{test.scratch}/%p"}).ended(0).quiet()
+                       {"NEBULA_NUMA": "off", "NEBULA_PURGE": "never", "NEBULA_STATS": "1", "NEBULA_STATS_FILE": f"{test.scratch}/%p"}).ended(0).quiet()
     reports = [path.read_text() for path in test.scratch.iterdir()]
     test.expect(len(reports) == 21, f"{len(reports)} reports of a program and twenty children")
     for text in reports:

@@ -105,6 +105,24 @@ TEST(Gauge, TakesAnyPart) {
   EXPECT_EQ(own.gauge.value(), 4 * kMiB);
 }
 
+// What is left is shared by all: twenty steps are enough for two, not for eight.
+TEST(Gauge, MorePartsNeedMoreSlack) {
+  const auto splits = [](unsigned count, int steps) {
+    OwnGauge own;
+    own.gauge.set_parts(count);
+    own.gauge.add(64 * kMiB, 0);
+    for (int i = 0; i < steps; ++i) own.gauge.subtract(kMiB, 0);
+    for (int i = 0; i < 2'000; ++i) {
+      own.gauge.add(kMiB, 0);
+      own.gauge.subtract(kMiB, 0);
+    }
+    return own.gauge.is_split();
+  };
+  EXPECT_TRUE(splits(2, 20));
+  EXPECT_FALSE(splits(8, 20));
+  EXPECT_TRUE(splits(8, 60));
+}
+
 // Who needs much of what is left, and who needs more, which is a new peak.
 TEST(Gauge, IsWholeForLargeSteps) {
   OwnGauge own;
