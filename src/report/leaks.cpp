@@ -147,7 +147,7 @@ void write_leaks(Text& text) {
 
 void look_and_write() {
   // Depots go back to their slabs: what they hold would look allocated to whoever meets an old pointer to it.
-  heap::flush_at_exit();
+  heap::flush_this_thread();
   static_cast<void>(heap::trim());
   stats::find_leftover(leftover);
   stats::take(snapshot);

@@ -119,7 +119,6 @@ pages::Range tail_of(UnitIndex head) {
 }  // namespace
 
 Address allocate(SpanHeap& spans, std::size_t size, std::size_t alignment, Contents contents, unsigned part) {
-  bytes_in_use.expect(part);
   const Pages pages = pages_for(size);
   SizeCharge charge({0}, pages);
   if (!charge.try_charge()) return 0;
@@ -141,7 +140,6 @@ Address allocate(SpanHeap& spans, std::size_t size, std::size_t alignment, Conte
 bool deallocate(SpanHeap& spans, void* pointer) {
   const auto head = static_cast<UnitIndex>(unit_of(pointer));
   if (reinterpret_cast<Address>(pointer) != address_of_unit(head)) return false;
-  bytes_in_use.expect(part_of(head));
   // Of two threads that free the same object, one wins here; the other finds no object.
   std::uint8_t use = kHead;
   if (!unit_use(head).compare_exchange_strong(use, kNothing, kRelaxed)) return false;

@@ -41,11 +41,10 @@ UnitIndex SpanHeap::take(Units count, Units alignment, From from, unsigned part)
   SpanWish wish = {count, alignment};
   const unsigned number = part < parts() && !wish.exceeds_region() ? part : 0;
   UnitIndex first = take_dirty(wish, number, Beside::kSeldom);
-  const bool is_held_back = first == kNoUnit && wish.is_held_back;
-  if (first == kNoUnit && !is_held_back) first = ask_keeper(wish, number);
+  if (first == kNoUnit && !wish.is_held_back) first = ask_keeper(wish, number);
   if (first != kNoUnit || from == From::kDirty) return first;
   first = take_clean(wish, number);
-  if (first == kNoUnit && is_held_back) first = ask_keeper(wish, number);
+  if (first == kNoUnit && wish.is_held_back) first = ask_keeper(wish, number);
   return first != kNoUnit || wish.is_refused ? first : take_or_grow(wish, number);
 }
 

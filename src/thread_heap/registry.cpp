@@ -42,11 +42,6 @@ constexpr std::uint8_t kKeptTimesMost = 16;  // then all goes to the slabs once,
 
 Idle& idle_word(std::uint32_t word) NEBULA_REQUIRES(registry_lock) { return word == 0 ? early_idle : heaps_idle[word]; }
 
-std::uint32_t heaps_end() {
-  const std::uint32_t reserved = heaps_reserved.load(kRelaxed);  // above the most for a moment, when the last one is made
-  return reserved < kHeapsMost ? reserved : kHeapsMost;
-}
-
 std::uint32_t& threads_beside(const ThreadHeap& heap) NEBULA_REQUIRES(registry_lock) {
   return threads_of_shard[static_cast<unsigned>(NodeHeap::shard_for(heap.index))];
 }
@@ -86,13 +81,6 @@ IdleHeap take_filled(std::uint32_t& from, std::uint64_t kept_until) {
   return {};
 }
 
-void empty(ThreadHeap& heap) {
-  thread_heap::flush_all(heap);
-  thread_heap::pack(heap, thread_heap::Room::kGoes);
-  heap.kept_times = 0;
-  (void)put_idle(heap, Pools::kEmpty);
-}
-
 }  // namespace
 
 std::atomic<std::uint64_t>& ready_word(std::uint32_t word) { return word == 0 ? early_ready : heaps_ready[word]; }
@@ -116,6 +104,12 @@ bool put_idle(ThreadHeap& heap, Pools pools) {
   ++idle_heaps;
   if (std::uint32_t& threads = threads_beside(heap); threads != 0) --threads;  // a handler that forked before it was this thread's did not count it
   return true;
+}
+
+void put_idle_empty(ThreadHeap& heap) {
+  thread_heap::flush_all(heap);
+  thread_heap::pack(heap, thread_heap::Room::kGoes);
+  (void)put_idle(heap, Pools::kEmpty);
 }
 
 std::uint32_t idle_heaps_now() {
@@ -178,22 +172,19 @@ void recount_in_child() NEBULA_UNCHECKED {
 
 ThreadHeap* heap_left_here() {
   const auto here = reinterpret_cast<Address>(&current_heap);
-  const std::uint32_t end = heaps_reserved.load(kRelaxed);
-  for (std::uint32_t i = 0; i < end && i < kHeapsMost; ++i) {
+  for (std::uint32_t i = 0, end = heaps_end(); i < end; ++i) {
     // acquire: the thread that ended had its place given back by the C library before this one could get it.
     if (owner_of(i).load(std::memory_order_acquire) == here) return &heap_at(i);
   }
   return nullptr;
 }
 
-void flush_idle_heaps() {
-  std::uint32_t from = 0;
-  while (ThreadHeap* const heap = take_filled(from, kAnyTime).heap) empty(*heap);
-}
-
 namespace thread_heap {
 
-void flush_gone() { flush_idle_heaps(); }
+void flush_gone() {
+  std::uint32_t from = 0;
+  while (ThreadHeap* const heap = take_filled(from, kAnyTime).heap) put_idle_empty(*heap);
+}
 
 void flush_kept_pools(std::uint64_t idle_milliseconds) {
   constexpr std::uint64_t kEnough = kMiB;  // for one call: it is in some malloc or free
@@ -207,7 +198,7 @@ void flush_kept_pools(std::uint64_t idle_milliseconds) {
     const IdleHeap taken = take_filled(from, until);
     if (taken.heap == nullptr) return;
     bytes += taken.kept_bytes;
-    empty(*taken.heap);
+    put_idle_empty(*taken.heap);
   }
 }
 
@@ -223,7 +214,7 @@ void ask_others_to_flush() {
   });
   // release, after the zeros: an owner that answers before has zeros left and comes here again; see answer_reclaim.
   reclaim_epoch.fetch_add(1, std::memory_order_release);
-  flush_idle_heaps();
+  flush_gone();
 }
 
 }  // namespace thread_heap

@@ -35,8 +35,8 @@ void count_new(const ThreadHeap& heap) NEBULA_REQUIRES(registry_lock);
 enum class Pools : std::uint8_t { kEmpty, kKept, kInherited };
 // False, of kept pools alone: memory was asked back meanwhile, so they are to be emptied, and the heap put then.
 [[nodiscard]] bool put_idle(ThreadHeap& heap, Pools pools);
-// Those that are kept, and those inherited through a fork: nobody else will.
-void flush_idle_heaps();
+// Emptied first, with the room of its pools given back.
+void put_idle_empty(ThreadHeap& heap);
 // Of a thread that ends, before put_idle: what lies in its pools stays there for the next thread, up to 4 KiB each, and the answer is true, where
 // nobody is to have it before, it is a page or more, and all that is kept so, with the room it takes, is at most a MiB, or a 32nd of what is
 // committed. On false some of it may be in the slabs already.
@@ -106,10 +106,15 @@ inline ThreadHeap& heap_at(std::uint32_t index) {
   return *reinterpret_cast<ThreadHeap*>(record_map.thread_heaps_end - (index + std::size_t{1}) * kThreadHeapBytes);
 }
 
+// Above all indices; what is reserved may be more for a moment, when the last one is made.
+inline std::uint32_t heaps_end() {
+  const std::uint32_t reserved = heaps_reserved.load(std::memory_order_relaxed);
+  return reserved < kHeapsMost ? reserved : kHeapsMost;
+}
+
 template <class Visitor>
 void for_each_heap(Visitor visit) {
-  const std::uint32_t end = heaps_reserved.load(std::memory_order_relaxed);
-  for (std::uint32_t i = 0; i < end && i < kHeapsMost; ++i) {
+  for (std::uint32_t i = 0, end = heaps_end(); i < end; ++i) {
     // acquire: pairs with the release in create(), so the heap's fields are seen.
     if ((ready_word(i / 64).load(std::memory_order_acquire) >> (i % 64) & 1) != 0) visit(heap_at(i));
   }

@@ -65,7 +65,7 @@ void reset_in_child() {
   });
   // The heaps of threads that are not here may be in the middle of something: nobody inherits them.
   const auto here = reinterpret_cast<Address>(&current_heap);
-  for (std::uint32_t i = 0; i < heaps_reserved.load(kRelaxed) && i < kHeapsMost; ++i)
+  for (std::uint32_t i = 0, end = heaps_end(); i < end; ++i)
     if (owner_of(i).load(kRelaxed) != here) owner_of(i).store(0, kRelaxed);
   if (!heapless_gate.is_mine()) heapless_gate.reset_in_child();
   if (registry_lock.is_mine()) return;

@@ -609,22 +609,18 @@ void flush_all(ThreadHeap& heap) {
 
 std::uint64_t trim_for_next(ThreadHeap& heap, std::uint32_t most_bytes) {
   LockGuard guard(heap.gate);
-  std::uint64_t bytes = at_least_zero(room_of(heap).bytes(), pages_for(kPackedBytes).bytes());
-  bool is_empty = true;
+  std::uint64_t bytes = 0;
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
     const std::size_t size = slot_size(size_class(c));
     const auto most = static_cast<unsigned>(most_bytes / size);
     if (const unsigned count = pooled(heap, c); count > most) flush_oldest(heap, c, count - most, NodeHeap::Source::kSlabsOnly, "free");
     flush_returns(heap, c);
     bytes += pooled(heap, c) * size;
-    if (pooled(heap, c) != 0) {
-      is_empty = false;
-    } else {  // as at a thread's begin: it opens with its first allocation
-      heap.sent_home[c] = 0;
-      allow_frees(heap, c);
-    }
+    if (pooled(heap, c) != 0) continue;
+    heap.sent_home[c] = 0;  // as at a thread's begin: it opens with its first allocation
+    allow_frees(heap, c);
   }
-  return is_empty ? 0 : bytes;
+  return bytes == 0 ? 0 : bytes + at_least_zero(room_of(heap).bytes(), pages_for(kPackedBytes).bytes());
 }
 
 void tick(ThreadHeap& heap) {
@@ -650,6 +646,7 @@ void tick(ThreadHeap& heap) {
 void pack(ThreadHeap& heap, Room room) {
   LockGuard guard(heap.gate);
   pack_pools(heap, Slots::kUsed, false);
+  heap.kept_times = 0;
   if (room == Room::kStays) return;
   give_back_room(heap, pages_for(kPackedBytes).bytes(), heap.has_swing_room ? kSwingRoomBytes : kRoomBytes);
   if (heap.has_return_room) give_back_room(heap, kSwingRoomBytes, kThreadHeapBytes);
@@ -659,10 +656,7 @@ void release_current() {
   ThreadHeap* const heap = current_heap;
   if (is_none(heap)) return;
   const bool keeps_pools = try_keep_pools(*heap);
-  if (!keeps_pools) {
-    flush_all(*heap);
-    heap->kept_times = 0;
-  }
+  if (!keeps_pools) flush_all(*heap);
   give_up_account(*heap);
   current_heap = no_heap_any_more;
   {
@@ -674,11 +668,7 @@ void release_current() {
   if (!keeps_pools) pack(*heap, idle_heaps_now() * room_of(*heap).bytes() < kMiB ? Room::kStays : Room::kGoes);
   threads_now.fetch_sub(1, kRelaxed);
   owner_of(heap->index).store(0, kRelaxed);
-  if (put_idle(*heap, keeps_pools ? Pools::kKept : Pools::kEmpty)) return;
-  flush_all(*heap);
-  pack(*heap, Room::kGoes);
-  heap->kept_times = 0;
-  (void)put_idle(*heap, Pools::kEmpty);
+  if (!put_idle(*heap, keeps_pools ? Pools::kKept : Pools::kEmpty)) put_idle_empty(*heap);
 }
 
 }  // namespace thread_heap

@@ -199,7 +199,8 @@ enum class Room : std::uint8_t { kStays, kGoes };
 void pack(ThreadHeap& heap, Room room);
 // What threads that are gone left in pools for those that come, so long ago: about a MiB in one call.
 void flush_kept_pools(std::uint64_t idle_milliseconds);
-void flush_gone();  // all of it
+// All of it, and what was inherited through a fork: nobody else will.
+void flush_gone();
 // Every so many slow calls: pools that nobody used shrink.
 void tick(ThreadHeap& heap);
 
