@@ -1,6 +1,9 @@
 #include "heap/auto_routes.hpp"
 
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <thread>
 #include <vector>
@@ -344,6 +347,30 @@ TEST(AutoRoutes, WhoeverFreesAndWhateverTheRouteIsNow) {
     heap::deallocate(own, "free");
   }).join();
   EXPECT_EQ(testing::inconsistency(), "");
+}
+
+// A look that the system interrupts for 10 ms once put off the next one for five seconds.
+TEST(AutoRoutes, InterruptionsAreNoTimeOfLooks) {
+  Watch watch;
+  watch.allocate(2100, 2000);
+  const pid_t me = getpid();
+  const std::uint64_t looks_before = facts().nanoseconds;
+  const std::uint64_t ran_before = os::thread_nanoseconds();
+  const pid_t interrupter = fork();
+  ASSERT_GE(interrupter, 0);
+  if (interrupter == 0) {
+    for (int i = 0; i < 20; ++i) {
+      kill(me, SIGSTOP);
+      usleep(10'000);
+      kill(me, SIGCONT);
+      usleep(1'000);
+    }
+    _exit(0);
+  }
+  int status = 0;
+  while (waitpid(interrupter, &status, WNOHANG) == 0) watch.pass();
+  EXPECT_EQ(status, 0);
+  EXPECT_LE(facts().nanoseconds - looks_before, os::thread_nanoseconds() - ran_before);
 }
 
 }  // namespace
