@@ -54,8 +54,9 @@ struct SizeClassTable {
 inline constexpr std::size_t kSlabLossMost = 16;  // a slab is as short as loses no more than one part in so many at its end
 inline constexpr std::size_t kPoolBytes = 32 * kKiB;
 inline constexpr std::size_t kPoolBytesSwing = 192 * kKiB;
+inline constexpr std::size_t kPoolBytesSwingSmallest = 256 * kKiB;  // of slots that share a cache line
 inline constexpr unsigned kPoolSlotsMost = 2000;
-inline constexpr unsigned kPoolSlotsMostSwing = 3072;
+inline constexpr unsigned kPoolSlotsMostSwing = 8192;
 inline constexpr unsigned kPoolSlotsLeast = 8;
 inline constexpr unsigned kBatchMost = 62;
 
@@ -79,7 +80,8 @@ consteval SizeClassTable make_size_class_table() {
     while (units * kUnitSize % size > units * kUnitSize / kSlabLossMost) units *= 2;
     const std::size_t pool = kPoolBytes / size;
     const std::size_t most = pool > kPoolSlotsMost ? kPoolSlotsMost : pool < kPoolSlotsLeast ? kPoolSlotsLeast : pool;
-    const std::size_t swing = kPoolBytesSwing / size > kPoolSlotsMostSwing ? kPoolSlotsMostSwing : kPoolBytesSwing / size;
+    const std::size_t swing_slots = (size < kCacheLine ? kPoolBytesSwingSmallest : kPoolBytesSwing) / size;
+    const std::size_t swing = swing_slots > kPoolSlotsMostSwing ? kPoolSlotsMostSwing : swing_slots;
     const std::size_t first = size <= 256 ? 32 : size <= kFineMax ? 16 : size <= 8 * kKiB ? 8 : 4;
     table.reciprocal[c] = ~std::uint64_t{0} / size + 1;
     table.units_per_slab[c] = static_cast<std::uint8_t>(units);

@@ -60,17 +60,25 @@ void see_slab(const ThreadHeap& heap, SizeClass c, UnitIndex unit);
 void give_back_room(ThreadHeap& heap, std::size_t first, std::size_t end);
 [[nodiscard]] Pages room_of(const ThreadHeap& heap);
 
+// Where pools lie that swing: pieces of a page, of which each has as many neighbours as it needs. Any of them may be large, not all.
+inline constexpr unsigned kPieces = 96;
+inline constexpr unsigned kPieceSlots = kPageSize / sizeof(void*);
+
 // Where each class's pool begins, packed at first and in room of its own when it has grown.
 struct Layout {
   std::uint16_t packed[kUnitUses];
   std::uint16_t room[kUnitUses];
-  std::uint16_t swing[kUnitUses];
   std::uint16_t returns[kUnitUses];
   unsigned packed_end;
-  unsigned room_end;
-  unsigned swing_end;
+  unsigned pieces;
+  unsigned pieces_end;
   unsigned end;
 };
+
+// The first index at or above one that begins a page of a thread heap: what is there is mapped by itself.
+consteval unsigned index_of_page(unsigned at) {
+  return static_cast<unsigned>((round_up(sizeof(ThreadHeap) + at * sizeof(void*), kPageSize) - sizeof(ThreadHeap)) / sizeof(void*));
+}
 
 consteval Layout make_layout() {
   Layout layout = {};
@@ -84,14 +92,8 @@ consteval Layout make_layout() {
     layout.room[c] = static_cast<std::uint16_t>(at);
     at += 1u + kSizeClasses.slots_per_pool[c];
   }
-  layout.room_end = at;
-  for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
-    layout.swing[c] = static_cast<std::uint16_t>(at);
-    at += 1u + kSizeClasses.slots_per_pool_swing[c];
-  }
-  layout.swing_end = at;
-  // From a page of its own on: it is mapped by itself.
-  at = static_cast<unsigned>((round_up(sizeof(ThreadHeap) + at * sizeof(void*), kPageSize) - sizeof(ThreadHeap)) / sizeof(void*));
+  layout.pieces = index_of_page(at);
+  layout.pieces_end = at = layout.pieces + kPieces * kPieceSlots;
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
     layout.returns[c] = static_cast<std::uint16_t>(at);
     at += 1u + kSizeClasses.slots_per_return[c];
@@ -135,6 +137,15 @@ inline unsigned limit_of(const ThreadHeap& heap, unsigned c) { return static_cas
 inline bool is_own(const ThreadHeap& heap, unsigned c, const void* slot) {
   return NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(slot)), size_class(c)) == heap.home;
 }
+
+inline bool is_in_pieces(const ThreadHeap& heap, unsigned c) {
+  return heap.bottom[c] >= kLayout.pieces && heap.bottom[c] < kLayout.pieces_end;
+}
+// Where a pool of the class with so many slots may lie, in its own pieces and those behind them if these are free; 0: nowhere.
+[[nodiscard]] unsigned find_pieces(const ThreadHeap& heap, unsigned c, unsigned slots);
+// Those of a pool that begins there, null and all.
+void take_pieces(ThreadHeap& heap, unsigned place, unsigned slots);
+void free_pieces(ThreadHeap& heap, unsigned place, unsigned slots);
 
 inline void mark_active(ThreadHeap& heap, unsigned c) {
   heap.active[c / 64] |= std::uint64_t{1} << (c % 64);

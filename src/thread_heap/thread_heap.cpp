@@ -28,16 +28,16 @@ static_assert(sizeof(ThreadHeap) + kLayout.end * sizeof(void*) <= kThreadHeapByt
 static_assert(kThreadHeapBytes / kPageSize <= 128, "committed_pages has 128 bits");
 static_assert(kClassEnd <= 128, "idle has 128 bits");
 
-// What is mapped when the heap is made, and when its first pool swings.
-constexpr std::size_t kRoomBytes = round_up(sizeof(ThreadHeap) + kLayout.room_end * sizeof(void*), kPageSize);
-
-// And when it swings, or frees the first slot of another node heap.
-constexpr std::size_t kSwingRoomBytes = round_up(sizeof(ThreadHeap) + kLayout.swing_end * sizeof(void*), kPageSize);
+// What is mapped when the heap is made, and when its first pool swings; the rest when it frees the first slot of another node heap.
+constexpr std::size_t kRoomBytes = sizeof(ThreadHeap) + kLayout.pieces * sizeof(void*);
+constexpr std::size_t kPiecesEndBytes = sizeof(ThreadHeap) + kLayout.pieces_end * sizeof(void*);
+static_assert(kRoomBytes % kPageSize == 0 && kPiecesEndBytes % kPageSize == 0);
 constexpr std::uint32_t kSwingBytesOfThread = 2 * kMiB;
 constexpr std::uint64_t kSwingBytesLeast = 16 * kMiB;
 
 constexpr unsigned kRefillMost = 256;
 constexpr std::uint32_t kRefillBytes = 16 * kKiB;  // of smaller ones more, up to so much
+constexpr unsigned kFlushMost = 1024;
 constexpr unsigned kRefillsBetweenLooks = 32;
 constexpr unsigned kSentHomeMost = 8;
 constexpr std::uint64_t kTickMilliseconds = 100;
@@ -103,6 +103,7 @@ void pack_pools(ThreadHeap& heap, Slots slots, bool is_watched) {
   for (std::uint64_t& bits : heap.opened) bits = 0;
   for (std::uint64_t& bits : heap.idle) bits = 0;
   for (Count& bits : heap.returns_open) bits = 0;
+  for (std::uint64_t& bits : heap.pieces) bits = 0;
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
     const unsigned place = place_of(heap, c);
     const unsigned other = is_watched ? c : kAway + c;
@@ -190,9 +191,9 @@ bool are_neighbours(void* const* slots, unsigned count) {
   return together >= kLooks * 3 / 4;
 }
 
-// Under the gate. The oldest slots lie at the bottom; what was freed last stays.
-void flush_oldest(ThreadHeap& heap, unsigned c, unsigned count, NodeHeap::Source where, const char* call) {
-  void** const first = heap.slots() + heap.bottom[c] + 1;
+// Under the gate. The oldest slots lie at the bottom.
+void flush_from(ThreadHeap& heap, unsigned c, unsigned below, unsigned count, NodeHeap::Source where, const char* call) {
+  void** const first = heap.slots() + heap.bottom[c] + 1 + below;
   const unsigned left = pooled(heap, c) - count;
   if (heap.is_watched && NodeHeap::count() != 1) {
     const NodeHeap::Source home = way_home(heap, size_class(c), first, count);
@@ -203,10 +204,23 @@ void flush_oldest(ThreadHeap& heap, unsigned c, unsigned count, NodeHeap::Source
       NodeHeap::at(heap.home).is_of_shard(size_class(c), *first, NodeHeap::shard_for(heap.index)))
     where = NodeHeap::Source::kSlabsOnly;
   NodeHeap::flush(size_class(c), first, count, where, call);
-  std::memmove(first, first + count, left * sizeof *first);
+  std::memmove(first, first + count, (left - below) * sizeof *first);
   heap.flushed[c] += count;
   ++heap.flushes;
   set_top(heap, place_of(heap, c), heap.bottom[c] + left);
+}
+
+// Under the gate. What was freed last stays.
+void flush_oldest(ThreadHeap& heap, unsigned c, unsigned count, NodeHeap::Source where, const char* call) {
+  flush_from(heap, c, 0, count, where, call);
+}
+
+// Under the gate, of a pool that is full: its older half. Of a large one the newest go, and no more than one free should pay for: so
+// many that stay would have to move.
+void flush_some(ThreadHeap& heap, unsigned c, const char* call) {
+  const unsigned count = pooled(heap, c);
+  if (count <= 2 * kFlushMost) return flush_oldest(heap, c, count - count / 2, source(), call);
+  flush_from(heap, c, count - kFlushMost, kFlushMost, source(), call);
 }
 
 // Under the gate, before the limit of a class changes: what it then holds beyond 32 KiB is counted, or the answer is no.
@@ -226,10 +240,10 @@ bool count_swing(ThreadHeap& heap, unsigned c, unsigned before, unsigned after) 
   return true;
 }
 
-bool map_swing_room(ThreadHeap& heap) {
-  if (!heap.has_swing_room)
-    heap.has_swing_room = pages::map_piece(reinterpret_cast<Address>(&heap) + kRoomBytes, kSwingRoomBytes - kRoomBytes);
-  return heap.has_swing_room;
+// What is mapped by itself when it is wanted first.
+bool map_part(ThreadHeap& heap, bool& is_mapped, std::size_t first, std::size_t end) {
+  if (!is_mapped) is_mapped = pages::map_piece(reinterpret_cast<Address>(&heap) + first, end - first);
+  return is_mapped;
 }
 
 enum class Trend { kSame, kSwing };
@@ -243,6 +257,19 @@ Trend note_event(ThreadHeap& heap, unsigned c, bool is_flush) {
   return was_flush != is_flush ? Trend::kSwing : Trend::kSame;
 }
 
+// Under the gate, of a class that has room there: all that it holds, and so many slots are its limit.
+void move_pool(ThreadHeap& heap, unsigned c, unsigned place, unsigned slots) {
+  if (is_in_pieces(heap, c)) free_pieces(heap, heap.bottom[c], limit_of(heap, c));
+  if (heap.bottom[c] != place) {
+    const unsigned count = pooled(heap, c);
+    std::memmove(heap.slots() + place, heap.slots() + heap.bottom[c], (count + 1) * sizeof(void*));
+    heap.bottom[c] = static_cast<std::uint16_t>(place);
+    set_top(heap, place_of(heap, c), place + count);
+  }
+  if (is_in_pieces(heap, c)) take_pieces(heap, place, slots);
+  set_limit(heap, c, slots);
+}
+
 // Under the gate. Twice the room, as far as the class may go and the budget allows.
 void grow_pool(ThreadHeap& heap, unsigned c, Trend trend) {
   const unsigned base = kSizeClasses.slots_per_pool[c];
@@ -250,16 +277,17 @@ void grow_pool(ThreadHeap& heap, unsigned c, Trend trend) {
   const unsigned before = limit_of(heap, c);
   const unsigned wanted = before * 2 < most ? before * 2 : most;
   if (wanted <= before) return;
-  const unsigned place = wanted <= base ? kLayout.room[c] : kLayout.swing[c];
-  if (wanted > base && !map_swing_room(heap)) return;
-  if (!commit_slots(heap, place, place + wanted + 1u) || !count_swing(heap, c, before, wanted)) return;
-  if (heap.bottom[c] != place) {
-    const unsigned count = pooled(heap, c);
-    std::memmove(heap.slots() + place, heap.slots() + heap.bottom[c], (count + 1) * sizeof(void*));
-    heap.bottom[c] = static_cast<std::uint16_t>(place);
-    set_top(heap, place_of(heap, c), heap.bottom[c] + count);
-  }
-  set_limit(heap, c, wanted);
+  unsigned place = kLayout.room[c];
+  if (wanted > base) place = map_part(heap, heap.has_pieces, kRoomBytes, kPiecesEndBytes) ? find_pieces(heap, c, wanted) : 0;
+  if (place == 0 || !commit_slots(heap, place, place + wanted + 1u) || !count_swing(heap, c, before, wanted)) return;
+  move_pool(heap, c, place, wanted);
+}
+
+// Under the gate, of a pool that holds no more. Its pieces are for others to take, as far as it leaves them.
+void shrink_pool(ThreadHeap& heap, unsigned c, unsigned slots) {
+  const unsigned room = kLayout.room[c];
+  const bool leaves = is_in_pieces(heap, c) && slots <= kSizeClasses.slots_per_pool[c] && commit_slots(heap, room, room + slots + 1);
+  if (count_swing(heap, c, limit_of(heap, c), slots)) move_pool(heap, c, leaves ? room : unsigned{heap.bottom[c]}, slots);
 }
 
 // Under the gate. All slots of the class's return pool.
@@ -286,12 +314,6 @@ void live_at(ThreadHeap& heap, HeapId home) {
   heap.view = heap.is_watched                      ? view_of(kHeapOfNone)
               : pages::views.load(kRelaxed) == 0 ? class_map()
                                                   : view_of(home);
-}
-
-bool map_return_room(ThreadHeap& heap) {
-  if (!heap.has_return_room)
-    heap.has_return_room = pages::map_piece(reinterpret_cast<Address>(&heap) + kSwingRoomBytes, kThreadHeapBytes - kSwingRoomBytes);
-  return heap.has_return_room;
 }
 
 // Under the gate, of a heap whose pools are empty.
@@ -322,7 +344,8 @@ void answer_reclaim(ThreadHeap& heap) {
 bool open_returns(ThreadHeap& heap, unsigned c) {
   if (has_returns(heap, c)) return true;
   const unsigned first = kLayout.returns[c];
-  if (!map_return_room(heap) || !commit_slots(heap, first, first + kSizeClasses.slots_per_return[c] + 1u)) return false;
+  if (!map_part(heap, heap.has_return_room, kPiecesEndBytes, kThreadHeapBytes)) return false;
+  if (!commit_slots(heap, first, first + kSizeClasses.slots_per_return[c] + 1u)) return false;
   heap.returns_open[c / 64] = heap.returns_open[c / 64] | std::uint64_t{1} << (c % 64);
   heap.slots()[first] = nullptr;
   set_returns(heap, c, 0);
@@ -563,8 +586,7 @@ void make_room_and_push(ThreadHeap& heap, SizeClass c, void* pointer, const char
   }
   mark_active(heap, i);
   if (pooled(heap, i) >= limit_of(heap, i)) grow_pool(heap, i, note_event(heap, i, true));
-  if (const unsigned count = pooled(heap, i); count >= limit_of(heap, i))
-    flush_oldest(heap, i, count - count / 2, source(), call);
+  if (pooled(heap, i) >= limit_of(heap, i)) flush_some(heap, i, call);
   push(heap, place_of(heap, i), pointer);
 }
 
@@ -637,7 +659,7 @@ void tick(ThreadHeap& heap) {
       flush_oldest(heap, c, count - count / 2, NodeHeap::Source::kSlabsOnly, "free");
     const unsigned first = kSizeClasses.slots_per_pool_first[c];
     const unsigned half = limit_of(heap, c) / 2;
-    if (half >= first && half >= pooled(heap, c) && count_swing(heap, c, limit_of(heap, c), half)) set_limit(heap, c, half);
+    if (half >= first && half >= pooled(heap, c)) shrink_pool(heap, c, half);
   }
   for (std::uint64_t& bits : heap.active) bits = 0;
   bump::tick(heap.bump);
@@ -648,8 +670,8 @@ void pack(ThreadHeap& heap, Room room) {
   pack_pools(heap, Slots::kUsed, false);
   heap.kept_times = 0;
   if (room == Room::kStays) return;
-  give_back_room(heap, pages_for(kPackedBytes).bytes(), heap.has_swing_room ? kSwingRoomBytes : kRoomBytes);
-  if (heap.has_return_room) give_back_room(heap, kSwingRoomBytes, kThreadHeapBytes);
+  give_back_room(heap, pages_for(kPackedBytes).bytes(), heap.has_pieces ? kPiecesEndBytes : kRoomBytes);
+  if (heap.has_return_room) give_back_room(heap, kPiecesEndBytes, kThreadHeapBytes);
 }
 
 void release_current() {

@@ -5,13 +5,15 @@
 // by one and counts one, in one instruction and one store. Under each pool lies a null, so an empty pool answers null.
 //
 //   slots()  │ 0 │ 0 a a a … │ 0 b b b … │ …          │ 0 a a a a a a … │ 0 b b b … │ …     │ 0 a a a a a a a a a … │ …
-//              ▲   packed: every class, its first size     room: where a pool moves when       swing: where it moves when its
+//              ▲   packed: every class, its first size     room: where a pool moves when       pieces: where it moves when its
 //              └ index 0: null for ever, the pool          it outgrows that                    class is allocated and freed in
 //                of what has no class                                                          turn, beyond what it holds
 //
-// A pool doubles when it is met empty or full, up to 32 KiB worth of slots. Beyond, up to 192 KiB, it grows only on a swing:
-// emptied and filled in turn, when every further slot saves a trip to the slabs and back. A thread that only allocates or
-// only frees gains nothing by it. All threads together may add max(16 MiB, 1/8 of what is in use), one thread 2 MiB.
+// A pool doubles when it is met empty or full, up to 32 KiB worth of slots. Beyond, up to 192 KiB (256 of slots that share a cache
+// line), it grows only on a swing: emptied and filled in turn, when every further slot saves a trip to the slabs and back. A
+// thread that only allocates or only frees gains nothing by it. All threads together may add max(16 MiB, 1/8 of what is in use), one
+// thread 2 MiB. There any pool finds as much as it may have, but not all of them at once: of its pieces, a page of 512 slots each,
+// each pool has as many neighbours as it needs, takes those behind them or others when it grows, and leaves them with the swing.
 //
 // Where memory is kept apart in several node heaps, a thread takes from one, that of the node it runs on, and looks on its
 // slow paths whether it still runs there. The view of that heap gives the slots of other heaps a number of their own (class
@@ -81,6 +83,7 @@ struct alignas(kCacheLine) ThreadHeap {
   std::uint32_t swing_bytes;       // of slots that pools may hold beyond 32 KiB a class
   Readable<std::uint32_t> kept_bytes;  // of the slots in its pools and their room, while no thread has it and they are kept for the next one
   std::uint64_t committed_pages[2];  // a bit for each page of this heap
+  std::uint64_t pieces[2];         // a bit for each that a pool that swings has
   Count returns_open[(kUnitUses + 63) / 64];  // classes whose return pool is in use
   Readable<std::uint16_t> set_aside[kUnitUses];  // how many slots it holds in a heap that is watched, where its word is the pool's
   std::uint64_t kept_at;           // coarse milliseconds, likewise
@@ -92,7 +95,7 @@ struct alignas(kCacheLine) ThreadHeap {
   std::uint64_t named_at;          // coarse milliseconds, likewise
   bool has_return_room;            // that part is mapped
   std::uint8_t exit_rounds;        // of the thread-specific destructor
-  bool has_swing_room;             // that part is mapped
+  bool has_pieces;                 // that part is mapped
   Readable<bool> is_watched;       // by a profile, or for the limits of modules: its pools go by the classes' other numbers
   std::uint8_t kept_times;         // since its pools were last empty at a thread's end
   bool is_counted;                 // by a profile alone, and there is one node heap: then try_pop serves it

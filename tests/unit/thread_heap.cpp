@@ -4,8 +4,12 @@
 
 #include <algorithm>
 #include <barrier>
+#include <bit>
 #include <latch>
+#include <random>
 #include <semaphore>
+#include <sstream>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -69,6 +73,103 @@ TEST(ThreadHeap, PoolsGrowAndNeverBeyondTheirMost) {
     thread_heap::flush_all(*current_heap);
     for (unsigned i = kClassFirst; i < kClassEnd; ++i)
       EXPECT_EQ(fast_load_low(current_heap->word[i]), current_heap->bottom[i]);
+  }).join();
+}
+
+// Of the pools in pieces: that each has its own, and that no more are taken.
+std::string wrong_pieces(const ThreadHeap& heap) {
+  std::vector<unsigned> owners(kPieces);
+  std::ostringstream out;
+  for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
+    if (!is_in_pieces(heap, c)) continue;
+    const unsigned end = (heap.bottom[c] + limit_of(heap, c) - kLayout.pieces) / kPieceSlots + 1;
+    for (unsigned piece = (heap.bottom[c] - kLayout.pieces) / kPieceSlots; piece < end; ++piece) {
+      if (owners.at(piece) != 0) out << "piece " << piece << " is of classes " << owners[piece] << " and " << c << '\n';
+      owners[piece] = c;
+    }
+  }
+  for (unsigned piece = 0; piece < kPieces; ++piece)
+    if (((heap.pieces[piece / 64] >> piece % 64 & 1) != 0) != (owners[piece] != 0))
+      out << "piece " << piece << " is of class " << owners[piece] << ", and its bit says otherwise\n";
+  return out.str();
+}
+
+std::uint64_t pieces_taken(const ThreadHeap& heap) {
+  return static_cast<std::uint64_t>(std::popcount(heap.pieces[0]) + std::popcount(heap.pieces[1]));
+}
+
+void swing(SizeClass c, unsigned count) {
+  std::vector<void*> held(count);
+  for (int time = 0; time < 4; ++time) {
+    for (void*& slot : held) testing::fill(slot = heap::allocate(slot_size(c)), slot_size(c));
+    for (void* const slot : held) {
+      ASSERT_TRUE(testing::is_filled(slot, slot_size(c)));
+      heap::deallocate(slot, "free");
+    }
+  }
+}
+
+void tick_once() {
+  current_heap->ticked_at = 0;
+  const SlowPath slow;
+  thread_heap::tick(*current_heap);
+}
+
+TEST(ThreadHeap, PoolsThatSwingHavePiecesOfTheirOwn) {
+  testing::start_heap();
+  std::thread([] {
+    std::mt19937 random(7);
+    std::uint64_t most = 0;
+    bool was_refused = false;
+    for (int step = 0; step < 400; ++step) {
+      const unsigned i = 1 + static_cast<unsigned>(random() % (step % 100 < 70 ? 12 : 72));
+      swing(size_class(i), kSizeClasses.slots_per_pool_swing[i] * (1 + static_cast<unsigned>(random() % 4)) / 2);
+      most = std::max(most, pieces_taken(*current_heap));
+      was_refused |= find_pieces(*current_heap, 1, kSizeClasses.slots_per_pool_swing[1]) == 0;
+      if (random() % 8 == 0) tick_once();
+      ASSERT_EQ(wrong_pieces(*current_heap), "") << step;
+    }
+    EXPECT_GT(most, kPieces * 3 / 4);
+    EXPECT_TRUE(was_refused) << "the pieces were never taken";
+    for (int look = 0; look < 12; ++look) tick_once();
+    EXPECT_EQ(pieces_taken(*current_heap), 0u) << "nothing swings any more";
+    EXPECT_EQ(wrong_pieces(*current_heap), "");
+    EXPECT_EQ(current_heap->swing_bytes, 0u);
+  }).join();
+  EXPECT_EQ(testing::inconsistency(), "");
+  EXPECT_EQ(testing::live(), testing::Live{});
+}
+
+// One class has the pieces behind its own free and stays where it is.
+TEST(ThreadHeap, APoolGrowsIntoThePiecesBehindIt) {
+  testing::start_heap();
+  std::thread([] {
+    swing(size_class(2), kSizeClasses.slots_per_pool[2] + 100u);
+    ASSERT_TRUE(is_in_pieces(*current_heap, 2));
+    const unsigned place = current_heap->bottom[2];
+    for (int time = 0; time < 4; ++time) swing(size_class(2), 2 * kSizeClasses.slots_per_pool_swing[2]);
+    EXPECT_EQ(limit_of(*current_heap, 2), kSizeClasses.slots_per_pool_swing[2]);
+    EXPECT_EQ(current_heap->bottom[2], place);
+  }).join();
+}
+
+// A free that finds a large pool full takes so many slots to the slabs, not half of them all.
+TEST(ThreadHeap, OneFreeFlushesNoMoreThanAThousandSlots) {
+  testing::start_heap();
+  std::thread([] {
+    const SizeClass c = size_class(2);
+    for (int time = 0; time < 4; ++time) swing(c, 2 * kSizeClasses.slots_per_pool_swing[2]);
+    std::vector<void*> held(3 * kSizeClasses.slots_per_pool_swing[2]);
+    for (void*& slot : held) slot = heap::allocate(slot_size(c));
+    std::uint64_t before = pooled(c);
+    std::uint64_t most = 0;
+    for (void* const slot : held) {
+      heap::deallocate(slot, "free");
+      const std::uint64_t now = pooled(c);
+      if (now < before) most = std::max(most, before + 1 - now);
+      before = now;
+    }
+    EXPECT_EQ(most, 1024u);
   }).join();
 }
 
