@@ -60,10 +60,6 @@ void see_slab(const ThreadHeap& heap, SizeClass c, UnitIndex unit);
 void give_back_room(ThreadHeap& heap, std::size_t first, std::size_t end);
 [[nodiscard]] Pages room_of(const ThreadHeap& heap);
 
-// Where pools lie that swing: pieces of a page, of which each has as many neighbours as it needs. Any of them may be large, not all.
-inline constexpr unsigned kPieces = 96;
-inline constexpr unsigned kPieceSlots = kPageSize / sizeof(void*);
-
 // Where each class's pool begins, packed at first and in room of its own when it has grown.
 struct Layout {
   std::uint16_t packed[kUnitUses];

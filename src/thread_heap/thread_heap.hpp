@@ -12,8 +12,8 @@
 // A pool doubles when it is met empty or full, up to 32 KiB worth of slots. Beyond, up to 192 KiB (256 of slots that share a cache
 // line), it grows only on a swing: emptied and filled in turn, when every further slot saves a trip to the slabs and back. A
 // thread that only allocates or only frees gains nothing by it. All threads together may add max(16 MiB, 1/8 of what is in use), one
-// thread 2 MiB. There any pool finds as much as it may have, but not all of them at once: of its pieces, a page of 512 slots each,
-// each pool has as many neighbours as it needs, takes those behind them or others when it grows, and leaves them with the swing.
+// thread 2 MiB. There any pool finds as much as it may have, but not all of them at once: of pieces of 64 slots each has
+// as many neighbours as it needs, takes those behind them or others when it grows, and leaves them with the swing.
 //
 // Where memory is kept apart in several node heaps, a thread takes from one, that of the node it runs on, and looks on its
 // slow paths whether it still runs there. The view of that heap gives the slots of other heaps a number of their own (class
@@ -54,6 +54,8 @@
 namespace nebula {
 
 inline constexpr unsigned kPlacesOfThread = kAway + kUnitUses;
+inline constexpr unsigned kPieceSlots = 64;
+inline constexpr unsigned kPieces = 48 * 1024 / kPieceSlots;  // of each thread heap, for pools that swing
 
 struct alignas(kCacheLine) ThreadHeap {
   // What a free needs to know of an address, as of this thread's last slow path; 0 in a heap that is none.
@@ -83,7 +85,7 @@ struct alignas(kCacheLine) ThreadHeap {
   std::uint32_t swing_bytes;       // of slots that pools may hold beyond 32 KiB a class
   Readable<std::uint32_t> kept_bytes;  // of the slots in its pools and their room, while no thread has it and they are kept for the next one
   std::uint64_t committed_pages[2];  // a bit for each page of this heap
-  std::uint64_t pieces[2];         // a bit for each that a pool that swings has
+  std::uint64_t pieces[kPieces / 64];  // a bit for each that a pool has
   Count returns_open[(kUnitUses + 63) / 64];  // classes whose return pool is in use
   Readable<std::uint16_t> set_aside[kUnitUses];  // how many slots it holds in a heap that is watched, where its word is the pool's
   std::uint64_t kept_at;           // coarse milliseconds, likewise
