@@ -9,11 +9,11 @@
 //              └ index 0: null for ever, the pool          it outgrows that                    class is allocated and freed in
 //                of what has no class                                                          turn, beyond what it holds
 //
-// A pool doubles when it is met empty or full, up to 32 KiB worth of slots. Beyond, up to 192 KiB (256 of slots that share a cache
-// line), it grows only on a swing: emptied and filled in turn, when every further slot saves a trip to the slabs and back. A
-// thread that only allocates or only frees gains nothing by it. All threads together may add max(16 MiB, 1/8 of what is in use), one
-// thread 2 MiB. There any pool finds as much as it may have, but not all of them at once: of pieces of 64 slots each has
-// as many neighbours as it needs, takes those behind them or others when it grows, and leaves them with the swing.
+// A pool doubles when it is met empty or full, up to 32 KiB worth of slots, or 8. Beyond, up to 192 KiB (256 of slots that
+// share a cache line), or 16, it grows only on a swing: emptied and filled in turn, when every further slot saves a trip to the
+// slabs and back. A thread that only allocates or only frees gains nothing by it. All threads together may add max(16 MiB, 1/8 of
+// what is in use), one thread 2 MiB. There any pool finds as much as it may have, but not all of them at once: of pieces of 64
+// slots each has as many neighbours as it needs, takes those behind them or others when it grows, and leaves them with the swing.
 //
 // Where memory is kept apart in several node heaps, a thread takes from one, that of the node it runs on, and looks on its
 // slow paths whether it still runs there. The view of that heap gives the slots of other heaps a number of their own (class
