@@ -1,4 +1,6 @@
 // Where in a thread heap the pools lie that swing. Under the gate, all of it.
+#include <bit>
+
 #include "thread_heap/registry.hpp"
 
 namespace nebula {
@@ -9,13 +11,17 @@ constexpr unsigned pieces_for(unsigned slots) { return (slots + 1 + kPieceSlots 
 
 unsigned piece_at(unsigned place) { return (place - kLayout.pieces) / kPieceSlots; }
 
-bool is_taken(const ThreadHeap& heap, unsigned piece) { return (heap.pieces[piece / 64] >> (piece % 64) & 1) != 0; }
+enum class Is : bool { kFree, kTaken };
 
-// How many are free from there on, at most `most`.
-unsigned free_from(const ThreadHeap& heap, unsigned first, unsigned most) {
-  unsigned count = 0;
-  while (count < most && first + count < kPieces && !is_taken(heap, first + count)) ++count;
-  return count;
+// The first such piece from there on; kPieces: none.
+unsigned find_from(const ThreadHeap& heap, unsigned from, Is what) {
+  while (from < kPieces) {
+    const std::uint64_t taken = heap.pieces[from / 64];
+    const std::uint64_t bits = (what == Is::kTaken ? taken : ~taken) >> from % 64;
+    if (bits != 0) return from + static_cast<unsigned>(std::countr_zero(bits));
+    from += 64 - from % 64;
+  }
+  return kPieces;
 }
 
 }  // namespace
@@ -24,14 +30,17 @@ unsigned free_from(const ThreadHeap& heap, unsigned first, unsigned most) {
 unsigned find_pieces(const ThreadHeap& heap, unsigned c, unsigned slots) {
   const unsigned wanted = pieces_for(slots);
   if (is_in_pieces(heap, c)) {
-    const unsigned own = pieces_for(limit_of(heap, c));
-    const unsigned more = wanted > own ? wanted - own : 0;
-    if (free_from(heap, piece_at(heap.bottom[c]) + own, more) == more) return heap.bottom[c];
+    const unsigned end = piece_at(heap.bottom[c]) + wanted;
+    const unsigned own_end = piece_at(heap.bottom[c]) + pieces_for(limit_of(heap, c));
+    if (end <= kPieces && find_from(heap, own_end, Is::kTaken) >= end) return heap.bottom[c];
   }
-  unsigned first = 0;
-  for (unsigned free = 0; (free = free_from(heap, first, wanted)) < wanted; first += free + 1)
-    if (first + free >= kPieces) return 0;
-  return kLayout.pieces + first * kPieceSlots;
+  unsigned first = find_from(heap, 0, Is::kFree);
+  while (first + wanted <= kPieces) {
+    const unsigned end = find_from(heap, first, Is::kTaken);
+    if (end - first >= wanted) return kLayout.pieces + first * kPieceSlots;
+    first = find_from(heap, end, Is::kFree);
+  }
+  return 0;
 }
 
 void take_pieces(ThreadHeap& heap, unsigned place, unsigned slots) {

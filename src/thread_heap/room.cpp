@@ -14,7 +14,9 @@ std::size_t missing_pages(const ThreadHeap& heap, std::size_t first_byte, std::s
 }
 
 bool commit_bytes(ThreadHeap& heap, std::size_t first_byte, std::size_t end_byte) {
-  if (!pages::commit_metadata(missing_pages(heap, first_byte, end_byte) * kPageSize)) return false;
+  const std::size_t missing = missing_pages(heap, first_byte, end_byte);
+  if (missing == 0) return true;
+  if (!pages::commit_metadata(missing * kPageSize)) return false;
   for (std::size_t page = first_byte / kPageSize; page < pages_for(end_byte).count; ++page)
     heap.committed_pages[page / 64] |= std::uint64_t{1} << (page % 64);
   return true;

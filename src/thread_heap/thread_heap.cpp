@@ -223,21 +223,16 @@ void flush_some(ThreadHeap& heap, unsigned c, const char* call) {
   flush_from(heap, c, count - kFlushMost, kFlushMost, source(), call);
 }
 
-// Under the gate, before the limit of a class changes: what it then holds beyond 32 KiB is counted, or the answer is no.
-bool count_swing(ThreadHeap& heap, unsigned c, unsigned before, unsigned after) {
-  const unsigned base = kSizeClasses.slots_per_pool[c];
-  const std::size_t size = slot_size(size_class(c));
-  const std::size_t old_bytes = before > base ? (before - base) * size : 0;
-  const std::size_t new_bytes = after > base ? (after - base) * size : 0;
-  if (new_bytes > old_bytes) {
-    const std::size_t more = new_bytes - old_bytes;
-    const std::uint64_t in_use = bytes_in_use.value() / 8;
-    const std::uint64_t most = in_use > kSwingBytesLeast ? in_use : kSwingBytesLeast;
-    if (heap.swing_bytes + more > kSwingBytesOfThread || swing_bytes_of_all.load(kRelaxed) + more > most) return false;
-  }
-  heap.swing_bytes = static_cast<std::uint32_t>(heap.swing_bytes + new_bytes - old_bytes);
-  swing_bytes_of_all.fetch_add(new_bytes - old_bytes, kRelaxed);
-  return true;
+// Of what so many slots of a class are: beyond its 32 KiB.
+std::size_t swing_bytes_for(unsigned c, unsigned slots) {
+  return at_least_zero(slots, kSizeClasses.slots_per_pool[c]) * slot_size(size_class(c));
+}
+
+// A class that swings asks at each of its events, so first what is the thread's own: the others' lines are theirs.
+bool may_swing(const ThreadHeap& heap, std::size_t more) {
+  if (heap.swing_bytes + more > kSwingBytesOfThread) return false;
+  const std::uint64_t all = swing_bytes_of_all.load(kRelaxed) + more;
+  return all <= kSwingBytesLeast || all <= bytes_in_use.value() / 8;
 }
 
 // What is mapped by itself when it is wanted first.
@@ -259,6 +254,9 @@ Trend note_event(ThreadHeap& heap, unsigned c, bool is_flush) {
 
 // Under the gate, of a class that has room there: all that it holds, and so many slots are its limit.
 void move_pool(ThreadHeap& heap, unsigned c, unsigned place, unsigned slots) {
+  const std::uint64_t more = swing_bytes_for(c, slots) - swing_bytes_for(c, limit_of(heap, c));  // modulo 2^64
+  heap.swing_bytes += static_cast<std::uint32_t>(more);
+  if (more != 0) swing_bytes_of_all.fetch_add(more, kRelaxed);
   if (is_in_pieces(heap, c)) free_pieces(heap, heap.bottom[c], limit_of(heap, c));
   if (heap.bottom[c] != place) {
     const unsigned count = pooled(heap, c);
@@ -277,17 +275,17 @@ void grow_pool(ThreadHeap& heap, unsigned c, Trend trend) {
   const unsigned before = limit_of(heap, c);
   const unsigned wanted = before * 2 < most ? before * 2 : most;
   if (wanted <= before) return;
+  if (wanted > base && !may_swing(heap, swing_bytes_for(c, wanted) - swing_bytes_for(c, before))) return;
   unsigned place = kLayout.room[c];
   if (wanted > base) place = map_part(heap, heap.has_pieces, kRoomBytes, kPiecesEndBytes) ? find_pieces(heap, c, wanted) : 0;
-  if (place == 0 || !commit_slots(heap, place, place + wanted + 1u) || !count_swing(heap, c, before, wanted)) return;
-  move_pool(heap, c, place, wanted);
+  if (place != 0 && commit_slots(heap, place, place + wanted + 1)) move_pool(heap, c, place, wanted);
 }
 
 // Under the gate, of a pool that holds no more. Its pieces are for others to take, as far as it leaves them.
 void shrink_pool(ThreadHeap& heap, unsigned c, unsigned slots) {
   const unsigned room = kLayout.room[c];
   const bool leaves = is_in_pieces(heap, c) && slots <= kSizeClasses.slots_per_pool[c] && commit_slots(heap, room, room + slots + 1);
-  if (count_swing(heap, c, limit_of(heap, c), slots)) move_pool(heap, c, leaves ? room : unsigned{heap.bottom[c]}, slots);
+  move_pool(heap, c, leaves ? room : unsigned{heap.bottom[c]}, slots);
 }
 
 // Under the gate. All slots of the class's return pool.
