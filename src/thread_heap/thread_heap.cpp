@@ -394,7 +394,13 @@ void flush_to_shard(ThreadHeap& heap, unsigned c) {
   const NodeHeap::Shard shard = NodeHeap::shard_for(heap.index);
   void** const first = heap.slots() + heap.bottom[c] + 1;
   void** const end = first + pooled(heap, c);
-  const auto own = std::partition(first, end, [&](void* slot) { return home.is_of_shard(size, slot, shard); }) - first;
+  auto unit = kNoUnit;
+  bool is_home = false;
+  const auto own = std::partition(first, end, [&](void* slot) {
+    // Neighbours in the pool are often neighbours in memory.
+    if (std::exchange(unit, static_cast<UnitIndex>(unit_of(slot))) != unit) is_home = home.is_of_shard(size, slot, shard);
+    return is_home;
+  }) - first;
   if (own != 0) flush_oldest(heap, c, static_cast<unsigned>(own), NodeHeap::Source::kSlabsOnly, "free");
   if (pooled(heap, c) == 0) heap.opened[c / 64] &= ~(std::uint64_t{1} << (c % 64));
   home.drain_depot(size, shard);
