@@ -21,8 +21,6 @@ using namespace route_rules;
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr unsigned kPatienceMilliseconds = 1;
-constexpr std::uint64_t kLookMilliseconds = 100;
-constexpr std::uint64_t kTimeOfLooks = 500;  // one part in so many
 constexpr unsigned kPagesOfClassMost = kSmallMax / kPageSize;
 
 // What a class did up to a moment.
@@ -62,6 +60,7 @@ NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> next_look_at{0};  // rela
 NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> looks{0};
 NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> missed_looks{0};
 NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> look_nanoseconds{0};
+NEBULA_LATER_DATA constinit std::atomic<std::uint64_t> known_nanoseconds{0};  // of one look
 
 // Of a class that is away: what is left of its allowance. All relaxed: whoever takes the last looks at the clock, and a race there
 // grants an allowance once too often or too seldom.
@@ -319,14 +318,14 @@ Route route_for(SizeClass c) {
 
 bool look(std::uint64_t now) {
   if (tenants::exist()) return true;  // blocks have no tenants, and whose memory a class holds is not told apart
-  // By the thread's clock: a look that the system interrupts for long costs no more, and must not put off the next for a minute.
-  const std::uint64_t started = os::thread_nanoseconds();
+  const std::uint64_t started = os::nanoseconds();
   const bool is_done = look_now(now);
-  const std::uint64_t took = os::thread_nanoseconds() - started;
+  const std::uint64_t took = os::nanoseconds() - started;
   (is_done ? looks : missed_looks).fetch_add(1, kRelaxed);
   look_nanoseconds.fetch_add(took, kRelaxed);
-  const std::uint64_t pause = took * kTimeOfLooks / 1'000'000;
-  next_look_at.store(now + (pause > kLookMilliseconds ? pause : kLookMilliseconds), kRelaxed);
+  std::uint64_t known = known_nanoseconds.load(kRelaxed);
+  next_look_at.store(now + rest_after(took, known), kRelaxed);
+  known_nanoseconds.store(known, kRelaxed);
   return is_done;
 }
 

@@ -2,7 +2,7 @@
 // there, and back when that proves wrong. src/README.md, "Routes", has the rules, route_rules.hpp their arithmetic.
 //
 // Looking is done on a slow path, every 100 ms at most, under all locks, which are tried and hardly waited for, and with at most
-// 1/500 of a processor. What it knows of classes is guarded by these locks; which way they come and what is told of it by a lock
+// 1/500 of the time. What it knows of classes is guarded by these locks; which way they come and what is told of it by a lock
 // of its own, because a class comes back in the middle of an allocation too: when it is allocated more often than the other route
 // is worth.
 //
@@ -59,7 +59,7 @@ struct Facts {
   bool are_on = false;
   std::uint64_t looks = 0;
   std::uint64_t missed_looks = 0;  // threads would not pause
-  std::uint64_t nanoseconds = 0;   // of processors that looks took
+  std::uint64_t nanoseconds = 0;   // that looks took
   std::uint64_t away = 0;          // classes
   std::uint64_t moves_to[3] = {};  // by route
   std::uint64_t moves = 0;

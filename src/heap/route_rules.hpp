@@ -30,6 +30,10 @@ inline constexpr unsigned kTighterWindows = 2;            // in a row, before a 
 inline constexpr unsigned kSparseLooks = 10;              // in a row, before one gets spans, and before it loses them
 inline constexpr unsigned kDearerLooks = 2;               // in a row, before classes leave the blocks
 
+inline constexpr std::uint64_t kLookMilliseconds = 100;    // from one look to the next at least
+inline constexpr std::uint64_t kTimeOfLooks = 500;         // one part in so many
+inline constexpr std::uint64_t kSurpriseNanoseconds = 100'000;
+
 // A class on the pool route since it was last judged.
 struct Seen {
   SizeClass c{};
@@ -41,6 +45,16 @@ struct Seen {
   std::uint64_t fastest = 0;     // the most that were allocated in kAllowanceMilliseconds, from look to look
   std::uint64_t mean_size = 0;   // that was asked for; 0: too few requests are known
 };
+
+// How many milliseconds to the next look, after one that took so long. `known` is what a look at this heap takes, in nanoseconds: one that
+// took more than twice as long was interrupted by the system, and would put off the next by five seconds for ten
+// milliseconds. A heap that has grown is known after a few looks.
+[[nodiscard]] constexpr std::uint64_t rest_after(std::uint64_t took, std::uint64_t& known) {
+  const std::uint64_t most = 2 * known + kSurpriseNanoseconds;
+  known = took < most ? took : most;
+  const std::uint64_t rest = known * kTimeOfLooks / 1'000'000;
+  return rest > kLookMilliseconds ? rest : kLookMilliseconds;
+}
 
 // How many allocations of a class that is away may come in kAllowanceMilliseconds.
 [[nodiscard]] constexpr std::uint32_t allowance(Route route) {

@@ -33,11 +33,6 @@ timespec read_clock(clockid_t clock) {
   return now;
 }
 
-std::uint64_t nanoseconds_of(clockid_t clock) {
-  const timespec now = read_clock(clock);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
-}
-
 }  // namespace
 
 std::uint64_t coarse_milliseconds() {
@@ -45,8 +40,9 @@ std::uint64_t coarse_milliseconds() {
   return static_cast<std::uint64_t>(now.tv_sec) * 1000 + static_cast<std::uint64_t>(now.tv_nsec) / 1'000'000;
 }
 
-std::uint64_t nanoseconds() { return nanoseconds_of(CLOCK_MONOTONIC); }
-
-std::uint64_t thread_nanoseconds() { return nanoseconds_of(CLOCK_THREAD_CPUTIME_ID); }
+std::uint64_t nanoseconds() {
+  const timespec now = read_clock(CLOCK_MONOTONIC);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
+}
 
 }  // namespace nebula::os

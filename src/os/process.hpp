@@ -12,8 +12,6 @@ namespace nebula::os {
 // Milliseconds of a clock that never goes back; the coarse one costs a few nanoseconds and steps by 1 to 10 ms.
 [[nodiscard]] std::uint64_t coarse_milliseconds();
 [[nodiscard]] std::uint64_t nanoseconds();
-// How long the calling thread has run; about 200 ns, a system call.
-[[nodiscard]] std::uint64_t thread_nanoseconds();
 // Since 1970, by the clock on the wall.
 [[nodiscard]] std::uint64_t unix_milliseconds();
 

@@ -14,7 +14,9 @@ PoolFacts pool_of(const ThreadHeap& heap, unsigned c) {
   const std::uint64_t top = (heap.is_watched ? other : word) & 0xffff;
   PoolFacts pool;
   pool.allocations = (word >> kCountOne) + (other >> kCountOne);
-  pool.pooled = at_least_zero(top, heap.bottom[c]) + returns_pooled(heap, c);
+  // A pool that moves down meanwhile: its old top, its new bottom.
+  const std::uint64_t in_pool = at_least_zero(top, heap.bottom[c]);
+  pool.pooled = (in_pool <= kSizeClasses.slots_per_pool_swing[c] ? in_pool : 0) + returns_pooled(heap, c);
   pool.frees = at_least_zero(pool.pooled + pool.allocations + heap.flushed[c], heap.refilled[c]);
   return pool;
 }
@@ -80,8 +82,8 @@ unsigned largest_holders(std::span<Holder> result) {
     if (!heap.in_use.load(kRelaxed)) return;
     std::int64_t bytes = 0;
     for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
-      const std::uint64_t held = heap.refilled[c] - heap.flushed[c] - pooled(heap, c) - returns_pooled(heap, c);
-      bytes += static_cast<std::int64_t>(held) * static_cast<std::int64_t>(slot_size(size_class(c)));
+      const PoolFacts pool = pool_of(heap, c);
+      bytes += static_cast<std::int64_t>(pool.allocations - pool.frees) * static_cast<std::int64_t>(slot_size(size_class(c)));
     }
     if (bytes > 0) keep_largest(result, count, {heap.thread_id.load(kRelaxed), static_cast<std::uint64_t>(bytes)});
   });

@@ -57,6 +57,9 @@ void see_slab(const ThreadHeap& heap, SizeClass c, UnitIndex unit);
 [[nodiscard]] std::size_t missing_pages(const ThreadHeap& heap, std::size_t first, std::size_t end);
 [[nodiscard]] bool commit_bytes(ThreadHeap& heap, std::size_t first, std::size_t end);
 [[nodiscard]] bool commit_slots(ThreadHeap& heap, unsigned first, unsigned end);
+[[nodiscard]] bool are_slots_committed(const ThreadHeap& heap, unsigned first, unsigned end);
+// A part of a heap that is mapped when it is wanted first.
+[[nodiscard]] bool map_part(ThreadHeap& heap, bool& is_mapped, std::size_t first, std::size_t end);
 void give_back_room(ThreadHeap& heap, std::size_t first, std::size_t end);
 [[nodiscard]] Pages room_of(const ThreadHeap& heap);
 
@@ -100,6 +103,11 @@ consteval Layout make_layout() {
 
 inline constexpr Layout kLayout = make_layout();
 inline constexpr std::size_t kPackedBytes = sizeof(ThreadHeap) + kLayout.packed_end * sizeof(void*);
+// What is mapped when the heap is made, and when its first pool swings; the rest when it frees the first slot of another node heap.
+inline constexpr std::size_t kRoomBytes = sizeof(ThreadHeap) + kLayout.pieces * sizeof(void*);
+inline constexpr std::size_t kPiecesEndBytes = sizeof(ThreadHeap) + kLayout.pieces_end * sizeof(void*);
+static_assert(kRoomBytes % kPageSize == 0 && kPiecesEndBytes % kPageSize == 0);
+
 inline ThreadHeap& heap_at(std::uint32_t index) {
   return *reinterpret_cast<ThreadHeap*>(record_map.thread_heaps_end - (index + std::size_t{1}) * kThreadHeapBytes);
 }
@@ -134,14 +142,31 @@ inline bool is_own(const ThreadHeap& heap, unsigned c, const void* slot) {
   return NodeHeap::heap_of_slab(static_cast<UnitIndex>(unit_of(slot)), size_class(c)) == heap.home;
 }
 
-inline bool is_in_pieces(const ThreadHeap& heap, unsigned c) {
-  return heap.bottom[c] >= kLayout.pieces && heap.bottom[c] < kLayout.pieces_end;
+inline void set_top(ThreadHeap& heap, unsigned place, unsigned top) {
+  const std::uint64_t word = heap.word[place].load(std::memory_order_relaxed);
+  heap.word[place].store((word & ~std::uint64_t{0xffff}) | top, std::memory_order_release);
 }
-// Where a pool of the class with so many slots may lie, in its own pieces and those behind them if these are free; 0: nowhere.
-[[nodiscard]] unsigned find_pieces(const ThreadHeap& heap, unsigned c, unsigned slots);
-// Those of a pool that begins there, null and all.
-void take_pieces(ThreadHeap& heap, unsigned place, unsigned slots);
-void free_pieces(ThreadHeap& heap, unsigned place, unsigned slots);
+
+inline constexpr unsigned kSentHomeMost = 8;
+inline bool is_open(const ThreadHeap& heap, unsigned c) { return heap.sent_home[c] == kSentHomeMost; }
+
+inline void allow_frees(ThreadHeap& heap, unsigned c) {
+  heap.capacity[place_of(heap, c)].store(is_open(heap, c) ? heap.limit[c] : 0, std::memory_order_relaxed);
+}
+
+inline void set_limit(ThreadHeap& heap, unsigned c, unsigned slots) {
+  heap.limit[c] = static_cast<std::uint16_t>(heap.bottom[c] + slots);
+  allow_frees(heap, c);
+}
+
+inline bool is_in_pieces(const ThreadHeap& heap, unsigned c) { return heap.bottom[c] >= kLayout.pieces; }
+
+// Under the gate. Twice as many slots, as far as the class may go and the budget allows; half as many, of a pool that holds no more.
+enum class Trend : bool { kSame, kSwing };
+void grow_pool(ThreadHeap& heap, unsigned c, Trend trend);
+void shrink_pool(ThreadHeap& heap, unsigned c);
+// Of a heap whose pools are empty and about to be packed.
+void forget_swing(ThreadHeap& heap);
 
 inline void mark_active(ThreadHeap& heap, unsigned c) {
   heap.active[c / 64] |= std::uint64_t{1} << (c % 64);

@@ -26,6 +26,15 @@ bool commit_slots(ThreadHeap& heap, unsigned first, unsigned end) {
   return commit_bytes(heap, sizeof(ThreadHeap) + first * sizeof(void*), sizeof(ThreadHeap) + end * sizeof(void*));
 }
 
+bool are_slots_committed(const ThreadHeap& heap, unsigned first, unsigned end) {
+  return missing_pages(heap, sizeof(ThreadHeap) + first * sizeof(void*), sizeof(ThreadHeap) + end * sizeof(void*)) == 0;
+}
+
+bool map_part(ThreadHeap& heap, bool& is_mapped, std::size_t first, std::size_t end) {
+  if (!is_mapped) is_mapped = pages::map_piece(reinterpret_cast<Address>(&heap) + first, end - first);
+  return is_mapped;
+}
+
 void give_back_room(ThreadHeap& heap, std::size_t first, std::size_t end) {
   const std::size_t grown = pages_for(end - first).count - missing_pages(heap, first, end);
   if (grown == 0 || !pages::purge_metadata(reinterpret_cast<Address>(&heap) + first, end - first, grown * kPageSize)) return;

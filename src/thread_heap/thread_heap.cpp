@@ -28,18 +28,10 @@ static_assert(sizeof(ThreadHeap) + kLayout.end * sizeof(void*) <= kThreadHeapByt
 static_assert(kThreadHeapBytes / kPageSize <= 128, "committed_pages has 128 bits");
 static_assert(kClassEnd <= 128, "idle has 128 bits");
 
-// What is mapped when the heap is made, and when its first pool swings; the rest when it frees the first slot of another node heap.
-constexpr std::size_t kRoomBytes = sizeof(ThreadHeap) + kLayout.pieces * sizeof(void*);
-constexpr std::size_t kPiecesEndBytes = sizeof(ThreadHeap) + kLayout.pieces_end * sizeof(void*);
-static_assert(kRoomBytes % kPageSize == 0 && kPiecesEndBytes % kPageSize == 0);
-constexpr std::uint32_t kSwingBytesOfThread = 2 * kMiB;
-constexpr std::uint64_t kSwingBytesLeast = 16 * kMiB;
-
 constexpr unsigned kRefillMost = 256;
 constexpr std::uint32_t kRefillBytes = 16 * kKiB;  // of smaller ones more, up to so much
 constexpr unsigned kFlushMost = 1024;
 constexpr unsigned kRefillsBetweenLooks = 32;
-constexpr unsigned kSentHomeMost = 8;
 constexpr std::uint64_t kTickMilliseconds = 100;
 
 // A heap that gives nothing and takes nothing.
@@ -51,26 +43,11 @@ constinit const NoHeap no_heaps[2];
 
 NEBULA_START_DATA constinit std::atomic<std::uint64_t> create_again_at{0};  // coarse milliseconds
 constinit std::atomic<std::uint32_t> refused_pieces{0};
-NEBULA_START_DATA constinit std::atomic<std::uint64_t> swing_bytes_of_all{0};
-
-void set_top(ThreadHeap& heap, unsigned place, unsigned top) {
-  const std::uint64_t word = heap.word[place].load(kRelaxed);
-  heap.word[place].store((word & ~std::uint64_t{0xffff}) | top, std::memory_order_release);
-}
 
 void push(ThreadHeap& heap, unsigned place, void* pointer) {
   const std::uint64_t word = heap.word[place].load(kRelaxed);
   heap.slots()[(word & 0xffff) + 1] = pointer;
   heap.word[place].store(word + 1, std::memory_order_release);
-}
-
-bool is_open(const ThreadHeap& heap, unsigned c) { return heap.sent_home[c] == kSentHomeMost; }
-
-void allow_frees(ThreadHeap& heap, unsigned c) { heap.capacity[place_of(heap, c)].store(is_open(heap, c) ? heap.limit[c] : 0, kRelaxed); }
-
-void set_limit(ThreadHeap& heap, unsigned c, unsigned slots) {
-  heap.limit[c] = static_cast<std::uint16_t>(heap.bottom[c] + slots);
-  allow_frees(heap, c);
 }
 
 void set_returns(ThreadHeap& heap, unsigned c, unsigned count) {
@@ -92,8 +69,7 @@ bool is_counting() { return profiling::is_on() && !tenants::exist() && NodeHeap:
 enum class Slots { kUsed, kZero };
 
 void pack_pools(ThreadHeap& heap, Slots slots, bool is_watched) {
-  swing_bytes_of_all.fetch_sub(heap.swing_bytes, kRelaxed);
-  heap.swing_bytes = 0;
+  forget_swing(heap);
   heap.is_watched = is_watched;
   heap.random_state = 0;
   if (heap.is_counted)
@@ -103,7 +79,6 @@ void pack_pools(ThreadHeap& heap, Slots slots, bool is_watched) {
   for (std::uint64_t& bits : heap.opened) bits = 0;
   for (std::uint64_t& bits : heap.idle) bits = 0;
   for (Count& bits : heap.returns_open) bits = 0;
-  for (std::uint64_t& bits : heap.pieces) bits = 0;
   for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
     const unsigned place = place_of(heap, c);
     const unsigned other = is_watched ? c : kAway + c;
@@ -215,33 +190,13 @@ void flush_oldest(ThreadHeap& heap, unsigned c, unsigned count, NodeHeap::Source
   flush_from(heap, c, 0, count, where, call);
 }
 
-// Under the gate, of a pool that is full: its older half. Of a large one the newest go, and no more than one free should pay for: so
-// many that stay would have to move.
+// Under the gate, of a pool that is full: its older half. Of a large one the newest: half would be more than one free should pay for,
+// and of the oldest what stays would have to move down.
 void flush_some(ThreadHeap& heap, unsigned c, const char* call) {
   const unsigned count = pooled(heap, c);
   if (count <= 2 * kFlushMost) return flush_oldest(heap, c, count - count / 2, source(), call);
   flush_from(heap, c, count - kFlushMost, kFlushMost, source(), call);
 }
-
-// Of what so many slots of a class are: beyond its 32 KiB.
-std::size_t swing_bytes_for(unsigned c, unsigned slots) {
-  return at_least_zero(slots, kSizeClasses.slots_per_pool[c]) * slot_size(size_class(c));
-}
-
-// A class that swings asks at each of its events, so first what is the thread's own: the others' lines are theirs.
-bool may_swing(const ThreadHeap& heap, std::size_t more) {
-  if (heap.swing_bytes + more > kSwingBytesOfThread) return false;
-  const std::uint64_t all = swing_bytes_of_all.load(kRelaxed) + more;
-  return all <= kSwingBytesLeast || all <= bytes_in_use.value() / 8;
-}
-
-// What is mapped by itself when it is wanted first.
-bool map_part(ThreadHeap& heap, bool& is_mapped, std::size_t first, std::size_t end) {
-  if (!is_mapped) is_mapped = pages::map_piece(reinterpret_cast<Address>(&heap) + first, end - first);
-  return is_mapped;
-}
-
-enum class Trend { kSame, kSwing };
 
 // Under the gate. Whether the last event of the class was of the other kind; notes this one.
 Trend note_event(ThreadHeap& heap, unsigned c, bool is_flush) {
@@ -250,42 +205,6 @@ Trend note_event(ThreadHeap& heap, unsigned c, bool is_flush) {
   const bool was_flush = (word & bit) != 0;
   word = is_flush ? word | bit : word & ~bit;
   return was_flush != is_flush ? Trend::kSwing : Trend::kSame;
-}
-
-// Under the gate, of a class that has room there: all that it holds, and so many slots are its limit.
-void move_pool(ThreadHeap& heap, unsigned c, unsigned place, unsigned slots) {
-  const std::uint64_t more = swing_bytes_for(c, slots) - swing_bytes_for(c, limit_of(heap, c));  // modulo 2^64
-  heap.swing_bytes += static_cast<std::uint32_t>(more);
-  if (more != 0) swing_bytes_of_all.fetch_add(more, kRelaxed);
-  if (is_in_pieces(heap, c)) free_pieces(heap, heap.bottom[c], limit_of(heap, c));
-  if (heap.bottom[c] != place) {
-    const unsigned count = pooled(heap, c);
-    std::memmove(heap.slots() + place, heap.slots() + heap.bottom[c], (count + 1) * sizeof(void*));
-    heap.bottom[c] = static_cast<std::uint16_t>(place);
-    set_top(heap, place_of(heap, c), place + count);
-  }
-  if (is_in_pieces(heap, c)) take_pieces(heap, place, slots);
-  set_limit(heap, c, slots);
-}
-
-// Under the gate. Twice the room, as far as the class may go and the budget allows.
-void grow_pool(ThreadHeap& heap, unsigned c, Trend trend) {
-  const unsigned base = kSizeClasses.slots_per_pool[c];
-  const unsigned most = trend == Trend::kSwing ? kSizeClasses.slots_per_pool_swing[c] : base;
-  const unsigned before = limit_of(heap, c);
-  const unsigned wanted = before * 2 < most ? before * 2 : most;
-  if (wanted <= before) return;
-  if (wanted > base && !may_swing(heap, swing_bytes_for(c, wanted) - swing_bytes_for(c, before))) return;
-  unsigned place = kLayout.room[c];
-  if (wanted > base) place = map_part(heap, heap.has_pieces, kRoomBytes, kPiecesEndBytes) ? find_pieces(heap, c, wanted) : 0;
-  if (place != 0 && commit_slots(heap, place, place + wanted + 1)) move_pool(heap, c, place, wanted);
-}
-
-// Under the gate, of a pool that holds no more. Its pieces are for others to take, as far as it leaves them.
-void shrink_pool(ThreadHeap& heap, unsigned c, unsigned slots) {
-  const unsigned room = kLayout.room[c];
-  const bool leaves = is_in_pieces(heap, c) && slots <= kSizeClasses.slots_per_pool[c] && commit_slots(heap, room, room + slots + 1);
-  move_pool(heap, c, leaves ? room : unsigned{heap.bottom[c]}, slots);
 }
 
 // Under the gate. All slots of the class's return pool.
@@ -394,11 +313,12 @@ void flush_to_shard(ThreadHeap& heap, unsigned c) {
   const NodeHeap::Shard shard = NodeHeap::shard_for(heap.index);
   void** const first = heap.slots() + heap.bottom[c] + 1;
   void** const end = first + pooled(heap, c);
-  auto unit = kNoUnit;
+  std::size_t unit = kNoUnit;
   bool is_home = false;
   const auto own = std::partition(first, end, [&](void* slot) {
     // Neighbours in the pool are often neighbours in memory.
-    if (std::exchange(unit, static_cast<UnitIndex>(unit_of(slot))) != unit) is_home = home.is_of_shard(size, slot, shard);
+    if (unit_of(slot) != unit) is_home = home.is_of_shard(size, slot, shard);
+    unit = unit_of(slot);
     return is_home;
   }) - first;
   if (own != 0) flush_oldest(heap, c, static_cast<unsigned>(own), NodeHeap::Source::kSlabsOnly, "free");
@@ -660,10 +580,8 @@ void tick(ThreadHeap& heap) {
     if (active) continue;
     // Not once empty or full since the last tick: half of it will do.
     if (const unsigned count = pooled(heap, c); count != 0)
-      flush_oldest(heap, c, count - count / 2, NodeHeap::Source::kSlabsOnly, "free");
-    const unsigned first = kSizeClasses.slots_per_pool_first[c];
-    const unsigned half = limit_of(heap, c) / 2;
-    if (half >= first && half >= pooled(heap, c)) shrink_pool(heap, c, half);
+      flush_oldest(heap, c, std::min(count - count / 2, kFlushMost), NodeHeap::Source::kSlabsOnly, "free");
+    shrink_pool(heap, c);
   }
   for (std::uint64_t& bits : heap.active) bits = 0;
   bump::tick(heap.bump);

@@ -9,11 +9,13 @@
 //              └ index 0: null for ever, the pool          it outgrows that                    class is allocated and freed in
 //                of what has no class                                                          turn, beyond what it holds
 //
-// A pool doubles when it is met empty or full, up to 32 KiB worth of slots, or 8. Beyond, up to 192 KiB (256 of slots that
-// share a cache line), or 16, it grows only on a swing: emptied and filled in turn, when every further slot saves a trip to the
-// slabs and back. A thread that only allocates or only frees gains nothing by it. All threads together may add max(16 MiB, 1/8 of
-// what is in use), one thread 2 MiB. There any pool finds as much as it may have, but not all of them at once: of pieces of 64
-// slots each has as many neighbours as it needs, takes those behind them or others when it grows, and leaves them with the swing.
+// A pool doubles when it is met empty or full, up to 32 KiB worth of slots, or 8. Beyond, it grows only on a swing: emptied and
+// filled in turn, when every further slot saves a trip to the slabs and back. A thread that only allocates or only frees gains
+// nothing by it. A swing may go up to 192 KiB, or 16 slots; of those smaller than a cache line up to 256 KiB, but no more than 8,192.
+// All threads together may add max(16 MiB, 1/8 of what is in use), one thread 2 MiB.
+//
+// Where pools swing, any of them finds as much room as it may have, but not all of them at once. The room is in pieces of 64 slots: a
+// pool has as many neighbours as it needs, grows into those behind them or moves, and leaves them when it swings no more.
 //
 // Where memory is kept apart in several node heaps, a thread takes from one, that of the node it runs on, and looks on its
 // slow paths whether it still runs there. The view of that heap gives the slots of other heaps a number of their own (class
@@ -82,7 +84,7 @@ struct alignas(kCacheLine) ThreadHeap {
   std::uint32_t slow_calls;
   std::uint32_t index;             // in the registry
   std::uint32_t reclaim_epoch;     // the last one that was answered
-  std::uint32_t swing_bytes;       // of slots that pools may hold beyond 32 KiB a class
+  std::uint32_t swing_bytes;       // of slots that pools may hold because they swing
   Readable<std::uint32_t> kept_bytes;  // of the slots in its pools and their room, while no thread has it and they are kept for the next one
   std::uint64_t committed_pages[2];  // a bit for each page of this heap
   std::uint64_t pieces[kPieces / 64];  // a bit for each that a pool has

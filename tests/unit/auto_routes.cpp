@@ -1,9 +1,6 @@
 #include "heap/auto_routes.hpp"
 
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <thread>
 #include <vector>
@@ -107,6 +104,19 @@ TEST(AutoRoutes, SteadyIsWhatSlotsWouldHoldInLess) {
   for (std::uint64_t look = 0; look < 10; ++look) swing.add(look % 2 == 0 ? 100 : 80);
   EXPECT_FALSE(rules::is_steady(c, swing));
   EXPECT_FALSE(rules::is_steady(c, {}));  // nothing is there
+}
+
+TEST(AutoRoutes, ALookThatWasInterruptedPutsOffTheNextOneByLittle) {
+  std::uint64_t known = 0;
+  for (int look = 0; look < 10; ++look) EXPECT_EQ(rules::rest_after(25'000, known), 100u);
+  EXPECT_EQ(known, 25'000u);
+  EXPECT_EQ(rules::rest_after(10'000'000, known), 100u);
+  EXPECT_EQ(rules::rest_after(25'000, known), 100u);
+  // Of one that always takes as long, each next is believed to take twice as long, and so the 500th part of the time is kept.
+  std::uint64_t rest = 0;
+  for (int look = 0; look < 8; ++look) rest = rules::rest_after(10'000'000, known);
+  EXPECT_EQ(rest, 5'000u);
+  EXPECT_EQ(rules::rest_after(10'000'000, known), 5'000u);
 }
 
 // The heap with looks at made-up times, so far ahead that it takes none by itself; a class that a test uses is no other's, because it may leave pools only twice.
@@ -347,30 +357,6 @@ TEST(AutoRoutes, WhoeverFreesAndWhateverTheRouteIsNow) {
     heap::deallocate(own, "free");
   }).join();
   EXPECT_EQ(testing::inconsistency(), "");
-}
-
-// A look that the system interrupts for 10 ms once put off the next one for five seconds.
-TEST(AutoRoutes, InterruptionsAreNoTimeOfLooks) {
-  Watch watch;
-  watch.allocate(2100, 2000);
-  const pid_t me = getpid();
-  const std::uint64_t looks_before = facts().nanoseconds;
-  const std::uint64_t ran_before = os::thread_nanoseconds();
-  const pid_t interrupter = fork();
-  ASSERT_GE(interrupter, 0);
-  if (interrupter == 0) {
-    for (int i = 0; i < 20; ++i) {
-      kill(me, SIGSTOP);
-      usleep(10'000);
-      kill(me, SIGCONT);
-      usleep(1'000);
-    }
-    _exit(0);
-  }
-  int status = 0;
-  while (waitpid(interrupter, &status, WNOHANG) == 0) watch.pass();
-  EXPECT_EQ(status, 0);
-  EXPECT_LE(facts().nanoseconds - looks_before, os::thread_nanoseconds() - ran_before);
 }
 
 }  // namespace

@@ -46,6 +46,7 @@ TEST(SizeClass, SlabsHoldTheirSlotsAndBatchesFit) {
     EXPECT_LE(kSizeClasses.batch[i], kBatchMost);
     EXPECT_GE(kSizeClasses.batch[i], 1);
     EXPECT_LE(kSizeClasses.slots_per_pool_first[i], kSizeClasses.slots_per_pool[i]);
+    EXPECT_LE(kSizeClasses.slots_per_pool[i], kSizeClasses.slots_per_pool_swing[i]);
     EXPECT_LE(kSizeClasses.batch[i], kSizeClasses.slots_per_pool[i]);
   }
 }
