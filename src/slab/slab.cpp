@@ -120,18 +120,29 @@ unsigned commit_tail(const Slab& slab, UnitIndex unit, std::size_t size, unsigne
   return 0;
 }
 
-constexpr unsigned kRun = 8;
-constexpr std::uint64_t kRunBits = ones(kRun);
+constexpr unsigned kRunLeast = 8;
+constexpr unsigned kRunMost = 16;
 
 // Whether so many slots from here on are neighbours, lowest first or last: what a program allocates one after the other and frees in
-// that order, or the other way round. One comparison tells of most that they are not.
+// that order, or the other way round. One comparison tells of most that they are not; the others are compared by pairs.
+template <unsigned kRun>
 [[gnu::always_inline]] inline bool is_run(void* const* slots, std::size_t size) {
   const auto first = reinterpret_cast<Address>(slots[0]);
   const Address step = reinterpret_cast<Address>(slots[kRun - 1]) < first ? -size : size;
   if (reinterpret_cast<Address>(slots[kRun - 1]) - first != (kRun - 1) * step) return false;
-  Address differences = 0;
-  for (unsigned i = 1; i < kRun - 1; ++i) differences |= (reinterpret_cast<Address>(slots[i]) - first) ^ (i * step);
-  return differences == 0;
+  const __m128i two_steps = _mm_set1_epi64x(static_cast<long long>(2 * step));
+  __m128i pair = _mm_set_epi64x(static_cast<long long>(first + 2 * step), static_cast<long long>(first + step));
+  __m128i differences = _mm_setzero_si128();
+  for (unsigned i = 1; i < kRun - 1; i += 2, pair = _mm_add_epi64(pair, two_steps)) {
+    const __m128i found = _mm_loadu_si128(reinterpret_cast<const __m128i*>(slots + i));
+    differences = _mm_or_si128(differences, _mm_xor_si128(found, pair));
+  }
+  return _mm_movemask_epi8(_mm_cmpeq_epi32(differences, _mm_setzero_si128())) == 0xffff;
+}
+
+unsigned run_at(void* const* slots, unsigned count, std::size_t size) {
+  if (count >= kRunMost && is_run<kRunMost>(slots, size)) return kRunMost;
+  return count >= kRunLeast && is_run<kRunLeast>(slots, size) ? kRunLeast : 0;
 }
 
 // Puts back runs from the front of the slots, as long as they lie in this slab and were outside it; how many slots.
@@ -139,15 +150,15 @@ constexpr std::uint64_t kRunBits = ones(kRun);
                                          void* const* slots, unsigned count) {
   unsigned done = 0;
   std::uint64_t lowest = slab.first_word;
-  for (; count - done >= kRun && is_run(slots + done, size); done += kRun) {
+  for (unsigned run; (run = run_at(slots + done, count - done, size)) != 0; done += run) {
     const Address first = reinterpret_cast<Address>(slots[done]);
-    const Address last = reinterpret_cast<Address>(slots[done + kRun - 1]);
+    const Address last = reinterpret_cast<Address>(slots[done + run - 1]);
     const SlotPlace place = slot_place(reciprocal, (first < last ? first : last) - start);
     if (first - start >= bytes || last - start >= bytes || !place.is_start(reciprocal)) break;
     std::uint64_t* const word = slab.bitmap + place.slot / 64;
     const unsigned shift = place.slot % 64;
-    const std::uint64_t bits = kRunBits << shift;
-    const std::uint64_t beyond = shift > 64 - kRun ? kRunBits >> (64 - shift) : 0;
+    const std::uint64_t bits = ones(run) << shift;
+    const std::uint64_t beyond = shift > 64 - run ? ones(run) >> (64 - shift) : 0;
     if ((word[0] & bits) != 0 || (beyond != 0 && (word[1] & beyond) != 0)) break;  // misuse, to be told of exactly
     word[0] |= bits;
     if (beyond != 0) word[1] |= beyond;
@@ -239,7 +250,7 @@ unsigned put_back(UnitIndex unit, SizeClass c, void* const* slots, unsigned coun
   const std::uint64_t reciprocal = kSizeClasses.reciprocal[index_of(c)];
   verdict = Returned::kBack;
   unsigned in_runs = 0;
-  if (count >= kRun && is_run(slots, slot_size(c))) {
+  if (count >= kRunLeast && is_run<kRunLeast>(slots, slot_size(c))) {
     in_runs = put_back_runs(slab, start, bytes, slot_size(c), reciprocal, slots, count);
     if (in_runs == count || reinterpret_cast<Address>(slots[in_runs]) - start >= bytes) return in_runs;
     slots += in_runs;

@@ -196,7 +196,7 @@ TEST(Slab, RunsComeBackAsOneByOne) {
         }
       }
       if (error == kShiftedRun) {
-        for (std::size_t index = 0; index < 16 && index < one.slab().bump; ++index)
+        for (std::size_t index = 0; index < 40 && index < one.slab().bump; ++index)
           back.push_back(static_cast<char*>(slot_at_index(index)) + 8);
         in_run = slab::Returned::kInterior;
       }
@@ -217,8 +217,8 @@ TEST(Slab, RunsComeBackAsOneByOne) {
         bool all = error == kAcrossStart || (end == one.slab().bump && end * size == units_per_slab(c) * kUnitSize);
         for (std::size_t k = 0; k <= 4; ++k) all = all && left.count(slot_at_index(error == kAcrossStart ? from - k : from + k)) != 0;
         if (!all) continue;
-        for (std::size_t k = 0; k < 12; ++k) back.push_back(start + (error == kAcrossStart ? from - k : from + k) * size);
-        good = back.size() - 7;
+        for (std::size_t k = 0; k < 24; ++k) back.push_back(start + (error == kAcrossStart ? from - k : from + k) * size);
+        good = back.size() - 19;
       }
       if (back.empty()) continue;
       slab::Returned verdict = slab::Returned::kBack;
