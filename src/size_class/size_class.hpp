@@ -9,6 +9,7 @@
 // in a thread heap and takes the slow path of free.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -54,7 +55,7 @@ struct SizeClassTable {
 inline constexpr std::size_t kSlabLossMost = 16;  // a slab is as short as loses no more than one part in so many at its end
 inline constexpr std::size_t kPoolBytes = 32 * kKiB;
 inline constexpr std::size_t kPoolBytesSwing = 192 * kKiB;
-inline constexpr std::size_t kPoolBytesSwingSmallest = 256 * kKiB;  // of slots that share a cache line
+inline constexpr std::size_t kPoolBytesSwingSmallest = 256 * kKiB;  // of slots smaller than a cache line
 inline constexpr unsigned kPoolSlotsMost = 2000;
 inline constexpr unsigned kPoolSlotsMostSwing = 8192;
 inline constexpr unsigned kPoolSlotsLeast = 8;
@@ -62,10 +63,6 @@ inline constexpr unsigned kPoolSlotsLeastSwing = 16;
 inline constexpr unsigned kBatchMost = 62;
 
 namespace detail {
-
-consteval std::size_t between(std::size_t least, std::size_t wanted, std::size_t most) {
-  return wanted < least ? least : wanted > most ? most : wanted;
-}
 
 consteval SizeClassTable make_size_class_table() {
   SizeClassTable table = {};
@@ -84,14 +81,14 @@ consteval SizeClassTable make_size_class_table() {
     std::size_t units = 1;
     while (units * kUnitSize % size > units * kUnitSize / kSlabLossMost) units *= 2;
     const std::size_t pool = kPoolBytes / size;
-    const std::size_t most = between(kPoolSlotsLeast, pool, kPoolSlotsMost);
+    const std::size_t most = std::clamp<std::size_t>(pool, kPoolSlotsLeast, kPoolSlotsMost);
     const std::size_t swing = (size < kCacheLine ? kPoolBytesSwingSmallest : kPoolBytesSwing) / size;
     const std::size_t first = size <= 256 ? 32 : size <= kFineMax ? 16 : size <= 8 * kKiB ? 8 : 4;
     table.reciprocal[c] = ~std::uint64_t{0} / size + 1;
     table.units_per_slab[c] = static_cast<std::uint8_t>(units);
     table.slots_per_slab[c] = static_cast<std::uint16_t>(units * kUnitSize / size);
     table.slots_per_pool[c] = static_cast<std::uint16_t>(most);
-    table.slots_per_pool_swing[c] = static_cast<std::uint16_t>(between(kPoolSlotsLeastSwing, swing, kPoolSlotsMostSwing));
+    table.slots_per_pool_swing[c] = static_cast<std::uint16_t>(std::clamp<std::size_t>(swing, kPoolSlotsLeastSwing, kPoolSlotsMostSwing));
     table.slots_per_pool_first[c] = static_cast<std::uint16_t>(first);
     table.batch[c] = static_cast<std::uint8_t>(most / 2 > kBatchMost ? kBatchMost : most / 2);
   }

@@ -63,17 +63,21 @@ UnitIndex SpanPart::take_any(SpanWish& wish) {
   return use(find(wish), wish);
 }
 
+// As it is in this window; none in a new one.
+std::uint64_t SpanPart::beside_now() const {
+  const std::uint64_t none = (os::coarse_milliseconds() >> 7) << kBesideBits;
+  const std::uint64_t beside = beside_.load(std::memory_order_relaxed);
+  return beside >> kBesideBits == none >> kBesideBits ? beside : none;
+}
+
 bool SpanPart::may_take_beside() const {
   constexpr std::uint64_t kMost = 64;
-  const std::uint64_t beside = beside_.load(std::memory_order_relaxed);
-  return beside >> kBesideBits != os::coarse_milliseconds() >> 7 || (beside & mask_of(0, kBesideBits)) < kMost;
+  return (beside_now() & mask_of(0, kBesideBits)) < kMost;
 }
 
 void SpanPart::note_taken_beside() {
-  const std::uint64_t now = (os::coarse_milliseconds() >> 7) << kBesideBits;
-  const std::uint64_t beside = beside_.load(std::memory_order_relaxed);
-  if ((beside >> kBesideBits << kBesideBits) != now) beside_.store(now + 1, std::memory_order_relaxed);
-  else if ((beside & mask_of(0, kBesideBits)) != mask_of(0, kBesideBits)) beside_.store(beside + 1, std::memory_order_relaxed);
+  const std::uint64_t beside = beside_now();
+  if ((beside & mask_of(0, kBesideBits)) != mask_of(0, kBesideBits)) beside_.store(beside + 1, std::memory_order_relaxed);
 }
 
 UnitIndex SpanPart::take_from_first(SpanWish& wish, Kind kind) {

@@ -134,6 +134,7 @@ class alignas(2 * kCacheLine) SpanPart {
 
  private:
   static constexpr unsigned kBesideBits = 8;
+  [[nodiscard]] std::uint64_t beside_now() const;
   void rebuild();
   enum class End { kFront, kBack };
   // Through those links of its regions' records.

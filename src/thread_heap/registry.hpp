@@ -74,9 +74,12 @@ struct Layout {
   unsigned end;
 };
 
+// Where the slot with this index lies, from the heap's start.
+constexpr std::size_t byte_of_slot(unsigned index) { return sizeof(ThreadHeap) + index * sizeof(void*); }
+
 // The first index at or above one that begins a page of a thread heap: what is there is mapped by itself.
 consteval unsigned index_of_page(unsigned at) {
-  return static_cast<unsigned>((round_up(sizeof(ThreadHeap) + at * sizeof(void*), kPageSize) - sizeof(ThreadHeap)) / sizeof(void*));
+  return static_cast<unsigned>((round_up(byte_of_slot(at), kPageSize) - byte_of_slot(0)) / sizeof(void*));
 }
 
 consteval Layout make_layout() {
@@ -102,10 +105,10 @@ consteval Layout make_layout() {
 }
 
 inline constexpr Layout kLayout = make_layout();
-inline constexpr std::size_t kPackedBytes = sizeof(ThreadHeap) + kLayout.packed_end * sizeof(void*);
+inline constexpr std::size_t kPackedBytes = byte_of_slot(kLayout.packed_end);
 // What is mapped when the heap is made, and when its first pool swings; the rest when it frees the first slot of another node heap.
-inline constexpr std::size_t kRoomBytes = sizeof(ThreadHeap) + kLayout.pieces * sizeof(void*);
-inline constexpr std::size_t kPiecesEndBytes = sizeof(ThreadHeap) + kLayout.pieces_end * sizeof(void*);
+inline constexpr std::size_t kRoomBytes = byte_of_slot(kLayout.pieces);
+inline constexpr std::size_t kPiecesEndBytes = byte_of_slot(kLayout.pieces_end);
 static_assert(kRoomBytes % kPageSize == 0 && kPiecesEndBytes % kPageSize == 0);
 
 inline ThreadHeap& heap_at(std::uint32_t index) {

@@ -23,11 +23,11 @@ bool commit_bytes(ThreadHeap& heap, std::size_t first_byte, std::size_t end_byte
 }
 
 bool commit_slots(ThreadHeap& heap, unsigned first, unsigned end) {
-  return commit_bytes(heap, sizeof(ThreadHeap) + first * sizeof(void*), sizeof(ThreadHeap) + end * sizeof(void*));
+  return commit_bytes(heap, byte_of_slot(first), byte_of_slot(end));
 }
 
 bool are_slots_committed(const ThreadHeap& heap, unsigned first, unsigned end) {
-  return missing_pages(heap, sizeof(ThreadHeap) + first * sizeof(void*), sizeof(ThreadHeap) + end * sizeof(void*)) == 0;
+  return missing_pages(heap, byte_of_slot(first), byte_of_slot(end)) == 0;
 }
 
 bool map_part(ThreadHeap& heap, bool& is_mapped, std::size_t first, std::size_t end) {

@@ -24,7 +24,7 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
 static_assert(kLayout.end < 0x10000, "an index has 16 bits");
-static_assert(sizeof(ThreadHeap) + kLayout.end * sizeof(void*) <= kThreadHeapBytes);
+static_assert(byte_of_slot(kLayout.end) <= kThreadHeapBytes);
 static_assert(kThreadHeapBytes / kPageSize <= 128, "committed_pages has 128 bits");
 static_assert(kClassEnd <= 128, "idle has 128 bits");
 

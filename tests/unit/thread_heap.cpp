@@ -8,7 +8,6 @@
 #include <bit>
 #include <iterator>
 #include <latch>
-#include <random>
 #include <semaphore>
 #include <sstream>
 #include <string>
@@ -122,18 +121,18 @@ void tick_once() {
 TEST(ThreadHeap, PoolsThatSwingHavePiecesOfTheirOwn) {
   testing::start_heap();
   std::thread([] {
-    std::mt19937 random(7);
+    testing::Random random(7);
     std::uint64_t most = 0;
     unsigned bottoms[kClassEnd] = {};
     bool has_moved = false;
     for (int step = 0; step < 400; ++step) {
-      const unsigned i = 1 + static_cast<unsigned>(random() % (step % 100 < 70 ? 12 : kClassLast));
-      swing(size_class(i), kSizeClasses.slots_per_pool_swing[i] * (1 + static_cast<unsigned>(random() % 4)) / 2);
+      const unsigned i = 1 + static_cast<unsigned>(random.below(step % 100 < 70 ? 12 : kClassLast));
+      swing(size_class(i), kSizeClasses.slots_per_pool_swing[i] * (1 + static_cast<unsigned>(random.below(4))) / 2);
       most = std::max(most, pieces_taken(*current_heap));
       const unsigned bottom = current_heap->bottom[i];
       if (is_in_pieces(*current_heap, i)) has_moved |= bottoms[i] != 0 && bottoms[i] != bottom;
       bottoms[i] = is_in_pieces(*current_heap, i) ? bottom : 0;
-      if (random() % 8 == 0) tick_once();
+      if (random.below(8) == 0) tick_once();
       ASSERT_EQ(wrong_pieces(*current_heap), "") << step;
     }
     EXPECT_GT(most, kPieces / 4);  // a slow machine ticks in between
