@@ -24,7 +24,6 @@ constinit std::atomic<unsigned> NodeHeap::places_{1};
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
-constexpr unsigned kLookedAtMost = 8;  // slabs of a list, for one to take over
 
 constexpr NodeHeap::Shard kFirstShard{0};
 
@@ -207,7 +206,7 @@ unsigned NodeHeap::take_from_any_slab(SizeClass c, void** end, unsigned wanted, 
     if (memory == Memory::kOfShard) return 0;
     if (add_slab(c, shard, take_span(units, shard, From::kDirty), added)) continue;
     // One: at a limit it may have but holes to give, and two threads must not take theirs from each other for ever.
-    if (!has_taken_over && take_over_slab(c, shard)) has_taken_over = true;
+    if (!has_taken_over && may_take_over(c, shard) && take_over_slab(c, shard)) has_taken_over = true;
     else if (!add_slab(c, shard, take_span(units, shard, From::kAny), added)) break;
   }
   unsigned got = 0;
@@ -267,39 +266,6 @@ unsigned NodeHeap::take_from_slabs(SizeClass c, void** end, unsigned wanted, uns
   of.facts.slots_outside += got;
   bytes_in_use.add(got * slot_size(c), static_cast<unsigned>(shard));
   return got;
-}
-
-// From another shard, a slab of which a quarter has come back: that is memory. A tail never used is none, and taking it would
-// only make the other ask for a new one.
-bool NodeHeap::take_over_slab(SizeClass c, Shard shard) NEBULA_UNCHECKED {
-  const auto mine = static_cast<unsigned>(shard);
-  for (unsigned other = 0; other < shards(); ++other) {
-    if (other == mine || !has_begun(static_cast<Shard>(other), c)) continue;
-    // Of two locks of a class, the lower shard's first.
-    LockGuard first(classes_[mine < other ? mine : other][index_of(c)].lock);
-    LockGuard second(classes_[mine < other ? other : mine][index_of(c)].lock);
-    Class& from = classes_[other][index_of(c)];
-    Class& to = classes_[mine][index_of(c)];
-    for (unsigned list = kEmpty; list > kFullest; --list) {
-      unsigned looked_at = 0;
-      for (UnitIndex unit = from.lists[list]; unit != kNoUnit && looked_at < kLookedAtMost;
-           unit = slab::at(unit).next, ++looked_at) {
-        Slab& slab = slab::at(unit);
-        if (slab.is_busy || slab.free == 0 || (slab.free < slab.quarter && !slab.is_empty())) continue;
-        unlink(from, unit);
-        --from.facts.slabs;
-        ++to.facts.slabs;
-        from.facts.slots_outside -= slab.outside();
-        to.facts.slots_outside += slab.outside();
-        ++to.facts.takeovers;
-        ++to.added;
-        slab.home.store(static_cast<std::uint16_t>(home(shard)), std::memory_order_relaxed);
-        link(to, unit);
-        return true;
-      }
-    }
-  }
-  return false;
 }
 
 // Calls visit(class) for each that has an empty slab in the shard, until it answers true.

@@ -39,7 +39,7 @@ void SpanHeap::for_each_part(Visitor visit) {
 UnitIndex SpanHeap::take(Units count, Units alignment, From from, unsigned part) {
   if (count.count > pages::region_capacity() * std::size_t{kUnitsPerRegion}) return kNoUnit;
   SpanWish wish = {count, alignment};
-  const unsigned number = part < parts() && !wish.exceeds_region() ? part : 0;
+  const unsigned number = wish.exceeds_region() ? 0 : own_part(part);
   UnitIndex first = take_dirty(wish, number, Beside::kSeldom);
   if (first == kNoUnit && !wish.is_held_back) first = ask_keeper(wish, number);
   if (first != kNoUnit || from == From::kDirty) return first;
@@ -73,8 +73,8 @@ UnitIndex SpanHeap::take_dirty(SpanWish& wish, unsigned part, Beside how_often) 
   SpanPart& own = part_at(part);
   UnitIndex first = own.take_dirty(wish);
   if (first == kNoUnit && part != 0 && first_.dirty_pages() != 0) first = own.take_from_first(wish, Kind::kDirty);
-  wish.is_held_back = first == kNoUnit && how_often == Beside::kSeldom && !wish.exceeds_region() && !own.may_take_beside() &&
-                      has_few_dirty_beside(part) && !is_memory_short();
+  wish.is_held_back = first == kNoUnit && how_often == Beside::kSeldom && !wish.exceeds_region() && !may_take_beside(part) &&
+                      has_few_dirty_beside(part);
   if (first != kNoUnit || wish.is_held_back) return first;
   first = take_dirty_beside(wish, part);
   if (first != kNoUnit) own.note_taken_beside();

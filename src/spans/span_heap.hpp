@@ -52,6 +52,10 @@ class SpanHeap {
   // a rank above held; true: some came back. Set before other threads use any heap.
   using Keeper = bool (*)(HeapId heap);
   static void set_keeper(Keeper keeper) { keeper_ = keeper; }
+  // Whether it is time for the part to have something of another's rather than new memory: 64 times in 128 ms, in the last eighth of a
+  // limit, and above the soft one. Who does it without asking take() notes it.
+  [[nodiscard]] bool may_take_beside(unsigned part) const { return part_at(own_part(part)).may_take_beside() || is_memory_short(); }
+  void note_taken_beside(unsigned part) { part_at(own_part(part)).note_taken_beside(); }
   void give_back(UnitIndex first, Units count) { part_of(first).give_back(first, count); }
   // Adds the units behind a span to it, if they are free.
   [[nodiscard]] bool extend(UnitIndex first, Units from, Units to) { return part_of(first).extend(first, from, to); }
@@ -109,6 +113,8 @@ class SpanHeap {
     return number == 0 ? first_ : *reinterpret_cast<SpanPart*>(room_->parts[number - 1]);
   }
   [[nodiscard]] const SpanPart& part_at(unsigned number) const { return const_cast<SpanHeap*>(this)->part_at(number); }
+  // Whose a thread is that asks for this one.
+  [[nodiscard]] unsigned own_part(unsigned part) const { return part < parts() ? part : 0; }
   // While the unit is in use, its region stays in its part.
   [[nodiscard]] SpanPart& part_of(UnitIndex unit) {
     return part_at(region_at(region_of(unit)).part.load(std::memory_order_relaxed));

@@ -14,6 +14,7 @@
 #include "heap/routes.hpp"
 #include "node_heap/node_heap.hpp"
 #include "node_heap/placement.hpp"
+#include "os/process.hpp"
 #include "pages/region.hpp"
 #include "profiling/sampler.hpp"
 #include "report/totals.hpp"
@@ -259,6 +260,12 @@ void move_a_class(std::uint64_t number) {
 Live live() {
   const report::Totals totals = report::totals();
   return {totals.live_objects, totals.live_bytes};
+}
+
+std::uint64_t window_beside() { return os::coarse_milliseconds() >> 7; }
+
+void await_window_beside() {
+  for (const std::uint64_t before = window_beside(); window_beside() == before;) std::this_thread::yield();
 }
 
 std::string inconsistency() {

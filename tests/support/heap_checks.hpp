@@ -31,6 +31,10 @@ struct Live {
 };
 [[nodiscard]] Live live();
 
+// In which a part takes so much of what is another's, and no more; the number of the one that is now, and the next one's beginning.
+[[nodiscard]] std::uint64_t window_beside();
+void await_window_beside();
+
 // The first pair of books that differ, in words; empty when all agree. No other thread may use the heap meanwhile.
 [[nodiscard]] std::string inconsistency();
 

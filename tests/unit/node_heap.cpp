@@ -222,6 +222,50 @@ TEST(NodeHeap, AShardTakesOverWhatAnotherHasPlentyOf) {
   EXPECT_EQ(testing::inconsistency().find("class 21 "), std::string::npos);
 }
 
+// What shard 3 takes over from 2, which has so many eighths of each of its slabs to spare, for as many slots as `wanted` slabs have; and in
+// how many windows.
+struct TakenOver {
+  std::uint64_t slabs;
+  std::uint64_t windows;
+};
+TakenOver take_over(SizeClass c, unsigned eighths, unsigned wanted, bool is_near_limit) {
+  constexpr unsigned kSlabs = 300;
+  give_back_all();
+  std::vector<void*> held;
+  std::vector<void*> spare;
+  const std::vector<void*> all = slabs_full(c, kSlabs, 2);
+  for (std::size_t i = 0; i < all.size(); ++i) (i * 3 % 8 < eighths ? spare : held).push_back(all[i]);
+  flush(c, spare, Source::kSlabsOnly);
+  const NodeHeap::ClassFacts before = node_heap.facts(c);
+  testing::await_window_beside();
+  const std::uint64_t begun = testing::window_beside();
+  if (is_near_limit) process_account.set_limits(process_account.committed() + process_account.committed() / 16, kNoLimit);
+  while (node_heap.facts(c).slots_outside - before.slots_outside < wanted * slots_per_slab(c) * eighths / 8) {
+    const std::vector<void*> more = refill(c, 50, Source::kSlabsOnly, 3);
+    if (more.empty()) break;
+    held.insert(held.end(), more.begin(), more.end());
+  }
+  process_account.set_limits(kNoLimit, kNoLimit);
+  const TakenOver result = {node_heap.facts(c).takeovers - before.takeovers, testing::window_beside() - begun + 1};
+  flush(c, held, Source::kSlabsOnly);
+  EXPECT_EQ(node_heap.facts(c).slots_outside, 0u);
+  return result;
+}
+
+TEST(NodeHeap, SlabsOfSmallSlotsAreTakenOverSeldom) {
+  testing::start_heap();
+  for (const std::size_t size : {std::size_t{64}, kKiB}) {
+    const SizeClass c = size_class(class_index_for(size));
+    const TakenOver seldom = take_over(c, 3, 100, false);
+    EXPECT_GE(seldom.slabs, 64u) << size;
+    EXPECT_LE(seldom.slabs, 64 * seldom.windows) << size;
+    EXPECT_GE(take_over(c, 3, 100, true).slabs, 100u) << size << ": what is paid for comes first";
+    EXPECT_GE(take_over(c, 7, 100, false).slabs, 100u) << size << ": more than half of what is committed";
+  }
+  EXPECT_GE(take_over(size_class(class_index_for(2 * kKiB)), 3, 100, false).slabs, 100u);
+  EXPECT_EQ(testing::inconsistency().find("unit "), std::string::npos);
+}
+
 TEST(NodeHeap, AtTheLimitEveryShardGivesWhatItHas) {
   testing::start_heap();
   const SizeClass c = size_class(33);

@@ -11,7 +11,6 @@
 
 #include "budget/account.hpp"
 #include "node_heap/node_heap.hpp"
-#include "os/process.hpp"
 #include "spans/frontier.hpp"
 #include "support/heap_checks.hpp"
 
@@ -35,13 +34,6 @@ void commit_and_dirty(UnitIndex first, std::size_t units) {
   ASSERT_TRUE(pages::commit({first_page_of(first), {units * kPagesPerUnit}}));
   for (std::size_t page = 0; page < units * kPagesPerUnit; ++page)
     *reinterpret_cast<char*>(address_of_page(first_page_of(first) + page)) = 'd';
-}
-
-// In which a part takes so much of others' regions, and no more.
-std::uint64_t window() { return os::coarse_milliseconds() >> 7; }
-
-void await_next_window() {
-  for (const std::uint64_t before = window(); window() == before;) std::this_thread::yield();
 }
 
 // So many wholly free regions side by side, and no dirty page anywhere.
@@ -172,7 +164,7 @@ TEST(SpanHeap, PartsHaveRegionsOfTheirOwnAsFarAsThereAreAny) {
     heap.give_back(of[part][0], {1});
   }
   // The others' were dirtied last, or before.
-  await_next_window();
+  testing::await_window_beside();
   EXPECT_EQ(heap.take({1}, {1}, From::kDirty, 1), of[1][0]);
   EXPECT_EQ(heap.take({1}, {1}, From::kDirty, 1), of[0][0]) << "before clean ones";
   EXPECT_EQ(heap.take({1}, {1}, From::kDirty, 1), of[2][0]) << "before clean ones";
@@ -327,10 +319,10 @@ TEST(SpanHeap, UnitsOfOthersRegionsAreTakenSeldom) {
     }
     return beside;
   };
-  await_next_window();
-  const std::uint64_t begun = window();
+  testing::await_window_beside();
+  const std::uint64_t begun = testing::window_beside();
   const unsigned beside = taken_beside(100);
-  const std::uint64_t windows = window() - begun + 1;
+  const std::uint64_t windows = testing::window_beside() - begun + 1;
   EXPECT_GE(beside, 64u);
   if (windows == 1) {
     EXPECT_EQ(beside, 64u);
