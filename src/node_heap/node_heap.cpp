@@ -278,14 +278,18 @@ bool NodeHeap::find_class_with_spares(Shard shard, Visit visit) {
   return false;
 }
 
-// An empty slab of another class, which ends.
+// An empty slab of another class, which ends. One in another part's region goes back there: with each change of its class this shard and
+// the others would write to one line of the class map.
 UnitIndex NodeHeap::take_spare_slab(Units units, Shard shard) {
   UnitIndex unit = kNoUnit;
   find_class_with_spares(shard, [&](SizeClass c) {
     if (units_per_slab(c) != units.count) return false;
     Class& of = class_of(shard, c);
     LockGuard guard(of.lock);
-    unit = unlink_spare(of);
+    while ((unit = unlink_spare(of)) != kNoUnit) {
+      if (spans().is_of_part(unit, static_cast<unsigned>(shard))) break;
+      release(of, unit);
+    }
     if (unit != kNoUnit) end_slab(of, unit);
     return unit != kNoUnit;
   });

@@ -99,6 +99,7 @@ bool SpanPart::plan(Units count, Units alignment, Growth& growth) const {
   std::size_t wanted = mapped_regions_ / 8;
   if (wanted < kGrowthLeast) wanted = kGrowthLeast;
   if (wanted > kGrowthMost) wanted = kGrowthMost;
+  wanted += (growth.first + wanted) % 2;  // pairs, that share a line of the class map
   if (mapped_end == 0) wanted = 1;
   if (wanted < growth.least) wanted = growth.least;
   if (wanted > capacity - growth.first) wanted = capacity - growth.first;
@@ -167,6 +168,10 @@ void SpanPart::map_ordinary(Growth& growth) const {
                                                                       : page_policy.huge_pages == Policy::HugePages::kAlways;
   const os::HugePages advice = wish ? os::HugePages::kWanted : os::HugePages::kUnwanted;
   growth.has_huge_pages = growth.first != 0 && os::advise_huge_pages(where, growth.wanted * kRegionSize, advice) && wish;
+}
+
+bool SpanPart::is_small() const NEBULA_UNCHECKED {
+  return mapped_regions_ * kRegionSize < kSmallPagesBytes && page_policy.huge_pages != Policy::HugePages::kAlways && growth_refusals_ == 0;
 }
 
 void SpanPart::book(const Growth& growth) {

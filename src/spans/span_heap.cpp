@@ -43,9 +43,19 @@ UnitIndex SpanHeap::take(Units count, Units alignment, From from, unsigned part)
   UnitIndex first = take_dirty(wish, number, Beside::kSeldom);
   if (first == kNoUnit && !wish.is_held_back) first = ask_keeper(wish, number);
   if (first != kNoUnit || from == From::kDirty) return first;
-  first = take_clean(wish, number);
+  if (grows_first(wish)) {
+    first = take_clean(wish, number, Beside::kSeldom);
+    if (first == kNoUnit) first = take_or_grow(wish, number, Beside::kSeldom);
+  }
+  if (first == kNoUnit && !wish.is_refused) first = take_clean(wish, number, Beside::kAlways);
   if (first == kNoUnit && wish.is_held_back) first = ask_keeper(wish, number);
-  return first != kNoUnit || wish.is_refused ? first : take_or_grow(wish, number);
+  return first != kNoUnit || wish.is_refused ? first : take_or_grow(wish, number, Beside::kAlways);
+}
+
+// A region costs nothing before its pages are used, unless they are huge. So in a small heap each part has its own before it goes into
+// others'; where there is little left, or the system has refused more before, what there is comes first.
+bool SpanHeap::grows_first(const SpanWish& wish) const {
+  return parts() > 1 && !wish.exceeds_region() && first_.is_small() && !is_memory_short();
 }
 
 UnitIndex SpanHeap::ask_keeper(SpanWish& wish, unsigned part) {
@@ -53,13 +63,13 @@ UnitIndex SpanHeap::ask_keeper(SpanWish& wish, unsigned part) {
 }
 
 // Looks once more, now that it is known what had arrived before.
-UnitIndex SpanHeap::take_or_grow(SpanWish& wish, unsigned part) {
+UnitIndex SpanHeap::take_or_grow(SpanWish& wish, unsigned part, Beside how_often) {
   for (;;) {
     std::uint32_t arrivals[kPartsMost];
     const unsigned known = parts();
     for (unsigned i = 0; i < known; ++i) arrivals[i] = part_at(i).arrivals();
-    UnitIndex first = take_dirty(wish, part, Beside::kAlways);
-    if (first == kNoUnit) first = take_clean(wish, part);
+    UnitIndex first = take_dirty(wish, part, how_often);
+    if (first == kNoUnit) first = take_clean(wish, part, how_often);
     if (first != kNoUnit || wish.is_refused) return first;
     bool is_worth_a_look = first_.grow_or_wait(wish, arrivals[0]);
     for (unsigned i = 0; i < known && !is_worth_a_look; ++i) is_worth_a_look = part_at(i).wait_for_purge(arrivals[i]);
@@ -105,10 +115,12 @@ UnitIndex SpanHeap::take_dirty_beside(SpanWish& wish, unsigned part) {
   return first;
 }
 
-UnitIndex SpanHeap::take_clean(SpanWish& wish, unsigned part) {
+UnitIndex SpanHeap::take_clean(SpanWish& wish, unsigned part, Beside how_often) {
+  wish.shares_lines = how_often == Beside::kAlways;
   UnitIndex first = part_at(part).take_any(wish);
   if (first == kNoUnit && part != 0) first = part_at(part).take_from_first(wish, Kind::kClean);
-  if (first == kNoUnit) first = take_dirty_beside(wish, part);
+  if (first != kNoUnit || how_often == Beside::kSeldom) return first;
+  first = take_dirty_beside(wish, part);
   for (unsigned other = 0; first == kNoUnit && other < parts(); ++other)
     if (other != part) first = part_at(other).take_any(wish);
   return first;

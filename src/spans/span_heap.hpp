@@ -45,7 +45,7 @@ class SpanHeap {
   // committed. Their pages are as the last owner left them; commit what is to be used. kNoUnit when the system or the
   // budget refuses.
   // Dirty units of the part, of wholly free regions, and, not too often, of the others; then, but for kDirty, clean ones of the part and of wholly
-  // free regions, dirty and clean ones of the others, new ones.
+  // free regions, dirty and clean ones of the others, new ones: in a small heap these before the others'.
   enum class From : std::uint8_t { kAny, kDirty };
   [[nodiscard]] UnitIndex take(Units count, Units alignment, From from = From::kAny, unsigned part = 0);
   // Who keeps free units apart is asked for them before clean ones are taken (where dirty ones of others are held back, before new ones), none of
@@ -57,6 +57,8 @@ class SpanHeap {
   [[nodiscard]] bool may_take_beside(unsigned part) const { return part_at(own_part(part)).may_take_beside() || is_memory_short(); }
   void note_taken_beside(unsigned part) { part_at(own_part(part)).note_taken_beside(); }
   void give_back(UnitIndex first, Units count) { part_of(first).give_back(first, count); }
+  // Whether a unit in use goes back to this part.
+  [[nodiscard]] bool is_of_part(UnitIndex unit, unsigned part) const { return nebula::part_of(unit) == own_part(part); }
   // Adds the units behind a span to it, if they are free.
   [[nodiscard]] bool extend(UnitIndex first, Units from, Units to) { return part_of(first).extend(first, from, to); }
 
@@ -125,8 +127,9 @@ class SpanHeap {
   [[nodiscard]] bool has_few_dirty_beside(unsigned part) const;
   [[nodiscard]] bool is_memory_short() const;
   [[nodiscard]] UnitIndex take_dirty_beside(SpanWish& wish, unsigned part);
-  [[nodiscard]] UnitIndex take_clean(SpanWish& wish, unsigned part);
-  [[nodiscard]] UnitIndex take_or_grow(SpanWish& wish, unsigned part);
+  [[nodiscard]] UnitIndex take_clean(SpanWish& wish, unsigned part, Beside how_often);
+  [[nodiscard]] UnitIndex take_or_grow(SpanWish& wish, unsigned part, Beside how_often);
+  [[nodiscard]] bool grows_first(const SpanWish& wish) const;
   template <class Visitor>
   void for_each_part(Visitor visit);
 

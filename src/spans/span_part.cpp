@@ -80,43 +80,6 @@ void SpanPart::note_taken_beside() {
   if ((beside & mask_of(0, kBesideBits)) != mask_of(0, kBesideBits)) beside_.store(beside + 1, std::memory_order_relaxed);
 }
 
-UnitIndex SpanPart::take_from_first(SpanWish& wish, Kind kind) {
-  LockGuard guard(lock_);
-  LockGuard guard_of_first(first_->lock_);
-  const RegionIndex found = find_whole(wish, kind);
-  if (found == kNoRegion) return kNoUnit;
-  first_->hand_over(found, *this);
-  // Clean ones perhaps across the seam to a neighbour.
-  const UnitIndex taken = use(kind == Kind::kDirty ? first_unit_of(found) + dirty_run(found, wish) : find(wish), wish);
-  if (may_go(found)) hand_over(found, *first_);  // refused, or found elsewhere
-  return taken;
-}
-
-// Of the regions that the first part has whole one beside an own one, so that the two share their line of the class map with no other part's: who
-// writes there would wait for who writes beside. Else the one freed last or, of clean ones, the lowest.
-RegionIndex SpanPart::find_whole(const SpanWish& wish, Kind kind) const {
-  constexpr int kLooks = 32;
-  RegionIndex any = kNoRegion;
-  int looks = 0;
-  const auto is_beside_own = [&](RegionIndex index) NEBULA_UNCHECKED {
-    if (any == kNoRegion) any = index;
-    const RegionIndex beside = index ^ 1;
-    return beside < first_->regions_ && is_own(beside);
-  };
-  if (kind == Kind::kDirty) {
-    for (RegionIndex i = first_->lists_[kUnitsPerRegion].first; i != kNoRegion && looks < kLooks; i = region_at(i).by_run.next, ++looks)
-      if (first_->may_go(i) && dirty_run(i, wish) != kNoRun && is_beside_own(i)) return i;
-    return any;
-  }
-  for (std::size_t word = 0; word * 64 < first_->regions_; ++word)
-    for (std::uint64_t bits = first_->free_regions_[word]; bits != 0; bits &= bits - 1) {
-      const auto index = static_cast<RegionIndex>(word * 64 + static_cast<std::size_t>(std::countr_zero(bits)));
-      if (++looks > kLooks) return any;
-      if (first_->may_go(index) && is_beside_own(index)) return index;
-    }
-  return any;
-}
-
 // What was found, if anything was.
 UnitIndex SpanPart::use(UnitIndex first, SpanWish& wish) {
   if (first == kNoUnit) return kNoUnit;
@@ -160,51 +123,6 @@ void SpanPart::give_back(UnitIndex first, Units count) {
   LockGuard guard(lock_);
   changes_.wait_while(lock_, [&]() NEBULA_UNCHECKED { return is_claimed(first); });
   mark_free(first, count);
-}
-
-void SpanPart::hand_over(RegionIndex index, SpanPart& to) {
-  Region& region = region_at(index);
-  const std::uint32_t settled = region.settled_units;
-  const std::size_t settled_pages = dirty_pages_in(index, settled);
-  const bool is_aging = region.is_dirty_listed;
-  dirty_unlink(index);
-  put_in_list(index, 0, End::kFront);
-  put_in_seams(index, 0);
-  note_whole(index, false);
-  leave_neighbours(index);
-  dirty_pages_ -= region.dirty_pages;
-  settled_pages_ -= settled_pages;
-  huge_regions_ -= region.wants_huge_pages ? 1 : 0;
-
-  if (to.regions_ <= index) to.regions_ = index + 1;
-  // release: in the child of a fork who looks for the regions of a part looks below its bound.
-  region.part.store(to.number_, std::memory_order_release);
-  to.join_neighbours(index);
-  to.dirty_pages_ += region.dirty_pages;
-  to.settled_pages_ += settled_pages;
-  to.huge_regions_ += region.wants_huge_pages ? 1 : 0;
-  if (is_aging) to.dirty_append(index);
-  to.note_whole(index, true);
-  to.set_free_units(index, kAllUnits, End::kFront);
-  to.arrivals_.fetch_add(1, std::memory_order_relaxed);
-}
-
-// Of a region that is this part's from now on: it and those beside it.
-void SpanPart::join_neighbours(RegionIndex index) {
-  Region& region = region_at(index);
-  region.follows_own = index != 0 && is_own(index - 1);
-  region.precedes_own = index + 1 < regions_ && is_own(index + 1);
-  if (region.follows_own) region_at(index - 1).precedes_own = true;
-  if (region.precedes_own) region_at(index + 1).follows_own = true;
-}
-
-// Of one that will be another part's.
-void SpanPart::leave_neighbours(RegionIndex index) {
-  const Region& region = region_at(index);
-  if (region.precedes_own) region_at(index + 1).follows_own = false;
-  if (!region.follows_own) return;
-  region_at(index - 1).precedes_own = false;
-  look_at_seam(index - 1);
 }
 
 // To another part: not while somebody has a claim, which ends where it was begun.
@@ -303,21 +221,6 @@ bool SpanPart::are_free(UnitIndex first, std::size_t end) const {
   return true;
 }
 
-// The same of a range that ends in another part's region: what is wholly free there comes along.
-bool SpanPart::get_regions(UnitIndex first, std::size_t end) {
-  const auto is_had = [&](std::size_t unit) NEBULA_UNCHECKED {
-    const RegionIndex index = region_of(static_cast<UnitIndex>(unit));
-    if (is_own(index)) return (region_at(index).free_units >> (unit % kUnitsPerRegion) & 1) != 0;
-    return first_->may_go(index);
-  };
-  for (std::size_t unit = first; unit < end; ++unit)
-    if (!is_had(unit)) return false;
-  const RegionIndex last = region_of(static_cast<UnitIndex>(end - 1));
-  for (RegionIndex index = region_of(first); index <= last; ++index)
-    if (!is_own(index)) first_->hand_over(index, *this);
-  return true;
-}
-
 UnitIndex SpanPart::find(const SpanWish& wish) const {
   const std::size_t count = wish.count.count;
   const std::size_t alignment = wish.alignment.count;
@@ -337,7 +240,10 @@ UnitIndex SpanPart::find(const SpanWish& wish) const {
       if (const UnitIndex across = find_across(wish.count); across != kNoUnit) return across;
       has_looked_across = true;
     }
-    if (length == kUnitsPerRegion && is_first()) return first_unit_of(find_regions(1, 1));
+    if (length == kUnitsPerRegion && is_first()) {
+      const RegionIndex whole = find_whole(wish, Kind::kClean);
+      return whole == kNoRegion ? kNoUnit : first_unit_of(whole);
+    }
     int looks = 0;
     for (RegionIndex i = lists_[length].first; i != kNoRegion && looks < kLooks; i = region_at(i).by_run.next, ++looks) {
       const unsigned start = best_run(region_at(i).free_units, static_cast<unsigned>(count), static_cast<unsigned>(alignment));

@@ -42,6 +42,7 @@ struct SpanWish {
   Units count;
   Units alignment;
   bool is_refused = false;  // there were units, but the budget has no room for their records
+  bool shares_lines = true;  // of the class map with other parts, where no whole region does not
   bool is_held_back = false;  // there may be dirty units in others' regions, but it has had its share of them
 
   [[nodiscard]] bool exceeds_region() const { return count.count > kUnitsPerRegion || alignment.count > kUnitsPerRegion; }
@@ -99,6 +100,8 @@ class alignas(2 * kCacheLine) SpanPart {
   void break_huge_page(RegionIndex index);
   void keep(Pages pages);
   [[nodiscard]] bool keeps_pages() const { return kept_.count != 0; }
+  // Of the first part: whether a region more costs nothing, and is to be had.
+  [[nodiscard]] bool is_small() const NEBULA_UNCHECKED;
   void set_placement(const os::Placement& placement);
   [[nodiscard]] const os::Placement& placement() const { return placement_; }
 
@@ -154,13 +157,16 @@ class alignas(2 * kCacheLine) SpanPart {
   }
   [[nodiscard]] bool is_first() const { return first_ == nullptr; }
   [[nodiscard]] SpanPart& first_part() { return is_first() ? *this : *first_; }
+  [[nodiscard]] const SpanPart& first_part() const { return is_first() ? *this : *first_; }
 
   [[nodiscard]] UnitIndex find(const SpanWish& wish) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] UnitIndex find_dirty(const SpanWish& wish) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] unsigned seam_at(RegionIndex index) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] UnitIndex find_across(Units count) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] static unsigned dirty_run(RegionIndex index, const SpanWish& wish);  // where one lies among dirty units; kNoRun: nowhere
-  [[nodiscard]] RegionIndex find_whole(const SpanWish& wish, Kind kind) const NEBULA_REQUIRES(lock_, first_->lock_);
+  // With the first part's lock, too.
+  [[nodiscard]] unsigned fitness(RegionIndex whole) const NEBULA_UNCHECKED;
+  [[nodiscard]] RegionIndex find_whole(const SpanWish& wish, Kind kind) const NEBULA_UNCHECKED;
   [[nodiscard]] RegionIndex find_regions(std::size_t count, std::size_t alignment) const NEBULA_REQUIRES(lock_);
   [[nodiscard]] UnitIndex use(UnitIndex first, SpanWish& wish) NEBULA_REQUIRES(lock_);
   [[nodiscard]] bool commit_unit_records(RegionIndex region) NEBULA_REQUIRES(lock_);

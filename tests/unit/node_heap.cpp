@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 #include <thread>
 #include <vector>
@@ -220,6 +221,46 @@ TEST(NodeHeap, AShardTakesOverWhatAnotherHasPlentyOf) {
   flush(c, slots, Source::kSlabsOnly);
   EXPECT_EQ(node_heap.facts(c).slots_outside, 0u);
   EXPECT_EQ(testing::inconsistency().find("class 21 "), std::string::npos);
+}
+
+// An empty slab in another part's region is its class's still; for another class it goes back to where it is from.
+TEST(NodeHeap, AnEmptySlabOfAnothersRegionGoesHome) {
+  testing::start_heap();
+  give_back_all();
+  node_heap.open(static_cast<NodeHeap::Shard>(3));
+  const SizeClass c = size_class(21);
+  const SizeClass as_long = size_class(22);
+  std::vector<void*> slots = slabs_full(c, 10, 2);  // so that what the other has is few of what there is
+  const UnitIndex slab = slab_of(slots.back(), c);
+  ASSERT_EQ(part_of(slab), 2u);
+  const std::vector<void*> kept = {slots.back()};
+  slots.pop_back();
+  const auto of_others = std::ranges::partition(slots, [&](void* slot) { return slab_of(slot, c) != slab; });
+  flush(c, {of_others.begin(), slots.end()}, Source::kSlabsOnly);
+  slots.erase(of_others.begin(), slots.end());
+  node_heap.release_empty_slabs();
+  node_heap.spans().purge(SpanHeap::Purge::kEverything);
+  const std::uint64_t takeovers = node_heap.facts(c).takeovers;
+  const std::vector<void*> taken_over = refill(c, 20, Source::kSlabsOnly, 3);
+  ASSERT_EQ(node_heap.facts(c).takeovers, takeovers + 1);
+  ASSERT_EQ(slab_of(taken_over[0], c), slab);
+  flush(c, taken_over, Source::kSlabsOnly);
+  flush(c, kept, Source::kSlabsOnly);
+  const std::vector<void*> again = refill(c, 20, Source::kSlabsOnly, 3);
+  EXPECT_EQ(slab_of(again[0], c), slab) << "it is the class's still";
+  flush(c, again, Source::kSlabsOnly);
+  testing::await_window_beside();
+  const std::uint64_t window = testing::window_beside();
+  for (int i = 0; i < 64; ++i) node_heap.spans().note_taken_beside(3);
+  const std::vector<void*> others = refill(as_long, 20, Source::kSlabsOnly, 3);
+  if (testing::window_beside() == window) {
+    EXPECT_EQ(part_of(slab_of(others[0], as_long)), 3u);
+    EXPECT_EQ(unit_use(slab).load(std::memory_order_relaxed), static_cast<unsigned>(UnitUse::kNothing));
+    EXPECT_NE(node_heap.spans().dirty_bytes(), 0u);
+  }
+  flush(as_long, others, Source::kSlabsOnly);
+  flush(c, slots, Source::kSlabsOnly);
+  EXPECT_EQ(testing::inconsistency().find("unit "), std::string::npos);
 }
 
 // What shard 3 takes over from 2, which has so many eighths of each of its slabs to spare, for as many slots as `wanted` slabs have; and in

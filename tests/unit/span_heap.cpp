@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstring>
 #include <map>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -60,6 +61,25 @@ void expect_all_is_one(SpanHeap& heap) {
   const UnitIndex whole = heap.take({longest * kUnitsPerRegion}, {1});
   EXPECT_EQ(heap.facts().growths, before.growths);
   heap.give_back(whole, {longest * kUnitsPerRegion});
+}
+
+// Two regions share a line of the class map. In a small heap no two parts do, whoever comes when: it rather grows. The first test: the heap is small.
+TEST(SpanHeap, PartsShareNoLineOfTheClassMap) {
+  SpanHeap& heap = spans();
+  heap.purge(SpanHeap::Purge::kEverything);
+  ASSERT_LE(heap.facts().mapped_regions, 9u);
+  std::vector<UnitIndex> units;
+  std::map<std::size_t, std::set<unsigned>> parts;  // by line
+  testing::Random random(20);
+  for (int i = 0; i < 300; ++i) {
+    const auto part = static_cast<unsigned>(random.below(3));
+    units.push_back(heap.take({1}, {1}, SpanHeap::From::kAny, part));
+    EXPECT_EQ(part_of(units.back()), part);
+    parts[units.back() / kCacheLine].insert(part);
+  }
+  for (const auto& [line, of] : parts) EXPECT_EQ(of.size(), 1u) << "line " << line;
+  for (const UnitIndex unit : units) heap.give_back(unit, {1});
+  EXPECT_EQ(testing::inconsistency(), "");
 }
 
 TEST(SpanHeap, AgainstAModel) {
@@ -177,6 +197,23 @@ TEST(SpanHeap, PartsHaveRegionsOfTheirOwnAsFarAsThereAreAny) {
   for (int i = 0; i < 120; ++i) all.push_back(heap.take({1}, {1}, From::kAny, 3));
   EXPECT_EQ(heap.facts().mapped_regions, mapped);
   for (const UnitIndex unit : all) heap.give_back(unit, {1});
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
+// Where there is little left, what others have comes before growth.
+TEST(SpanHeap, NearALimitNothingGrowsWhileThereIsRoom) {
+  SpanHeap& heap = spans();
+  make_clean_regions(heap, 4);
+  const std::uint64_t mapped = heap.facts().mapped_regions;
+  std::vector<UnitIndex> units;
+  const auto take = [&](unsigned part) { units.push_back(heap.take({1}, {1}, SpanHeap::From::kAny, part)); };
+  take(1);
+  process_account.set_limits(process_account.committed(), kNoLimit);
+  for (std::uint64_t i = 2; i < mapped * kUnitsPerRegion; ++i) take(2);  // the first region lacks one
+  EXPECT_EQ(heap.facts().mapped_regions, mapped);
+  EXPECT_EQ(std::ranges::count(units, kNoUnit), 0);
+  process_account.set_limits(kNoLimit, kNoLimit);
+  for (const UnitIndex unit : units) heap.give_back(unit, {1});
   EXPECT_EQ(testing::inconsistency(), "");
 }
 
