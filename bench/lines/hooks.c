@@ -1,0 +1,172 @@
+// Which cache lines go from one thread to another: what the compiler calls at each access to memory under -fsanitize=thread, with
+// a count in place of the race detector. At each line a thread is told of, it is as with a cache of its own for each thread, of any
+// size, kept coherent as MESI does: a write takes the line from whoever else has it, a read shares it with who wrote it last; the
+// first access ever is none of these. Accesses are counted one after the other, under one lock.
+//
+// At the end, on standard error: where the image that this is linked into lies, all together, then one row for each cache line, most first:
+//   image <address>
+//   transfers <reads> <writes>
+//   <address> <reads> <writes> [<where> <count>]...    `where`: an offset into the image
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { kLines = 1 << 18, kPlaces = 4, kPrinted = 64, kLinesLookedAt = 256 };
+
+struct place {
+  uintptr_t where;
+  uint32_t count;
+};
+
+struct line {
+  uintptr_t number;  // address / 64; 0: none
+  uint64_t sharers;  // a bit for each thread that has it
+  uint32_t writer;   // the last one; 0: none yet
+  uint32_t reads;
+  uint32_t writes;
+  struct place places[kPlaces];  // the last one for all others, too
+};
+
+static struct line lines[kLines];
+static uint64_t lost;  // accesses to lines that had no room
+static uint32_t threads;
+static _Thread_local uint32_t thread __attribute__((tls_model("initial-exec")));
+static int is_busy;
+extern const char __ehdr_start[] __attribute__((visibility("hidden")));
+
+static struct line* line_at(uintptr_t number) {
+  const uintptr_t start = (number * UINT64_C(0x9e3779b97f4a7c15)) >> 46;
+  for (uintptr_t i = 0; i < kLinesLookedAt; ++i) {
+    struct line* const line = &lines[(start + i) % kLines];
+    if (line->number == 0) line->number = number;
+    if (line->number == number) return line;
+  }
+  return NULL;
+}
+
+static void note(struct line* line, uintptr_t where) {
+  int i = 0;
+  while (i < kPlaces - 1 && line->places[i].count != 0 && line->places[i].where != where) ++i;
+  if (line->places[i].count++ == 0) line->places[i].where = where;
+}
+
+static void access_to(const volatile void* address, int writes, void* from) {
+  if (thread == 0) thread = __atomic_add_fetch(&threads, 1, __ATOMIC_RELAXED);
+  while (__atomic_exchange_n(&is_busy, 1, __ATOMIC_ACQUIRE)) {
+  }
+  struct line* const line = line_at((uintptr_t)address / 64);
+  if (line == NULL) {
+    ++lost;
+  } else {
+    const uint64_t me = UINT64_C(1) << thread % 64;
+    const int is_mine = writes ? line->sharers == me : (line->sharers & me) != 0;
+    const int comes = !is_mine && line->writer != 0 && (line->writer != thread || (writes && (line->sharers & ~me) != 0));
+    if (comes) {
+      if (writes) ++line->writes;
+      else ++line->reads;
+      note(line, (uintptr_t)from - (uintptr_t)__ehdr_start);
+    }
+    line->sharers = writes ? me : line->sharers | me;
+    if (writes) line->writer = thread;
+  }
+  __atomic_store_n(&is_busy, 0, __ATOMIC_RELEASE);
+}
+
+static int by_transfers(const void* a, const void* b) {
+  const struct line* const one = a;
+  const struct line* const other = b;
+  const uint64_t first = (uint64_t)one->reads + one->writes;
+  const uint64_t second = (uint64_t)other->reads + other->writes;
+  return (first < second) - (first > second);
+}
+
+__attribute__((destructor)) static void print(void) {
+  uint64_t reads = 0;
+  uint64_t writes = 0;
+  for (int i = 0; i < kLines; ++i) {
+    reads += lines[i].reads;
+    writes += lines[i].writes;
+  }
+  qsort(lines, kLines, sizeof lines[0], by_transfers);
+  fprintf(stderr, "image %p\n", (const void*)__ehdr_start);
+  fprintf(stderr, "transfers %lu %lu\n", (unsigned long)reads, (unsigned long)writes);
+  if (lost != 0) fprintf(stderr, "lost %lu\n", (unsigned long)lost);
+  for (int i = 0; i < kPrinted && lines[i].reads + lines[i].writes != 0; ++i) {
+    fprintf(stderr, "%#lx %u %u", (unsigned long)(lines[i].number * 64), lines[i].reads, lines[i].writes);
+    for (int k = 0; k < kPlaces && lines[i].places[k].count != 0; ++k)
+      fprintf(stderr, " %#lx %u", (unsigned long)lines[i].places[k].where, lines[i].places[k].count);
+    fputc('\n', stderr);
+  }
+}
+
+#define FROM __builtin_return_address(0)
+#define PLAIN(bytes)                                                                            \
+  void __tsan_read##bytes(void* address) { access_to(address, 0, FROM); }                       \
+  void __tsan_write##bytes(void* address) { access_to(address, 1, FROM); }                      \
+  void __tsan_unaligned_read##bytes(void* address) { access_to(address, 0, FROM); }             \
+  void __tsan_unaligned_write##bytes(void* address) { access_to(address, 1, FROM); }            \
+  void __tsan_volatile_read##bytes(void* address) { access_to(address, 0, FROM); }              \
+  void __tsan_volatile_write##bytes(void* address) { access_to(address, 1, FROM); }
+PLAIN(1)
+PLAIN(2)
+PLAIN(4)
+PLAIN(8)
+PLAIN(16)
+
+static void access_to_range(const char* first, uintptr_t bytes, int writes, void* from) {
+  for (uintptr_t at = (uintptr_t)first / 64 * 64; at < (uintptr_t)first + bytes; at += 64) access_to((const void*)at, writes, from);
+}
+void __tsan_read_range(void* first, uintptr_t bytes) { access_to_range(first, bytes, 0, FROM); }
+void __tsan_write_range(void* first, uintptr_t bytes) { access_to_range(first, bytes, 1, FROM); }
+
+void __tsan_init(void) {}
+void __tsan_func_entry(void* caller) { (void)caller; }
+void __tsan_func_exit(void) {}
+void __tsan_vptr_update(void* address, void* value) { (void)address, (void)value; }
+void __tsan_vptr_read(void* address) { (void)address; }
+void __tsan_atomic_thread_fence(int order) { (void)order, __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+void __tsan_atomic_signal_fence(int order) { (void)order, __atomic_signal_fence(__ATOMIC_SEQ_CST); }
+
+#define CHANGE(bits, name)                                                              \
+  uint##bits##_t __tsan_atomic##bits##_##name(uint##bits##_t* at, uint##bits##_t value, int order) { \
+    (void)order;                                                                        \
+    access_to(at, 1, FROM);                                                             \
+    return __atomic_##name(at, value, __ATOMIC_SEQ_CST);                                \
+  }
+#define ATOMIC(bits)                                                                    \
+  uint##bits##_t __tsan_atomic##bits##_load(const uint##bits##_t* at, int order) {      \
+    (void)order;                                                                        \
+    access_to(at, 0, FROM);                                                             \
+    return __atomic_load_n(at, __ATOMIC_SEQ_CST);                                       \
+  }                                                                                     \
+  void __tsan_atomic##bits##_store(uint##bits##_t* at, uint##bits##_t value, int order) { \
+    (void)order;                                                                        \
+    access_to(at, 1, FROM);                                                             \
+    __atomic_store_n(at, value, __ATOMIC_SEQ_CST);                                      \
+  }                                                                                     \
+  uint##bits##_t __tsan_atomic##bits##_exchange(uint##bits##_t* at, uint##bits##_t value, int order) { \
+    (void)order;                                                                        \
+    access_to(at, 1, FROM);                                                             \
+    return __atomic_exchange_n(at, value, __ATOMIC_SEQ_CST);                            \
+  }                                                                                     \
+  int __tsan_atomic##bits##_compare_exchange_strong(uint##bits##_t* at, uint##bits##_t* expected, uint##bits##_t value, int order, \
+                                                    int otherwise) {                    \
+    (void)order, (void)otherwise;                                                       \
+    access_to(at, 1, FROM);                                                             \
+    return __atomic_compare_exchange_n(at, expected, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
+  }                                                                                     \
+  int __tsan_atomic##bits##_compare_exchange_weak(uint##bits##_t* at, uint##bits##_t* expected, uint##bits##_t value, int order, \
+                                                  int otherwise) {                      \
+    (void)order, (void)otherwise;                                                       \
+    access_to(at, 1, FROM);                                                             \
+    return __atomic_compare_exchange_n(at, expected, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
+  }                                                                                     \
+  CHANGE(bits, fetch_add)                                                               \
+  CHANGE(bits, fetch_sub)                                                               \
+  CHANGE(bits, fetch_or)                                                                \
+  CHANGE(bits, fetch_and)                                                               \
+  CHANGE(bits, fetch_xor)
+ATOMIC(8)
+ATOMIC(16)
+ATOMIC(32)
+ATOMIC(64)
