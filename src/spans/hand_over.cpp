@@ -53,6 +53,22 @@ RegionIndex SpanPart::find_whole(const SpanWish& wish, Kind kind) const {
   return found;
 }
 
+bool SpanPart::return_whole(unsigned most) {
+  if (is_first() || dirty_pages() == 0) return false;
+  LockGuard guard(lock_);
+  LockGuard guard_of_first(first_->lock_);
+  unsigned returned = 0;
+  for (RegionIndex i = lists_[kUnitsPerRegion].first; i != kNoRegion && returned < most;) {
+    const RegionIndex next = region_at(i).by_run.next;
+    if (may_go(i)) {
+      hand_over(i, *first_);
+      ++returned;
+    }
+    i = next;
+  }
+  return returned != 0;
+}
+
 void SpanPart::hand_over(RegionIndex index, SpanPart& to) {
   Region& region = region_at(index);
   const std::uint32_t settled = region.settled_units;

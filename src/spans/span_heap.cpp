@@ -40,6 +40,7 @@ UnitIndex SpanHeap::take(Units count, Units alignment, From from, unsigned part)
   if (count.count > pages::region_capacity() * std::size_t{kUnitsPerRegion}) return kNoUnit;
   SpanWish wish = {count, alignment};
   const unsigned number = wish.exceeds_region() ? 0 : own_part(part);
+  if (wish.exceeds_region()) for_each_part([](SpanPart& each) { each.return_whole(~0u); });  // what lies side by side
   UnitIndex first = take_dirty(wish, number, Beside::kSeldom);
   if (first == kNoUnit && !wish.is_held_back) first = ask_keeper(wish, number);
   if (first != kNoUnit || from == From::kDirty) return first;
@@ -108,10 +109,14 @@ bool SpanHeap::is_memory_short() const {
   return is_short(process_account) || process_account.is_over_soft_limit() || (node != nullptr && is_short(*node));
 }
 
+// A region that another part has whole comes along, so that what is taken next lies there, too.
 UnitIndex SpanHeap::take_dirty_beside(SpanWish& wish, unsigned part) {
   UnitIndex first = kNoUnit;
-  for (unsigned other = 0; first == kNoUnit && other < parts(); ++other)
-    if (other != part && part_at(other).dirty_pages() != 0) first = part_at(other).take_dirty(wish);
+  for (unsigned other = 0; first == kNoUnit && other < parts(); ++other) {
+    if (other == part || part_at(other).dirty_pages() == 0) continue;
+    if (part_at(other).return_whole(1)) first = part == 0 ? first_.take_dirty(wish) : part_at(part).take_from_first(wish, Kind::kDirty);
+    if (first == kNoUnit) first = part_at(other).take_dirty(wish);
+  }
   return first;
 }
 

@@ -131,9 +131,9 @@ bool SpanPart::may_go(RegionIndex index) const {
   return is_own(index) && region.free_units == kAllUnits && region.claimed_units == 0;
 }
 
-// Where a larger span may find it, and other parts.
+// Where a larger span may find it, and other parts. What has dirty pages stays until they ask for it: this part will need it again.
 void SpanPart::return_if_whole(RegionIndex index) {
-  if (is_first() || !may_go(index)) return;
+  if (is_first() || !may_go(index) || region_at(index).dirty_pages != 0) return;
   LockGuard guard(first_->lock_);
   hand_over(index, *first_);
 }

@@ -12,9 +12,10 @@
 // Units with which it is done though they are dirty still (the kernel was only advised) are settled until they are used.
 // Regions of hugetlbfs are committed as a whole when they are mapped: what is free there is dirty, and settled.
 //
-// The first part of a heap has also what is for all: growth, and every region that is wholly free, in a bitmap, where spans of
+// The first part of a heap has also what is for all: growth, and wholly free regions, in a bitmap, where spans of
 // more than a region are found, lowest address first; the unused units of their last region are free for others. Another part
-// gets regions from there, and a region goes back there when it is wholly free. For that its lock is taken, and then the first's.
+// gets regions from there, and a region goes back there when it is wholly free and clean, or, dirty, when somebody asks for it. For that
+// its lock is taken, and then the first's.
 //
 // A lock is not held across the kernel's work: growth is done by one thread at a time with the lock released, and
 // a purge takes its units out of the free masks for as long as it lasts.
@@ -71,6 +72,8 @@ class alignas(2 * kCacheLine) SpanPart {
   [[nodiscard]] bool may_take_beside() const;
   void note_taken_beside();
   void give_back(UnitIndex first, Units count);
+  // Of the wholly free regions that a part which is not the first has kept so many go there, those freed last first. False: it had none.
+  bool return_whole(unsigned most);
   [[nodiscard]] bool extend(UnitIndex first, Units from, Units to);
 
   // False where the region has become another part's.

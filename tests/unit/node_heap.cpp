@@ -235,9 +235,9 @@ TEST(NodeHeap, AnEmptySlabOfAnothersRegionGoesHome) {
   ASSERT_EQ(part_of(slab), 2u);
   const std::vector<void*> kept = {slots.back()};
   slots.pop_back();
-  const auto of_others = std::ranges::partition(slots, [&](void* slot) { return slab_of(slot, c) != slab; });
-  flush(c, {of_others.begin(), slots.end()}, Source::kSlabsOnly);
-  slots.erase(of_others.begin(), slots.end());
+  const auto of_slab = std::partition(slots.begin(), slots.end(), [&](void* slot) { return slab_of(slot, c) != slab; });
+  flush(c, {of_slab, slots.end()}, Source::kSlabsOnly);
+  slots.erase(of_slab, slots.end());
   node_heap.release_empty_slabs();
   node_heap.spans().purge(SpanHeap::Purge::kEverything);
   const std::uint64_t takeovers = node_heap.facts(c).takeovers;

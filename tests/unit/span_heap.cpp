@@ -247,6 +247,38 @@ TEST(SpanHeap, WhollyFreeRegionsGoFromPartToPart) {
   EXPECT_EQ(testing::inconsistency(), "");
 }
 
+// What a part has used it will need again: its dirty regions stay with it, until somebody else asks.
+TEST(SpanHeap, DirtyRegionsStayWithTheirPartUntilSomebodyAsks) {
+  SpanHeap& heap = spans();
+  using From = SpanHeap::From;
+  const Units region = {kUnitsPerRegion};
+  const Units many = {8 * kUnitsPerRegion};
+  make_clean_regions(heap, 8);
+  const std::uint64_t growths = heap.facts().growths;
+  const auto have_some = [&] {
+    std::vector<UnitIndex> regions;
+    for (int i = 0; i < 8; ++i) regions.push_back(heap.take(region, region, From::kAny, 1));
+    for (const UnitIndex one : regions) commit_and_dirty(one, 1);
+    for (const UnitIndex one : regions) heap.give_back(one, region);
+    for (const UnitIndex one : regions) EXPECT_EQ(part_of(one), 1u);
+    return regions;
+  };
+  const std::vector<UnitIndex> regions = have_some();
+  testing::await_window_beside();
+  const UnitIndex unit = heap.take({1}, {1}, From::kDirty, 2);
+  ASSERT_NE(unit, kNoUnit);
+  EXPECT_NE(std::ranges::find(regions, first_unit_of(region_of(unit))), regions.end());
+  EXPECT_EQ(part_of(unit), 2u) << "the region came along";
+  heap.give_back(unit, {1});
+  const UnitIndex whole = heap.take(many, {1}, From::kAny, 3);
+  EXPECT_EQ(heap.facts().growths, growths) << "those side by side are one";
+  heap.give_back(whole, many);
+  have_some();
+  EXPECT_EQ(heap.purge(SpanHeap::Purge::kEverything), 8 * kUnitSize);
+  for (const UnitIndex one : regions) EXPECT_EQ(part_of(one), 0u) << "clean, they may be anybody's";
+  EXPECT_EQ(testing::inconsistency(), "");
+}
+
 TEST(SpanHeap, ASpanOfAPartGrowsIntoWhollyFreeRegions) {
   SpanHeap& heap = spans();
   const Units region = {kUnitsPerRegion};
