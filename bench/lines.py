@@ -63,7 +63,9 @@ class Symbols:
         self._known = {}
 
     def place(self, where):
-        """`where` is behind the call."""
+        """`where` is behind the call; 0: all that have no place of their own."""
+        if where == 0:
+            return "elsewhere"
         if where not in self._known:
             out = run("addr2line", "-fiC", "-e", str(self._library), hex(where - 1)).splitlines()
             frames = list(zip(out[::2], out[1::2], strict=True))  # what is inlined first

@@ -1,17 +1,19 @@
 // Which cache lines go from one thread to another: what the compiler calls at each access to memory under -fsanitize=thread, with
 // a count in place of the race detector. At each line a thread is told of, it is as with a cache of its own for each thread, of any
 // size, kept coherent as MESI does: a write takes the line from whoever else has it, a read shares it with who wrote it last; the
-// first access ever is none of these. Accesses are counted one after the other, under one lock.
+// first access ever is none of these. Accesses are counted one after the other, under one lock; not those of a signal handler that
+// interrupts this, nor those at the end. Threads 64 apart are one.
 //
 // At the end, on standard error: where the image that this is linked into lies, all together, then one row for each cache line, most first:
 //   image <address>
 //   transfers <reads> <writes>
 //   <address> <reads> <writes> [<where> <count>]...    `where`: an offset into the image
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { kLines = 1 << 18, kPlaces = 4, kPrinted = 64, kLinesLookedAt = 256 };
+enum { kLines = 1 << 18, kPlaces = 8, kPrinted = 64, kLinesLookedAt = 256 };
 
 struct place {
   uintptr_t where;
@@ -24,14 +26,15 @@ struct line {
   uint32_t writer;   // the last one; 0: none yet
   uint32_t reads;
   uint32_t writes;
-  struct place places[kPlaces];  // the last one for all others, too
+  struct place places[kPlaces];  // where 0: all others
 };
 
 static struct line lines[kLines];
 static uint64_t lost;  // accesses to lines that had no room
 static uint32_t threads;
 static _Thread_local uint32_t thread __attribute__((tls_model("initial-exec")));
-static int is_busy;
+static uint32_t busy;  // the thread that counts; 0: none
+static int is_over;
 extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 
 static struct line* line_at(uintptr_t number) {
@@ -47,15 +50,16 @@ static struct line* line_at(uintptr_t number) {
 static void note(struct line* line, uintptr_t where) {
   int i = 0;
   while (i < kPlaces - 1 && line->places[i].count != 0 && line->places[i].where != where) ++i;
-  if (line->places[i].count++ == 0) line->places[i].where = where;
+  if (line->places[i].count++ == 0 && i < kPlaces - 1) line->places[i].where = where;
 }
 
 static void access_to(const volatile void* address, int writes, void* from) {
   if (thread == 0) thread = __atomic_add_fetch(&threads, 1, __ATOMIC_RELAXED);
-  while (__atomic_exchange_n(&is_busy, 1, __ATOMIC_ACQUIRE)) {
-  }
-  struct line* const line = line_at((uintptr_t)address / 64);
-  if (line == NULL) {
+  for (uint32_t nobody = 0; !__atomic_compare_exchange_n(&busy, &nobody, thread, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED); nobody = 0)
+    if (nobody == thread) return;
+  struct line* const line = is_over ? NULL : line_at((uintptr_t)address / 64);
+  if (is_over) {
+  } else if (line == NULL) {
     ++lost;
   } else {
     const uint64_t me = UINT64_C(1) << thread % 64;
@@ -69,8 +73,11 @@ static void access_to(const volatile void* address, int writes, void* from) {
     line->sharers = writes ? me : line->sharers | me;
     if (writes) line->writer = thread;
   }
-  __atomic_store_n(&is_busy, 0, __ATOMIC_RELEASE);
+  __atomic_store_n(&busy, 0, __ATOMIC_RELEASE);
 }
+
+static void begin_in_child(void) { busy = 0; }
+__attribute__((constructor)) static void begin(void) { pthread_atfork(NULL, NULL, begin_in_child); }
 
 static int by_transfers(const void* a, const void* b) {
   const struct line* const one = a;
@@ -81,6 +88,7 @@ static int by_transfers(const void* a, const void* b) {
 }
 
 __attribute__((destructor)) static void print(void) {
+  is_over = 1;
   uint64_t reads = 0;
   uint64_t writes = 0;
   for (int i = 0; i < kLines; ++i) {

@@ -2,7 +2,6 @@
 """What bench/lines.py counts, of a program whose transfers are known: two threads that take turns write to one line 1,000 times each, read
 a second one that the other has written, and leave their own lines alone."""
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ import lines  # noqa: E402
 TURNS = 1000
 PROGRAM = """
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 enum { kTurns = %d };
 struct line { _Alignas(64) _Atomic unsigned long value; };
@@ -22,7 +22,7 @@ static struct line turn, written, read_by_one, own[2];
 static void* take_turns(void* argument) {
   const unsigned long me = *(const unsigned long*)argument;
   for (unsigned long i = 0; i < kTurns; ++i) {
-    while (__atomic_load_n(&turn.value, __ATOMIC_ACQUIRE) %% 2 != me) {}
+    while (atomic_load_explicit(&turn.value, memory_order_acquire) %% 2 != me) sched_yield();
     atomic_fetch_add(&written.value, 1);
     own[me].value += 1;
     if (me == 0) read_by_one.value = i;
@@ -42,15 +42,12 @@ int main(void) {
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cc", nargs="+", required=True)
-    cc = parser.parse_args().cc
     with tempfile.TemporaryDirectory() as folder:
         source, program, hooks = (Path(folder) / name for name in ("program.c", "program", "hooks.o"))
         source.write_text(PROGRAM)
-        lines.run(*cc, "-O2", "-fPIC", "-c", str(HERE / "hooks.c"), "-o", str(hooks))
-        lines.run(*cc, "-O2", "-g", "-fsanitize=thread", "-c", str(source), "-o", f"{program}.o")
-        lines.run(*cc, "-g", f"{program}.o", str(hooks), "-pthread", "-o", str(program))
+        lines.run("gcc", "-O2", "-fPIC", "-c", str(HERE / "hooks.c"), "-o", str(hooks))
+        lines.run("gcc", "-O2", "-g", "-fsanitize=thread", "-c", str(source), "-o", f"{program}.o")
+        lines.run("gcc", "-g", f"{program}.o", str(hooks), "-pthread", "-o", str(program))
         done = subprocess.run([program], capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         image, (total, found) = lines.image_of(done.stderr, program), lines.read(done.stderr)

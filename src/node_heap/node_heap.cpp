@@ -279,7 +279,7 @@ bool NodeHeap::find_class_with_spares(Shard shard, Visit visit) {
 }
 
 // An empty slab of another class, which ends. One in another part's region goes back there: with each change of its class this shard and
-// the others would write to one line of the class map.
+// the others would write to one line of the class map. Not where memory is short: then it would come from there at once.
 UnitIndex NodeHeap::take_spare_slab(Units units, Shard shard) {
   UnitIndex unit = kNoUnit;
   find_class_with_spares(shard, [&](SizeClass c) {
@@ -287,7 +287,7 @@ UnitIndex NodeHeap::take_spare_slab(Units units, Shard shard) {
     Class& of = class_of(shard, c);
     LockGuard guard(of.lock);
     while ((unit = unlink_spare(of)) != kNoUnit) {
-      if (spans().is_of_part(unit, static_cast<unsigned>(shard))) break;
+      if (spans().is_of_part(unit, static_cast<unsigned>(shard)) || spans().is_memory_short()) break;
       release(of, unit);
     }
     if (unit != kNoUnit) end_slab(of, unit);

@@ -237,7 +237,7 @@ class NodeHeap {
   // `added`: how many slabs the class had been given in the shard, where none gives anything.
   [[nodiscard]] unsigned take_from_slabs(SizeClass c, void** end, unsigned wanted, unsigned room, Shard shard, std::uint32_t& added);
   [[nodiscard]] bool may_take_over(SizeClass c, Shard shard);  // whether that is better than new memory
-  [[nodiscard]] std::uint64_t free_beside(SizeClass c, unsigned mine);  // bytes of slots in other shards' slabs
+  [[nodiscard]] std::uint64_t free_beside(SizeClass c, unsigned mine) const;  // bytes of slots in other shards' slabs, without locks
   [[nodiscard]] bool take_over_slab(SizeClass c, Shard shard);
   // Of units just taken; false for kNoUnit, and when the budget has no room for its first slot.
   // True, too, where another thread has added one since: then this one goes back, and who comes looks at that.

@@ -1,6 +1,7 @@
 // Slabs that go from one shard to another with what lives in them, so that the heap need not grow for the one while the other has slots
 // to spare.
-#include "budget/usage.hpp"
+#include "base/units.hpp"
+#include "budget/account.hpp"
 #include "node_heap/node_heap.hpp"
 
 namespace nebula {
@@ -20,13 +21,13 @@ bool NodeHeap::may_take_over(SizeClass c, Shard shard) {
   return slot_size(c) > kBoundUpTo || spans().may_take_beside(mine) || free_beside(c, mine) > process_account.committed() / 2;
 }
 
-std::uint64_t NodeHeap::free_beside(SizeClass c, unsigned mine) {
+// By what the slabs say, whose tails and holes may be clean: rather too much.
+std::uint64_t NodeHeap::free_beside(SizeClass c, unsigned mine) const NEBULA_UNCHECKED {
   std::uint64_t slots = 0;
   for (unsigned other = 0; other < shards(); ++other) {
     if (other == mine || !has_begun(static_cast<Shard>(other), c)) continue;
-    Class& of = class_of(static_cast<Shard>(other), c);
-    LockGuard guard(of.lock);
-    slots += of.facts.slabs * slots_per_slab(c) - of.facts.slots_outside;
+    const ClassFacts& facts = classes_[other][index_of(c)].facts;
+    slots += at_least_zero(facts.slabs * slots_per_slab(c), facts.slots_outside);
   }
   return slots * slot_size(c);
 }
@@ -57,7 +58,7 @@ bool NodeHeap::take_over_slab(SizeClass c, Shard shard) NEBULA_UNCHECKED {
         ++to.added;
         slab.home.store(static_cast<std::uint16_t>(home(shard)), std::memory_order_relaxed);
         link(to, unit);
-        spans().note_taken_beside(mine);
+        if (slot_size(c) <= kBoundUpTo) spans().note_taken_beside(mine);
         return true;
       }
     }

@@ -37,7 +37,7 @@ struct alignas(kCacheLine) Region {
   bool is_dirty_listed : 1;
   bool follows_own : 1;        // the region before is of the same part: known here, because its record is written by another part if not
   bool precedes_own : 1;       // the same of the one behind
-  std::atomic<std::uint8_t> part;  // of its heap's spans, while it is not wholly free; relaxed, read without a lock by who is in it
+  std::atomic<std::uint8_t> part;  // of its heap's spans; changes while it is wholly free; relaxed, read without a lock by who is in it
   std::uint8_t list;           // which of the lists by longest run
   bool wants_huge_pages;
   bool is_patched;             // pages were moved in: the kernel keeps such a piece as a mapping of its own

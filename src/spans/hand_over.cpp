@@ -5,6 +5,11 @@
 #include "spans/span_part.hpp"
 
 namespace nebula {
+namespace {
+
+constexpr int kLooks = 32;  // at wholly free regions, for one that fits
+
+}  // namespace
 
 UnitIndex SpanPart::take_from_first(SpanWish& wish, Kind kind) {
   LockGuard guard(lock_);
@@ -28,7 +33,6 @@ unsigned SpanPart::fitness(RegionIndex whole) const {
 
 // Of the regions that the first part has whole one that fits; among equals the one freed last or, of clean ones, the lowest.
 RegionIndex SpanPart::find_whole(const SpanWish& wish, Kind kind) const {
-  constexpr int kLooks = 32;
   const SpanPart& first = first_part();
   RegionIndex found = kNoRegion;
   unsigned best = 0;
@@ -53,20 +57,32 @@ RegionIndex SpanPart::find_whole(const SpanWish& wish, Kind kind) const {
   return found;
 }
 
-bool SpanPart::return_whole(unsigned most) {
+bool SpanPart::return_whole(const SpanWish& wish, Kind kind) {
+  if (is_first()) return false;
+  LockGuard guard(lock_);
+  int looks = 0;
+  for (RegionIndex i = lists_[kUnitsPerRegion].first; i != kNoRegion && looks < kLooks; i = region_at(i).by_run.next, ++looks) {
+    if (!may_go(i) || (kind == Kind::kDirty && dirty_run(i, wish) == kNoRun)) continue;
+    LockGuard guard_of_first(first_->lock_);
+    hand_over(i, *first_);
+    return true;
+  }
+  return false;
+}
+
+// The first part has by age what comes last: the one freed first goes first.
+bool SpanPart::return_all_whole() {
   if (is_first() || dirty_pages() == 0) return false;
   LockGuard guard(lock_);
   LockGuard guard_of_first(first_->lock_);
-  unsigned returned = 0;
-  for (RegionIndex i = lists_[kUnitsPerRegion].first; i != kNoRegion && returned < most;) {
-    const RegionIndex next = region_at(i).by_run.next;
-    if (may_go(i)) {
-      hand_over(i, *first_);
-      ++returned;
-    }
-    i = next;
+  bool has_returned = false;
+  for (RegionIndex i = lists_[kUnitsPerRegion].last, next; i != kNoRegion; i = next) {
+    next = region_at(i).by_run.previous;
+    if (!may_go(i)) continue;
+    hand_over(i, *first_);
+    has_returned = true;
   }
-  return returned != 0;
+  return has_returned;
 }
 
 void SpanPart::hand_over(RegionIndex index, SpanPart& to) {

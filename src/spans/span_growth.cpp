@@ -170,8 +170,8 @@ void SpanPart::map_ordinary(Growth& growth) const {
   growth.has_huge_pages = growth.first != 0 && os::advise_huge_pages(where, growth.wanted * kRegionSize, advice) && wish;
 }
 
-bool SpanPart::is_small() const NEBULA_UNCHECKED {
-  return mapped_regions_ * kRegionSize < kSmallPagesBytes && page_policy.huge_pages != Policy::HugePages::kAlways && growth_refusals_ == 0;
+bool SpanPart::may_grow_ahead() const NEBULA_UNCHECKED {
+  return mapped_regions_ * kRegionSize < kSmallPagesBytes && page_policy.huge_pages != Policy::HugePages::kAlways && !has_been_refused_;
 }
 
 void SpanPart::book(const Growth& growth) {

@@ -21,7 +21,10 @@ void SpanHeap::set_placement(const os::Placement& placement) {
   for_each_part([&](SpanPart& part) { part.set_placement(placement); });
 }
 
-void SpanHeap::keep(Pages pages) { first_.keep(pages); }
+void SpanHeap::keep(Pages pages) {
+  first_.keep(pages);
+  (void)return_all_whole();  // of those that there are already nothing is kept apart
+}
 
 void SpanHeap::open_parts(unsigned count) {
   if (first_.keeps_pages() || page_policy.uses_huge_tlb) return;
@@ -40,23 +43,24 @@ UnitIndex SpanHeap::take(Units count, Units alignment, From from, unsigned part)
   if (count.count > pages::region_capacity() * std::size_t{kUnitsPerRegion}) return kNoUnit;
   SpanWish wish = {count, alignment};
   const unsigned number = wish.exceeds_region() ? 0 : own_part(part);
-  if (wish.exceeds_region()) for_each_part([](SpanPart& each) { each.return_whole(~0u); });  // what lies side by side
   UnitIndex first = take_dirty(wish, number, Beside::kSeldom);
   if (first == kNoUnit && !wish.is_held_back) first = ask_keeper(wish, number);
   if (first != kNoUnit || from == From::kDirty) return first;
   if (grows_first(wish)) {
     first = take_clean(wish, number, Beside::kSeldom);
     if (first == kNoUnit) first = take_or_grow(wish, number, Beside::kSeldom);
+    if (first != kNoUnit) return first;
+    wish.is_refused = false;  // what others have may have its records
   }
-  if (first == kNoUnit && !wish.is_refused) first = take_clean(wish, number, Beside::kAlways);
+  first = take_clean(wish, number, Beside::kAlways);
   if (first == kNoUnit && wish.is_held_back) first = ask_keeper(wish, number);
   return first != kNoUnit || wish.is_refused ? first : take_or_grow(wish, number, Beside::kAlways);
 }
 
-// A region costs nothing before its pages are used, unless they are huge. So in a small heap each part has its own before it goes into
-// others'; where there is little left, or the system has refused more before, what there is comes first.
+// In a small heap each part has regions of its own before it goes into others'; where there is little left, or the system has refused
+// more before, what there is comes first.
 bool SpanHeap::grows_first(const SpanWish& wish) const {
-  return parts() > 1 && !wish.exceeds_region() && first_.is_small() && !is_memory_short();
+  return parts() > 1 && !wish.exceeds_region() && first_.may_grow_ahead() && !is_memory_short();
 }
 
 UnitIndex SpanHeap::ask_keeper(SpanWish& wish, unsigned part) {
@@ -65,7 +69,7 @@ UnitIndex SpanHeap::ask_keeper(SpanWish& wish, unsigned part) {
 
 // Looks once more, now that it is known what had arrived before.
 UnitIndex SpanHeap::take_or_grow(SpanWish& wish, unsigned part, Beside how_often) {
-  for (;;) {
+  do {
     std::uint32_t arrivals[kPartsMost];
     const unsigned known = parts();
     for (unsigned i = 0; i < known; ++i) arrivals[i] = part_at(i).arrivals();
@@ -73,21 +77,25 @@ UnitIndex SpanHeap::take_or_grow(SpanWish& wish, unsigned part, Beside how_often
     if (first == kNoUnit) first = take_clean(wish, part, how_often);
     if (first != kNoUnit || wish.is_refused) return first;
     bool is_worth_a_look = first_.grow_or_wait(wish, arrivals[0]);
-    for (unsigned i = 0; i < known && !is_worth_a_look; ++i) is_worth_a_look = part_at(i).wait_for_purge(arrivals[i]);
+    if (how_often == Beside::kAlways)
+      for (unsigned i = 0; i < known && !is_worth_a_look; ++i) is_worth_a_look = part_at(i).wait_for_purge(arrivals[i]);
     if (!is_worth_a_look) return kNoUnit;
-  }
+  } while (how_often == Beside::kAlways || grows_first(wish));
+  return kNoUnit;
 }
 
-// What others have left is paid for: whole regions, and now and then units of regions that they use. Of a part that has no dirty pages
-// no lock is taken.
+// What is dirty is paid for: the part's own, what lies in wholly free regions of the first one, and now and then what others have. Of a
+// part that has no dirty pages no lock is taken.
 UnitIndex SpanHeap::take_dirty(SpanWish& wish, unsigned part, Beside how_often) {
+  wish.is_held_back = false;
+  wish.shares_lines = true;
+  if (wish.exceeds_region()) return kNoUnit;
   SpanPart& own = part_at(part);
-  UnitIndex first = own.take_dirty(wish);
+  UnitIndex first = own.take(wish, Kind::kDirty);
   if (first == kNoUnit && part != 0 && first_.dirty_pages() != 0) first = own.take_from_first(wish, Kind::kDirty);
-  wish.is_held_back = first == kNoUnit && how_often == Beside::kSeldom && !wish.exceeds_region() && !may_take_beside(part) &&
-                      has_few_dirty_beside(part);
+  wish.is_held_back = first == kNoUnit && how_often == Beside::kSeldom && !may_take_beside(part) && has_few_dirty_beside(part);
   if (first != kNoUnit || wish.is_held_back) return first;
-  first = take_dirty_beside(wish, part);
+  first = take_beside(wish, part, Kind::kDirty);
   if (first != kNoUnit) own.note_taken_beside();
   return first;
 }
@@ -99,7 +107,6 @@ bool SpanHeap::has_few_dirty_beside(unsigned part) const {
   return pages != 0 && pages * kPageSize <= process_account.committed() / 4;
 }
 
-// In the last eighth of a limit, or over the soft one, what is paid for comes first, whatever it costs.
 bool SpanHeap::is_memory_short() const {
   const auto is_short = [](const Account& account) {
     const std::uint64_t limit = account.hard_limit();
@@ -110,25 +117,31 @@ bool SpanHeap::is_memory_short() const {
 }
 
 // A region that another part has whole comes along, so that what is taken next lies there, too.
-UnitIndex SpanHeap::take_dirty_beside(SpanWish& wish, unsigned part) {
+UnitIndex SpanHeap::take_beside(SpanWish& wish, unsigned part, Kind kind) {
   UnitIndex first = kNoUnit;
-  for (unsigned other = 0; first == kNoUnit && other < parts(); ++other) {
-    if (other == part || part_at(other).dirty_pages() == 0) continue;
-    if (part_at(other).return_whole(1)) first = part == 0 ? first_.take_dirty(wish) : part_at(part).take_from_first(wish, Kind::kDirty);
-    if (first == kNoUnit) first = part_at(other).take_dirty(wish);
+  for (unsigned number = 0; first == kNoUnit && number < parts(); ++number) {
+    SpanPart& other = part_at(number);
+    if (number == part || (kind == Kind::kDirty && other.dirty_pages() == 0)) continue;
+    if (other.return_whole(wish, kind)) first = part == 0 ? first_.take(wish, kind) : part_at(part).take_from_first(wish, kind);
+    if (first == kNoUnit) first = other.take(wish, kind);
   }
   return first;
 }
 
 UnitIndex SpanHeap::take_clean(SpanWish& wish, unsigned part, Beside how_often) {
   wish.shares_lines = how_often == Beside::kAlways;
-  UnitIndex first = part_at(part).take_any(wish);
+  UnitIndex first = part_at(part).take(wish, Kind::kClean);
   if (first == kNoUnit && part != 0) first = part_at(part).take_from_first(wish, Kind::kClean);
   if (first != kNoUnit || how_often == Beside::kSeldom) return first;
-  first = take_dirty_beside(wish, part);
-  for (unsigned other = 0; first == kNoUnit && other < parts(); ++other)
-    if (other != part) first = part_at(other).take_any(wish);
-  return first;
+  if (wish.exceeds_region()) return return_all_whole() ? first_.take(wish, Kind::kClean) : kNoUnit;
+  first = take_beside(wish, part, Kind::kDirty);
+  return first != kNoUnit ? first : take_beside(wish, part, Kind::kClean);
+}
+
+bool SpanHeap::return_all_whole() {
+  bool has_returned = false;
+  for_each_part([&](SpanPart& part) { has_returned |= part.return_all_whole(); });
+  return has_returned;
 }
 
 std::size_t SpanHeap::purge(Purge how, std::size_t enough) {

@@ -48,13 +48,17 @@ class SpanHeap {
   // free regions, dirty and clean ones of the others, new ones: in a small heap these before the others'.
   enum class From : std::uint8_t { kAny, kDirty };
   [[nodiscard]] UnitIndex take(Units count, Units alignment, From from = From::kAny, unsigned part = 0);
-  // Who keeps free units apart is asked for them before clean ones are taken (where dirty ones of others are held back, before new ones), none of
-  // a rank above held; true: some came back. Set before other threads use any heap.
+  // Who keeps free units apart is asked for them before clean ones are taken (where dirty ones of others are held back, behind the part's own
+  // clean ones and what a small heap grows by), none of a rank above held; true: some came back. Set before other threads use any heap.
   using Keeper = bool (*)(HeapId heap);
   static void set_keeper(Keeper keeper) { keeper_ = keeper; }
   // Whether it is time for the part to have something of another's rather than new memory: 64 times in 128 ms, in the last eighth of a
-  // limit, and above the soft one. Who does it without asking take() notes it.
-  [[nodiscard]] bool may_take_beside(unsigned part) const { return part_at(own_part(part)).may_take_beside() || is_memory_short(); }
+  // limit, above the soft one, and where all have one. Who does it without asking take() notes it.
+  [[nodiscard]] bool may_take_beside(unsigned part) const {
+    return parts() == 1 || part_at(own_part(part)).may_take_beside() || is_memory_short();
+  }
+  // In the last eighth of a limit, or above the soft one, what is paid for comes first, whatever it costs.
+  [[nodiscard]] bool is_memory_short() const;
   void note_taken_beside(unsigned part) { part_at(own_part(part)).note_taken_beside(); }
   void give_back(UnitIndex first, Units count) { part_of(first).give_back(first, count); }
   // Whether a unit in use goes back to this part.
@@ -121,12 +125,13 @@ class SpanHeap {
   [[nodiscard]] SpanPart& part_of(UnitIndex unit) {
     return part_at(region_at(region_of(unit)).part.load(std::memory_order_relaxed));
   }
-  enum class Beside : std::uint8_t { kSeldom, kAlways };  // in others' regions
+  // What others have: dirty units now and then, clean ones and lines of the class map not at all; or all there is.
+  enum class Beside : std::uint8_t { kSeldom, kAlways };
   [[nodiscard]] UnitIndex take_dirty(SpanWish& wish, unsigned part, Beside how_often);
   [[nodiscard]] UnitIndex ask_keeper(SpanWish& wish, unsigned part);
   [[nodiscard]] bool has_few_dirty_beside(unsigned part) const;
-  [[nodiscard]] bool is_memory_short() const;
-  [[nodiscard]] UnitIndex take_dirty_beside(SpanWish& wish, unsigned part);
+  [[nodiscard]] UnitIndex take_beside(SpanWish& wish, unsigned part, Kind kind);
+  [[nodiscard]] bool return_all_whole();
   [[nodiscard]] UnitIndex take_clean(SpanWish& wish, unsigned part, Beside how_often);
   [[nodiscard]] UnitIndex take_or_grow(SpanWish& wish, unsigned part, Beside how_often);
   [[nodiscard]] bool grows_first(const SpanWish& wish) const;

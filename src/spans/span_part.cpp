@@ -53,14 +53,9 @@ constinit thread_local Claimed claimed_here;
   else last = mine.previous;
 }
 
-UnitIndex SpanPart::take_dirty(SpanWish& wish) {
+UnitIndex SpanPart::take(SpanWish& wish, Kind kind) {
   LockGuard guard(lock_);
-  return use(find_dirty(wish), wish);
-}
-
-UnitIndex SpanPart::take_any(SpanWish& wish) {
-  LockGuard guard(lock_);
-  return use(find(wish), wish);
+  return use(kind == Kind::kDirty ? find_dirty(wish) : find(wish), wish);
 }
 
 // As it is in this window; none in a new one.
@@ -106,6 +101,7 @@ bool SpanPart::grow_or_wait(const SpanWish& wish, std::uint32_t arrivals_before)
     return true;
   }
   const bool has_grown = grow(wish.count, wish.alignment);
+  if (!has_grown) has_been_refused_ = true;
   frontier.release();
   return has_grown;
 }
@@ -131,9 +127,10 @@ bool SpanPart::may_go(RegionIndex index) const {
   return is_own(index) && region.free_units == kAllUnits && region.claimed_units == 0;
 }
 
-// Where a larger span may find it, and other parts. What has dirty pages stays until they ask for it: this part will need it again.
+// Where a larger span may find it, and other parts. What has dirty pages stays until they ask for it: this part will need it again; but not where
+// the first part alone knows what is kept.
 void SpanPart::return_if_whole(RegionIndex index) {
-  if (is_first() || !may_go(index) || region_at(index).dirty_pages != 0) return;
+  if (is_first() || !may_go(index) || (region_at(index).dirty_pages != 0 && !first_->keeps_pages())) return;
   LockGuard guard(first_->lock_);
   hand_over(index, *first_);
 }

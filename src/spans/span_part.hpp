@@ -61,10 +61,9 @@ class alignas(2 * kCacheLine) SpanPart {
   static SpanPart& begin_at(void* zeros, std::uint8_t number, SpanPart& first);
 
   // Spans as in span_heap.hpp. kNoUnit: there are none here.
-  [[nodiscard]] UnitIndex take_dirty(SpanWish& wish);
-  [[nodiscard]] UnitIndex take_any(SpanWish& wish);
+  enum class Kind : std::uint8_t { kDirty, kClean };  // dirty units alone, or any, clean ones if need be
+  [[nodiscard]] UnitIndex take(SpanWish& wish, Kind kind);
   // For a part that is not the first: in a region that is wholly free, which comes along.
-  enum class Kind : std::uint8_t { kDirty, kClean };
   [[nodiscard]] UnitIndex take_from_first(SpanWish& wish, Kind kind);
   // Units in a region that another part uses go back there, come from there again, and bring lines that another processor has written: where a
   // line takes 400 ns, an object of 500 KB some 10 us. So a part takes them, rather than clean ones of its own, 64 times in 128 ms at most, unless
@@ -72,8 +71,9 @@ class alignas(2 * kCacheLine) SpanPart {
   [[nodiscard]] bool may_take_beside() const;
   void note_taken_beside();
   void give_back(UnitIndex first, Units count);
-  // Of the wholly free regions that a part which is not the first has kept so many go there, those freed last first. False: it had none.
-  bool return_whole(unsigned most);
+  // Of the wholly free regions that a part which is not the first has kept, one that would do goes there; or all. False: it had none.
+  [[nodiscard]] bool return_whole(const SpanWish& wish, Kind kind);
+  [[nodiscard]] bool return_all_whole();
   [[nodiscard]] bool extend(UnitIndex first, Units from, Units to);
 
   // False where the region has become another part's.
@@ -103,8 +103,9 @@ class alignas(2 * kCacheLine) SpanPart {
   void break_huge_page(RegionIndex index);
   void keep(Pages pages);
   [[nodiscard]] bool keeps_pages() const { return kept_.count != 0; }
-  // Of the first part: whether a region more costs nothing, and is to be had.
-  [[nodiscard]] bool is_small() const NEBULA_UNCHECKED;
+  // Of the first part: whether a region more, before it is needed, costs but its records: the heap is small, so no huge pages are asked for,
+  // and growth was never refused.
+  [[nodiscard]] bool may_grow_ahead() const NEBULA_UNCHECKED;
   void set_placement(const os::Placement& placement);
   [[nodiscard]] const os::Placement& placement() const { return placement_; }
 
@@ -134,7 +135,7 @@ class alignas(2 * kCacheLine) SpanPart {
   // When nothing moves: no growth, purge or claim.
   void lock_quiet() NEBULA_ACQUIRE(lock_);
   void reset_in_child() NEBULA_UNCHECKED;
-  // The rest of it, when all parts are reset: wholly free regions go to the first one. And the first's own: what it counts of all.
+  // The rest of it, when all parts are reset: wholly free regions go to the first one as ever. And the first's own: what it counts of all.
   void return_regions_in_child() NEBULA_UNCHECKED;
   void recount_in_child() NEBULA_UNCHECKED;
 
@@ -244,6 +245,7 @@ class alignas(2 * kCacheLine) SpanPart {
   Count huge_regions_ NEBULA_GUARDED_BY(lock_);
   Count growths_ NEBULA_GUARDED_BY(lock_);
   Count growth_refusals_ NEBULA_GUARDED_BY(lock_);
+  bool has_been_refused_ NEBULA_GUARDED_BY(lock_) = false;  // growth, by the system or a budget
   Count placement_refusals_ NEBULA_GUARDED_BY(lock_);
   HugeTlbIn<Count> huge_tlb_ NEBULA_GUARDED_BY(lock_);
   std::uint64_t* free_regions_ NEBULA_PT_GUARDED_BY(lock_);  // the first part's

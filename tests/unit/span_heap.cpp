@@ -206,10 +206,15 @@ TEST(SpanHeap, NearALimitNothingGrowsWhileThereIsRoom) {
   make_clean_regions(heap, 4);
   const std::uint64_t mapped = heap.facts().mapped_regions;
   std::vector<UnitIndex> units;
+  // So that each region has its records.
+  for (std::uint64_t i = 1; i < mapped; ++i) units.push_back(heap.take({kUnitsPerRegion}, {kUnitsPerRegion}));
+  heap.give_back(heap.take({1}, {1}), {1});  // the first, which lacks a unit
+  for (const UnitIndex region : units) heap.give_back(region, {kUnitsPerRegion});
+  units.clear();
   const auto take = [&](unsigned part) { units.push_back(heap.take({1}, {1}, SpanHeap::From::kAny, part)); };
   take(1);
   process_account.set_limits(process_account.committed(), kNoLimit);
-  for (std::uint64_t i = 2; i < mapped * kUnitsPerRegion; ++i) take(2);  // the first region lacks one
+  for (std::uint64_t i = 2; i < mapped * kUnitsPerRegion; ++i) take(2);
   EXPECT_EQ(heap.facts().mapped_regions, mapped);
   EXPECT_EQ(std::ranges::count(units, kNoUnit), 0);
   process_account.set_limits(kNoLimit, kNoLimit);
@@ -222,7 +227,7 @@ TEST(SpanHeap, WhollyFreeRegionsGoFromPartToPart) {
   SpanHeap& heap = spans();
   using From = SpanHeap::From;
   const Units many = {8 * kUnitsPerRegion};
-  make_clean_regions(heap, 8);
+  make_clean_regions(heap, 24);  // no small heap any more
   const std::uint64_t growths = heap.facts().growths;
 
   std::vector<UnitIndex> regions;
@@ -252,29 +257,41 @@ TEST(SpanHeap, DirtyRegionsStayWithTheirPartUntilSomebodyAsks) {
   SpanHeap& heap = spans();
   using From = SpanHeap::From;
   const Units region = {kUnitsPerRegion};
-  const Units many = {8 * kUnitsPerRegion};
-  make_clean_regions(heap, 8);
-  const std::uint64_t growths = heap.facts().growths;
-  const auto have_some = [&] {
+  make_clean_regions(heap, 24);  // no small heap any more
+  const SpanHeap::Facts before = heap.facts();
+  const auto have_all = [&] {
     std::vector<UnitIndex> regions;
-    for (int i = 0; i < 8; ++i) regions.push_back(heap.take(region, region, From::kAny, 1));
+    for (std::uint64_t i = 1; i < before.mapped_regions; ++i) regions.push_back(heap.take(region, region, From::kAny, 1));
     for (const UnitIndex one : regions) commit_and_dirty(one, 1);
     for (const UnitIndex one : regions) heap.give_back(one, region);
     for (const UnitIndex one : regions) EXPECT_EQ(part_of(one), 1u);
+    EXPECT_EQ(heap.facts().growths, before.growths);
+    std::ranges::sort(regions);
     return regions;
   };
-  const std::vector<UnitIndex> regions = have_some();
+  const std::vector<UnitIndex> regions = have_all();
+  std::size_t longest = 0;
+  for (std::size_t i = 0, run = 0; i < regions.size(); ++i) {
+    run = i != 0 && regions[i] == regions[i - 1] + kUnitsPerRegion ? run + 1 : 1;
+    longest = std::max(longest, run);
+  }
+  const Units many = {longest * kUnitsPerRegion};
+
   testing::await_window_beside();
   const UnitIndex unit = heap.take({1}, {1}, From::kDirty, 2);
   ASSERT_NE(unit, kNoUnit);
-  EXPECT_NE(std::ranges::find(regions, first_unit_of(region_of(unit))), regions.end());
+  EXPECT_TRUE(std::ranges::binary_search(regions, first_unit_of(region_of(unit))));
   EXPECT_EQ(part_of(unit), 2u) << "the region came along";
+  std::set<unsigned> others;
+  for (const UnitIndex one : regions)
+    if (region_of(one) != region_of(unit)) others.insert(part_of(one));
+  EXPECT_EQ(others, std::set{1u}) << "and no other";
   heap.give_back(unit, {1});
   const UnitIndex whole = heap.take(many, {1}, From::kAny, 3);
-  EXPECT_EQ(heap.facts().growths, growths) << "those side by side are one";
+  EXPECT_EQ(heap.facts().growths, before.growths) << "those side by side are one";
   heap.give_back(whole, many);
-  have_some();
-  EXPECT_EQ(heap.purge(SpanHeap::Purge::kEverything), 8 * kUnitSize);
+  have_all();
+  EXPECT_EQ(heap.purge(SpanHeap::Purge::kEverything), regions.size() * kUnitSize);
   for (const UnitIndex one : regions) EXPECT_EQ(part_of(one), 0u) << "clean, they may be anybody's";
   EXPECT_EQ(testing::inconsistency(), "");
 }
