@@ -76,8 +76,13 @@ static void access_to(const volatile void* address, int writes, void* from) {
   __atomic_store_n(&busy, 0, __ATOMIC_RELEASE);
 }
 
-static void begin_in_child(void) { busy = 0; }
-__attribute__((constructor)) static void begin(void) { pthread_atfork(NULL, NULL, begin_in_child); }
+// Around a fork, so that no other thread is counting meanwhile. Registered before all others: the first to run in parent and child, the last before.
+static void hold(void) {
+  if (thread == 0) thread = __atomic_add_fetch(&threads, 1, __ATOMIC_RELAXED);
+  for (uint32_t nobody = 0; !__atomic_compare_exchange_n(&busy, &nobody, thread, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED); nobody = 0) {
+  }
+}
+static void release(void) { __atomic_store_n(&busy, 0, __ATOMIC_RELEASE); }
 
 static int by_transfers(const void* a, const void* b) {
   const struct line* const one = a;
@@ -88,7 +93,9 @@ static int by_transfers(const void* a, const void* b) {
 }
 
 __attribute__((destructor)) static void print(void) {
+  hold();
   is_over = 1;
+  release();
   uint64_t reads = 0;
   uint64_t writes = 0;
   for (int i = 0; i < kLines; ++i) {
@@ -127,7 +134,12 @@ static void access_to_range(const char* first, uintptr_t bytes, int writes, void
 void __tsan_read_range(void* first, uintptr_t bytes) { access_to_range(first, bytes, 0, FROM); }
 void __tsan_write_range(void* first, uintptr_t bytes) { access_to_range(first, bytes, 1, FROM); }
 
-void __tsan_init(void) {}
+// Called by each file's constructor, which comes before the library's.
+void __tsan_init(void) {
+  static int is_begun;
+  if (!is_begun) pthread_atfork(hold, release, release);
+  is_begun = 1;
+}
 void __tsan_func_entry(void* caller) { (void)caller; }
 void __tsan_func_exit(void) {}
 void __tsan_vptr_update(void* address, void* value) { (void)address, (void)value; }

@@ -62,7 +62,7 @@ bool SpanPart::return_whole(const SpanWish& wish, Kind kind) {
   LockGuard guard(lock_);
   int looks = 0;
   for (RegionIndex i = lists_[kUnitsPerRegion].first; i != kNoRegion && looks < kLooks; i = region_at(i).by_run.next, ++looks) {
-    if (!may_go(i) || (kind == Kind::kDirty && dirty_run(i, wish) == kNoRun)) continue;
+    if (!may_go(i) || (kind == Kind::kDirty && (!region_at(i).is_dirty_listed || dirty_run(i, wish) == kNoRun))) continue;
     LockGuard guard_of_first(first_->lock_);
     hand_over(i, *first_);
     return true;

@@ -171,7 +171,7 @@ void SpanPart::map_ordinary(Growth& growth) const {
 }
 
 bool SpanPart::may_grow_ahead() const NEBULA_UNCHECKED {
-  return mapped_regions_ * kRegionSize < kSmallPagesBytes && page_policy.huge_pages != Policy::HugePages::kAlways && !has_been_refused_;
+  return mapped_regions_ * kRegionSize < kSmallPagesBytes && page_policy.huge_pages != Policy::HugePages::kAlways && !is_refused_growth_;
 }
 
 void SpanPart::book(const Growth& growth) {

@@ -44,7 +44,8 @@ UnitIndex SpanHeap::take(Units count, Units alignment, From from, unsigned part)
   SpanWish wish = {count, alignment};
   const unsigned number = wish.exceeds_region() ? 0 : own_part(part);
   UnitIndex first = take_dirty(wish, number, Beside::kSeldom);
-  if (first == kNoUnit && !wish.is_held_back) first = ask_keeper(wish, number);
+  const bool is_held_back = wish.is_held_back;
+  if (first == kNoUnit && !is_held_back) first = ask_keeper(wish, number);
   if (first != kNoUnit || from == From::kDirty) return first;
   if (grows_first(wish)) {
     first = take_clean(wish, number, Beside::kSeldom);
@@ -53,7 +54,8 @@ UnitIndex SpanHeap::take(Units count, Units alignment, From from, unsigned part)
     wish.is_refused = false;  // what others have may have its records
   }
   first = take_clean(wish, number, Beside::kAlways);
-  if (first == kNoUnit && wish.is_held_back) first = ask_keeper(wish, number);
+  if (first == kNoUnit && is_held_back) first = ask_keeper(wish, number);
+  if (first == kNoUnit && wish.exceeds_region() && return_all_whole()) first = take_clean(wish, number, Beside::kAlways);
   return first != kNoUnit || wish.is_refused ? first : take_or_grow(wish, number, Beside::kAlways);
 }
 
@@ -132,8 +134,7 @@ UnitIndex SpanHeap::take_clean(SpanWish& wish, unsigned part, Beside how_often) 
   wish.shares_lines = how_often == Beside::kAlways;
   UnitIndex first = part_at(part).take(wish, Kind::kClean);
   if (first == kNoUnit && part != 0) first = part_at(part).take_from_first(wish, Kind::kClean);
-  if (first != kNoUnit || how_often == Beside::kSeldom) return first;
-  if (wish.exceeds_region()) return return_all_whole() ? first_.take(wish, Kind::kClean) : kNoUnit;
+  if (first != kNoUnit || how_often == Beside::kSeldom || wish.exceeds_region()) return first;
   first = take_beside(wish, part, Kind::kDirty);
   return first != kNoUnit ? first : take_beside(wish, part, Kind::kClean);
 }

@@ -53,10 +53,8 @@ class SpanHeap {
   using Keeper = bool (*)(HeapId heap);
   static void set_keeper(Keeper keeper) { keeper_ = keeper; }
   // Whether it is time for the part to have something of another's rather than new memory: 64 times in 128 ms, in the last eighth of a
-  // limit, above the soft one, and where all have one. Who does it without asking take() notes it.
-  [[nodiscard]] bool may_take_beside(unsigned part) const {
-    return parts() == 1 || part_at(own_part(part)).may_take_beside() || is_memory_short();
-  }
+  // limit, and above the soft one. Who does it without asking take() notes it.
+  [[nodiscard]] bool may_take_beside(unsigned part) const { return part_at(own_part(part)).may_take_beside() || is_memory_short(); }
   // In the last eighth of a limit, or above the soft one, what is paid for comes first, whatever it costs.
   [[nodiscard]] bool is_memory_short() const;
   void note_taken_beside(unsigned part) { part_at(own_part(part)).note_taken_beside(); }

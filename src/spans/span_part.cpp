@@ -101,7 +101,7 @@ bool SpanPart::grow_or_wait(const SpanWish& wish, std::uint32_t arrivals_before)
     return true;
   }
   const bool has_grown = grow(wish.count, wish.alignment);
-  if (!has_grown) has_been_refused_ = true;
+  if (has_grown || !wish.exceeds_region()) is_refused_growth_ = !has_grown;
   frontier.release();
   return has_grown;
 }

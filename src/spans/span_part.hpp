@@ -104,7 +104,7 @@ class alignas(2 * kCacheLine) SpanPart {
   void keep(Pages pages);
   [[nodiscard]] bool keeps_pages() const { return kept_.count != 0; }
   // Of the first part: whether a region more, before it is needed, costs but its records: the heap is small, so no huge pages are asked for,
-  // and growth was never refused.
+  // and growth was not refused when it was last asked for.
   [[nodiscard]] bool may_grow_ahead() const NEBULA_UNCHECKED;
   void set_placement(const os::Placement& placement);
   [[nodiscard]] const os::Placement& placement() const { return placement_; }
@@ -245,7 +245,7 @@ class alignas(2 * kCacheLine) SpanPart {
   Count huge_regions_ NEBULA_GUARDED_BY(lock_);
   Count growths_ NEBULA_GUARDED_BY(lock_);
   Count growth_refusals_ NEBULA_GUARDED_BY(lock_);
-  bool has_been_refused_ NEBULA_GUARDED_BY(lock_) = false;  // growth, by the system or a budget
+  Readable<bool> is_refused_growth_ NEBULA_GUARDED_BY(lock_);  // since the last that succeeded
   Count placement_refusals_ NEBULA_GUARDED_BY(lock_);
   HugeTlbIn<Count> huge_tlb_ NEBULA_GUARDED_BY(lock_);
   std::uint64_t* free_regions_ NEBULA_PT_GUARDED_BY(lock_);  // the first part's

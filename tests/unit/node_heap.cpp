@@ -223,8 +223,8 @@ TEST(NodeHeap, AShardTakesOverWhatAnotherHasPlentyOf) {
   EXPECT_EQ(testing::inconsistency().find("class 21 "), std::string::npos);
 }
 
-// An empty slab in another part's region is its class's still; for another class it goes back to where it is from.
-TEST(NodeHeap, AnEmptySlabOfAnothersRegionGoesHome) {
+// An empty slab in another part's region is its class's still; for another class it goes back to where it is from, but where memory is short.
+void use_emptied_slab_of_anothers(bool is_memory_short) {
   testing::start_heap();
   give_back_all();
   node_heap.open(static_cast<NodeHeap::Shard>(3));
@@ -240,6 +240,7 @@ TEST(NodeHeap, AnEmptySlabOfAnothersRegionGoesHome) {
   slots.erase(of_slab, slots.end());
   node_heap.release_empty_slabs();
   node_heap.spans().purge(SpanHeap::Purge::kEverything);
+  testing::await_window_beside();
   const std::uint64_t takeovers = node_heap.facts(c).takeovers;
   const std::vector<void*> taken_over = refill(c, 20, Source::kSlabsOnly, 3);
   ASSERT_EQ(node_heap.facts(c).takeovers, takeovers + 1);
@@ -252,8 +253,12 @@ TEST(NodeHeap, AnEmptySlabOfAnothersRegionGoesHome) {
   testing::await_window_beside();
   const std::uint64_t window = testing::window_beside();
   for (int i = 0; i < 64; ++i) node_heap.spans().note_taken_beside(3);
+  if (is_memory_short) process_account.set_limits(process_account.committed() + process_account.committed() / 16, kNoLimit);
   const std::vector<void*> others = refill(as_long, 20, Source::kSlabsOnly, 3);
-  if (testing::window_beside() == window) {
+  process_account.set_limits(kNoLimit, kNoLimit);
+  if (is_memory_short) {
+    EXPECT_EQ(slab_of(others[0], as_long), slab);
+  } else if (testing::window_beside() == window) {
     EXPECT_EQ(part_of(slab_of(others[0], as_long)), 3u);
     EXPECT_EQ(unit_use(slab).load(std::memory_order_relaxed), static_cast<unsigned>(UnitUse::kNothing));
     EXPECT_NE(node_heap.spans().dirty_bytes(), 0u);
@@ -262,6 +267,9 @@ TEST(NodeHeap, AnEmptySlabOfAnothersRegionGoesHome) {
   flush(c, slots, Source::kSlabsOnly);
   EXPECT_EQ(testing::inconsistency().find("unit "), std::string::npos);
 }
+
+TEST(NodeHeap, AnEmptySlabOfAnothersRegionGoesHome) { use_emptied_slab_of_anothers(false); }
+TEST(NodeHeap, AnEmptySlabOfAnothersRegionStaysWhereMemoryIsShort) { use_emptied_slab_of_anothers(true); }
 
 // What shard 3 takes over from 2, which has so many eighths of each of its slabs to spare, for as many slots as `wanted` slabs have; and in
 // how many windows.

@@ -233,6 +233,7 @@ TEST(SpanHeap, WhollyFreeRegionsGoFromPartToPart) {
   std::vector<UnitIndex> regions;
   for (unsigned i = 0; i < 8; ++i) regions.push_back(heap.take({kUnitsPerRegion}, {kUnitsPerRegion}, From::kAny, 1 + i % 3));
   for (const UnitIndex region : regions) heap.give_back(region, {kUnitsPerRegion});
+  for (const UnitIndex region : regions) EXPECT_EQ(part_of(region), 0u);
   const UnitIndex whole = heap.take(many, {1}, From::kAny, 2);
   EXPECT_EQ(heap.facts().growths, growths);
   heap.give_back(whole, many);
