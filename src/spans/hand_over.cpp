@@ -57,34 +57,6 @@ RegionIndex SpanPart::find_whole(const SpanWish& wish, Kind kind) const {
   return found;
 }
 
-bool SpanPart::return_whole(const SpanWish& wish, Kind kind) {
-  if (is_first()) return false;
-  LockGuard guard(lock_);
-  int looks = 0;
-  for (RegionIndex i = lists_[kUnitsPerRegion].first; i != kNoRegion && looks < kLooks; i = region_at(i).by_run.next, ++looks) {
-    if (!may_go(i) || (kind == Kind::kDirty && (!region_at(i).is_dirty_listed || dirty_run(i, wish) == kNoRun))) continue;
-    LockGuard guard_of_first(first_->lock_);
-    hand_over(i, *first_);
-    return true;
-  }
-  return false;
-}
-
-// The first part has by age what comes last: the one freed first goes first.
-bool SpanPart::return_all_whole() {
-  if (is_first() || dirty_pages() == 0) return false;
-  LockGuard guard(lock_);
-  LockGuard guard_of_first(first_->lock_);
-  bool has_returned = false;
-  for (RegionIndex i = lists_[kUnitsPerRegion].last, next; i != kNoRegion; i = next) {
-    next = region_at(i).by_run.previous;
-    if (!may_go(i)) continue;
-    hand_over(i, *first_);
-    has_returned = true;
-  }
-  return has_returned;
-}
-
 void SpanPart::hand_over(RegionIndex index, SpanPart& to) {
   Region& region = region_at(index);
   const std::uint32_t settled = region.settled_units;

@@ -21,10 +21,7 @@ void SpanHeap::set_placement(const os::Placement& placement) {
   for_each_part([&](SpanPart& part) { part.set_placement(placement); });
 }
 
-void SpanHeap::keep(Pages pages) {
-  first_.keep(pages);
-  (void)return_all_whole();  // of those that there are already nothing is kept apart
-}
+void SpanHeap::keep(Pages pages) { first_.keep(pages); }
 
 void SpanHeap::open_parts(unsigned count) {
   if (first_.keeps_pages() || page_policy.uses_huge_tlb) return;
@@ -55,7 +52,6 @@ UnitIndex SpanHeap::take(Units count, Units alignment, From from, unsigned part)
   }
   first = take_clean(wish, number, Beside::kAlways);
   if (first == kNoUnit && is_held_back) first = ask_keeper(wish, number);
-  if (first == kNoUnit && wish.exceeds_region() && return_all_whole()) first = take_clean(wish, number, Beside::kAlways);
   return first != kNoUnit || wish.is_refused ? first : take_or_grow(wish, number, Beside::kAlways);
 }
 
@@ -118,14 +114,12 @@ bool SpanHeap::is_memory_short() const {
   return is_short(process_account) || process_account.is_over_soft_limit() || (node != nullptr && is_short(*node));
 }
 
-// A region that another part has whole comes along, so that what is taken next lies there, too.
 UnitIndex SpanHeap::take_beside(SpanWish& wish, unsigned part, Kind kind) {
   UnitIndex first = kNoUnit;
   for (unsigned number = 0; first == kNoUnit && number < parts(); ++number) {
     SpanPart& other = part_at(number);
     if (number == part || (kind == Kind::kDirty && other.dirty_pages() == 0)) continue;
-    if (other.return_whole(wish, kind)) first = part == 0 ? first_.take(wish, kind) : part_at(part).take_from_first(wish, kind);
-    if (first == kNoUnit) first = other.take(wish, kind);
+    first = other.take(wish, kind);
   }
   return first;
 }
@@ -137,12 +131,6 @@ UnitIndex SpanHeap::take_clean(SpanWish& wish, unsigned part, Beside how_often) 
   if (first != kNoUnit || how_often == Beside::kSeldom || wish.exceeds_region()) return first;
   first = take_beside(wish, part, Kind::kDirty);
   return first != kNoUnit ? first : take_beside(wish, part, Kind::kClean);
-}
-
-bool SpanHeap::return_all_whole() {
-  bool has_returned = false;
-  for_each_part([&](SpanPart& part) { has_returned |= part.return_all_whole(); });
-  return has_returned;
 }
 
 std::size_t SpanHeap::purge(Purge how, std::size_t enough) {

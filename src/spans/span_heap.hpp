@@ -3,7 +3,7 @@
 // A span of up to one region comes from the part of who asks: two threads of two shards then share neither a lock nor the cache lines
 // of what lies under it (processors 400 ns apart need 2 us for a pair of large objects with one lock, 1.1 with two). What a part does
 // not have comes from others before there is new memory, in the order that take() says, and goes back where it is from. Longer
-// spans are the first part's, which also has what is wholly free and clean, and what is new (span_part.hpp).
+// spans are the first part's, which also has what is wholly free and what is new (span_part.hpp).
 //
 // Of several span heaps each has its own regions, for ever; only their holder looks at the changing parts of a record. New
 // ones are placed on the nodes that the heap is for before anything touches them.
@@ -129,7 +129,6 @@ class SpanHeap {
   [[nodiscard]] UnitIndex ask_keeper(SpanWish& wish, unsigned part);
   [[nodiscard]] bool has_few_dirty_beside(unsigned part) const;
   [[nodiscard]] UnitIndex take_beside(SpanWish& wish, unsigned part, Kind kind);
-  [[nodiscard]] bool return_all_whole();
   [[nodiscard]] UnitIndex take_clean(SpanWish& wish, unsigned part, Beside how_often);
   [[nodiscard]] UnitIndex take_or_grow(SpanWish& wish, unsigned part, Beside how_often);
   [[nodiscard]] bool grows_first(const SpanWish& wish) const;

@@ -127,10 +127,9 @@ bool SpanPart::may_go(RegionIndex index) const {
   return is_own(index) && region.free_units == kAllUnits && region.claimed_units == 0;
 }
 
-// Where a larger span may find it, and other parts. What has dirty pages stays until they ask for it: this part will need it again; but not where
-// the first part alone knows what is kept.
+// Where a larger span may find it, and other parts.
 void SpanPart::return_if_whole(RegionIndex index) {
-  if (is_first() || !may_go(index) || (region_at(index).dirty_pages != 0 && !first_->keeps_pages())) return;
+  if (is_first() || !may_go(index)) return;
   LockGuard guard(first_->lock_);
   hand_over(index, *first_);
 }

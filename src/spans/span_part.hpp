@@ -14,8 +14,7 @@
 //
 // The first part of a heap has also what is for all: growth, and wholly free regions, in a bitmap, where spans of
 // more than a region are found, lowest address first; the unused units of their last region are free for others. Another part
-// gets regions from there, and a region goes back there when it is wholly free and clean, or, dirty, when somebody asks for it. For that
-// its lock is taken, and then the first's.
+// gets regions from there, and a region goes back there when it is wholly free. For that its lock is taken, and then the first's.
 //
 // A lock is not held across the kernel's work: growth is done by one thread at a time with the lock released, and
 // a purge takes its units out of the free masks for as long as it lasts.
@@ -71,9 +70,6 @@ class alignas(2 * kCacheLine) SpanPart {
   [[nodiscard]] bool may_take_beside() const;
   void note_taken_beside();
   void give_back(UnitIndex first, Units count);
-  // Of the wholly free regions that a part which is not the first has kept, one that would do goes there; or all. False: it had none.
-  [[nodiscard]] bool return_whole(const SpanWish& wish, Kind kind);
-  [[nodiscard]] bool return_all_whole();
   [[nodiscard]] bool extend(UnitIndex first, Units from, Units to);
 
   // False where the region has become another part's.
@@ -135,7 +131,7 @@ class alignas(2 * kCacheLine) SpanPart {
   // When nothing moves: no growth, purge or claim.
   void lock_quiet() NEBULA_ACQUIRE(lock_);
   void reset_in_child() NEBULA_UNCHECKED;
-  // The rest of it, when all parts are reset: wholly free regions go to the first one as ever. And the first's own: what it counts of all.
+  // The rest of it, when all parts are reset: wholly free regions go to the first one. And the first's own: what it counts of all.
   void return_regions_in_child() NEBULA_UNCHECKED;
   void recount_in_child() NEBULA_UNCHECKED;
 
