@@ -253,50 +253,6 @@ TEST(SpanHeap, WhollyFreeRegionsGoFromPartToPart) {
   EXPECT_EQ(testing::inconsistency(), "");
 }
 
-// What a part has used it will need again: its dirty regions stay with it, until somebody else asks.
-TEST(SpanHeap, DirtyRegionsStayWithTheirPartUntilSomebodyAsks) {
-  SpanHeap& heap = spans();
-  using From = SpanHeap::From;
-  const Units region = {kUnitsPerRegion};
-  make_clean_regions(heap, 24);  // no small heap any more
-  const SpanHeap::Facts before = heap.facts();
-  const auto have_all = [&] {
-    std::vector<UnitIndex> regions;
-    for (std::uint64_t i = 1; i < before.mapped_regions; ++i) regions.push_back(heap.take(region, region, From::kAny, 1));
-    for (const UnitIndex one : regions) commit_and_dirty(one, 1);
-    for (const UnitIndex one : regions) heap.give_back(one, region);
-    for (const UnitIndex one : regions) EXPECT_EQ(part_of(one), 1u);
-    EXPECT_EQ(heap.facts().growths, before.growths);
-    std::ranges::sort(regions);
-    return regions;
-  };
-  const std::vector<UnitIndex> regions = have_all();
-  std::size_t longest = 0;
-  for (std::size_t i = 0, run = 0; i < regions.size(); ++i) {
-    run = i != 0 && regions[i] == regions[i - 1] + kUnitsPerRegion ? run + 1 : 1;
-    longest = std::max(longest, run);
-  }
-  const Units many = {longest * kUnitsPerRegion};
-
-  testing::await_window_beside();
-  const UnitIndex unit = heap.take({1}, {1}, From::kDirty, 2);
-  ASSERT_NE(unit, kNoUnit);
-  EXPECT_TRUE(std::ranges::binary_search(regions, first_unit_of(region_of(unit))));
-  EXPECT_EQ(part_of(unit), 2u) << "the region came along";
-  std::set<unsigned> others;
-  for (const UnitIndex one : regions)
-    if (region_of(one) != region_of(unit)) others.insert(part_of(one));
-  EXPECT_EQ(others, std::set{1u}) << "and no other";
-  heap.give_back(unit, {1});
-  const UnitIndex whole = heap.take(many, {1}, From::kAny, 3);
-  EXPECT_EQ(heap.facts().growths, before.growths) << "those side by side are one";
-  heap.give_back(whole, many);
-  have_all();
-  EXPECT_EQ(heap.purge(SpanHeap::Purge::kEverything), regions.size() * kUnitSize);
-  for (const UnitIndex one : regions) EXPECT_EQ(part_of(one), 0u) << "clean, they may be anybody's";
-  EXPECT_EQ(testing::inconsistency(), "");
-}
-
 TEST(SpanHeap, ASpanOfAPartGrowsIntoWhollyFreeRegions) {
   SpanHeap& heap = spans();
   const Units region = {kUnitsPerRegion};
