@@ -53,36 +53,40 @@ static void note(struct line* line, uintptr_t where) {
   if (line->places[i].count++ == 0 && i < kPlaces - 1) line->places[i].where = where;
 }
 
-static void access_to(const volatile void* address, int writes, void* from) {
+// False: this thread counts already, and is interrupted.
+static int try_hold(void) {
   if (thread == 0) thread = __atomic_add_fetch(&threads, 1, __ATOMIC_RELAXED);
-  for (uint32_t nobody = 0; !__atomic_compare_exchange_n(&busy, &nobody, thread, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED); nobody = 0)
-    if (nobody == thread) return;
-  struct line* const line = is_over ? NULL : line_at((uintptr_t)address / 64);
-  if (is_over) {
-  } else if (line == NULL) {
+  for (uint32_t holder = 0; !__atomic_compare_exchange_n(&busy, &holder, thread, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED); holder = 0)
+    if (holder == thread) return 0;
+  return 1;
+}
+// Around a fork, so that no other thread is counting meanwhile. Registered before all others: the first to run in parent and child, the last before.
+static void hold(void) { (void)try_hold(); }
+static void release(void) { __atomic_store_n(&busy, 0, __ATOMIC_RELEASE); }
+
+static void count(const volatile void* address, int writes, void* from) {
+  struct line* const line = line_at((uintptr_t)address / 64);
+  if (line == NULL) {
     ++lost;
-  } else {
-    const uint64_t me = UINT64_C(1) << thread % 64;
-    const int is_mine = writes ? line->sharers == me : (line->sharers & me) != 0;
-    const int comes = !is_mine && line->writer != 0 && (line->writer != thread || (writes && (line->sharers & ~me) != 0));
-    if (comes) {
-      if (writes) ++line->writes;
-      else ++line->reads;
-      note(line, (uintptr_t)from - (uintptr_t)__ehdr_start);
-    }
-    line->sharers = writes ? me : line->sharers | me;
-    if (writes) line->writer = thread;
+    return;
   }
-  __atomic_store_n(&busy, 0, __ATOMIC_RELEASE);
+  const uint64_t me = UINT64_C(1) << thread % 64;
+  const int is_mine = writes ? line->sharers == me : (line->sharers & me) != 0;
+  const int comes = !is_mine && line->writer != 0 && (line->writer != thread || (writes && (line->sharers & ~me) != 0));
+  if (comes) {
+    if (writes) ++line->writes;
+    else ++line->reads;
+    note(line, (uintptr_t)from - (uintptr_t)__ehdr_start);
+  }
+  line->sharers = writes ? me : line->sharers | me;
+  if (writes) line->writer = thread;
 }
 
-// Around a fork, so that no other thread is counting meanwhile. Registered before all others: the first to run in parent and child, the last before.
-static void hold(void) {
-  if (thread == 0) thread = __atomic_add_fetch(&threads, 1, __ATOMIC_RELAXED);
-  for (uint32_t nobody = 0; !__atomic_compare_exchange_n(&busy, &nobody, thread, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED); nobody = 0) {
-  }
+static void access_to(const volatile void* address, int writes, void* from) {
+  if (!try_hold()) return;
+  if (!is_over) count(address, writes, from);
+  release();
 }
-static void release(void) { __atomic_store_n(&busy, 0, __ATOMIC_RELEASE); }
 
 static int by_transfers(const void* a, const void* b) {
   const struct line* const one = a;
@@ -147,11 +151,18 @@ void __tsan_vptr_read(void* address) { (void)address; }
 void __tsan_atomic_thread_fence(int order) { (void)order, __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 void __tsan_atomic_signal_fence(int order) { (void)order, __atomic_signal_fence(__ATOMIC_SEQ_CST); }
 
-#define CHANGE(bits, name)                                                              \
+#define CHANGE(bits, name, change)                                                      \
   uint##bits##_t __tsan_atomic##bits##_##name(uint##bits##_t* at, uint##bits##_t value, int order) { \
     (void)order;                                                                        \
     access_to(at, 1, FROM);                                                             \
-    return __atomic_##name(at, value, __ATOMIC_SEQ_CST);                                \
+    return change(at, value, __ATOMIC_SEQ_CST);                                         \
+  }
+#define COMPARE(bits, strength)                                                         \
+  int __tsan_atomic##bits##_compare_exchange_##strength(uint##bits##_t* at, uint##bits##_t* expected, uint##bits##_t value, int order, \
+                                                        int otherwise) {                \
+    (void)order, (void)otherwise;                                                       \
+    access_to(at, 1, FROM);                                                             \
+    return __atomic_compare_exchange_n(at, expected, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
   }
 #define ATOMIC(bits)                                                                    \
   uint##bits##_t __tsan_atomic##bits##_load(const uint##bits##_t* at, int order) {      \
@@ -164,28 +175,14 @@ void __tsan_atomic_signal_fence(int order) { (void)order, __atomic_signal_fence(
     access_to(at, 1, FROM);                                                             \
     __atomic_store_n(at, value, __ATOMIC_SEQ_CST);                                      \
   }                                                                                     \
-  uint##bits##_t __tsan_atomic##bits##_exchange(uint##bits##_t* at, uint##bits##_t value, int order) { \
-    (void)order;                                                                        \
-    access_to(at, 1, FROM);                                                             \
-    return __atomic_exchange_n(at, value, __ATOMIC_SEQ_CST);                            \
-  }                                                                                     \
-  int __tsan_atomic##bits##_compare_exchange_strong(uint##bits##_t* at, uint##bits##_t* expected, uint##bits##_t value, int order, \
-                                                    int otherwise) {                    \
-    (void)order, (void)otherwise;                                                       \
-    access_to(at, 1, FROM);                                                             \
-    return __atomic_compare_exchange_n(at, expected, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
-  }                                                                                     \
-  int __tsan_atomic##bits##_compare_exchange_weak(uint##bits##_t* at, uint##bits##_t* expected, uint##bits##_t value, int order, \
-                                                  int otherwise) {                      \
-    (void)order, (void)otherwise;                                                       \
-    access_to(at, 1, FROM);                                                             \
-    return __atomic_compare_exchange_n(at, expected, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
-  }                                                                                     \
-  CHANGE(bits, fetch_add)                                                               \
-  CHANGE(bits, fetch_sub)                                                               \
-  CHANGE(bits, fetch_or)                                                                \
-  CHANGE(bits, fetch_and)                                                               \
-  CHANGE(bits, fetch_xor)
+  COMPARE(bits, strong)                                                                 \
+  COMPARE(bits, weak)                                                                   \
+  CHANGE(bits, exchange, __atomic_exchange_n)                                           \
+  CHANGE(bits, fetch_add, __atomic_fetch_add)                                           \
+  CHANGE(bits, fetch_sub, __atomic_fetch_sub)                                           \
+  CHANGE(bits, fetch_or, __atomic_fetch_or)                                             \
+  CHANGE(bits, fetch_and, __atomic_fetch_and)                                           \
+  CHANGE(bits, fetch_xor, __atomic_fetch_xor)
 ATOMIC(8)
 ATOMIC(16)
 ATOMIC(32)
