@@ -18,6 +18,7 @@ constexpr std::uint64_t ones(unsigned count) { return count < 64 ? (std::uint64_
 [[gnu::always_inline]] inline void write_run(void** end, Address first, std::size_t size, unsigned count) {
   __m128i pair = _mm_set_epi64x(static_cast<long long>(first), static_cast<long long>(first + size));
   const __m128i step = _mm_set1_epi64x(static_cast<long long>(2 * size));
+#pragma GCC unroll 4
   for (; count >= 2; count -= 2, pair = _mm_add_epi64(pair, step)) _mm_storeu_si128(reinterpret_cast<__m128i*>(end -= 2), pair);
   if (count != 0) _mm_storeh_pi(reinterpret_cast<__m64*>(end - 1), _mm_castsi128_ps(pair));
 }
@@ -121,50 +122,70 @@ unsigned commit_tail(const Slab& slab, UnitIndex unit, std::size_t size, unsigne
 }
 
 constexpr unsigned kRunLeast = 8;
-constexpr unsigned kRunMost = 16;
+constexpr unsigned kRunPiece = 16;
+constexpr unsigned kRunMost = 64;  // at most two words of the bitmap
 
-// Whether so many slots from here on are neighbours, lowest first or last: what a program allocates one after the other and frees in
-// that order, or the other way round. One comparison tells of most that they are not; the others are compared by pairs.
-template <unsigned kRun>
-[[gnu::always_inline]] inline bool is_run(void* const* slots, std::size_t size) {
-  const auto first = reinterpret_cast<Address>(slots[0]);
-  const Address step = reinterpret_cast<Address>(slots[kRun - 1]) < first ? -size : size;
-  if (reinterpret_cast<Address>(slots[kRun - 1]) - first != (kRun - 1) * step) return false;
-  const __m128i two_steps = _mm_set1_epi64x(static_cast<long long>(2 * step));
-  __m128i pair = _mm_set_epi64x(static_cast<long long>(first + 2 * step), static_cast<long long>(first + step));
-  __m128i differences = _mm_setzero_si128();
-  for (unsigned i = 1; i < kRun - 1; i += 2, pair = _mm_add_epi64(pair, two_steps)) {
-    const __m128i found = _mm_loadu_si128(reinterpret_cast<const __m128i*>(slots + i));
-    differences = _mm_or_si128(differences, _mm_xor_si128(found, pair));
+// Two neighbours of slots, and those that come next.
+struct Pair {
+  __m128i addresses;
+  __m128i two_steps;
+
+  Pair(Address first, Address step)
+      : addresses(_mm_set_epi64x(static_cast<long long>(first + step), static_cast<long long>(first))),
+        two_steps(_mm_set1_epi64x(static_cast<long long>(2 * step))) {}
+
+  // Whether so many slots are these and their next ones, without a branch. Goes behind them.
+  template <unsigned kCount>
+  [[gnu::always_inline]] bool are_at(void* const* slots) {
+    __m128i differences = _mm_setzero_si128();
+    for (unsigned i = 0; i < kCount; i += 2, addresses = _mm_add_epi64(addresses, two_steps)) {
+      const __m128i found = _mm_loadu_si128(reinterpret_cast<const __m128i*>(slots + i));
+      differences = _mm_or_si128(differences, _mm_xor_si128(found, addresses));
+      asm("" : "+x"(differences), "+x"(addresses));  // else a third of the loop are copies from register to register
+    }
+    return _mm_movemask_epi8(_mm_cmpeq_epi32(differences, _mm_setzero_si128())) == 0xffff;
   }
-  return _mm_movemask_epi8(_mm_cmpeq_epi32(differences, _mm_setzero_si128())) == 0xffff;
+};
+
+// How many slots from here on are neighbours, by this step: whole pieces, else the least, else none.
+[[gnu::always_inline]] inline unsigned run_at(void* const* slots, unsigned most, Address step) {
+  const auto first = reinterpret_cast<Address>(slots[0]);
+  Pair pair(first, step);
+  unsigned run = 0;
+  while (most - run >= kRunPiece && pair.are_at<kRunPiece>(slots + run)) run += kRunPiece;
+  return run != 0 || most < kRunLeast || !Pair(first, step).are_at<kRunLeast>(slots) ? run : kRunLeast;
 }
 
-unsigned run_at(void* const* slots, unsigned count, std::size_t size) {
-  if (count >= kRunMost && is_run<kRunMost>(slots, size)) return kRunMost;
-  return count >= kRunLeast && is_run<kRunLeast>(slots, size) ? kRunLeast : 0;
-}
-
-// Puts back runs from the front of the slots, as long as they lie in this slab and were outside it; how many slots.
-[[gnu::noinline]] unsigned put_back_runs(Slab& slab, Address start, std::size_t bytes, std::size_t size, std::uint64_t reciprocal,
-                                         void* const* slots, unsigned count) {
+// Puts back slots from the front, as long as runs of them are neighbours, lowest first or last: what a program allocates one after the
+// other and frees in that order, or the other way round. One comparison tells of most that they are none. Only what lies in this slab and
+// was outside it; how many.
+[[gnu::always_inline]] inline unsigned put_back_runs(Slab& slab, Address start, std::size_t size, std::uint64_t reciprocal,
+                                                     void* const* slots, unsigned count) {
   unsigned done = 0;
-  std::uint64_t lowest = slab.first_word;
-  for (unsigned run; (run = run_at(slots + done, count - done, size)) != 0; done += run) {
-    const Address first = reinterpret_cast<Address>(slots[done]);
-    const Address last = reinterpret_cast<Address>(slots[done + run - 1]);
-    const SlotPlace place = slot_place(reciprocal, (first < last ? first : last) - start);
-    if (first - start >= bytes || last - start >= bytes || !place.is_start(reciprocal)) break;
-    std::uint64_t* const word = slab.bitmap + place.slot / 64;
-    const unsigned shift = place.slot % 64;
+  unsigned first_word = slab.first_word;
+  while (count - done >= kRunLeast) {
+    const auto first = reinterpret_cast<Address>(slots[done]);
+    const auto eighth = reinterpret_cast<Address>(slots[done + kRunLeast - 1]);
+    const bool falls = eighth < first;
+    const Address step = falls ? -size : size;
+    if (eighth - first != (kRunLeast - 1) * step) break;
+    const SlotPlace place = slot_place(reciprocal, first - start);
+    if (place.slot >= slab.capacity || !place.is_start(reciprocal)) break;
+    const auto in_slab = static_cast<unsigned>(falls ? place.slot + 1 : slab.capacity - place.slot);
+    const unsigned run = run_at(slots + done, std::min({count - done, in_slab, kRunMost}), step);
+    if (run == 0) break;
+    const auto lowest = static_cast<unsigned>(falls ? place.slot + 1 - run : place.slot);
+    std::uint64_t* const word = slab.bitmap + lowest / 64;
+    const unsigned shift = lowest % 64;
     const std::uint64_t bits = ones(run) << shift;
     const std::uint64_t beyond = shift > 64 - run ? ones(run) >> (64 - shift) : 0;
     if ((word[0] & bits) != 0 || (beyond != 0 && (word[1] & beyond) != 0)) break;  // misuse, to be told of exactly
     word[0] |= bits;
     if (beyond != 0) word[1] |= beyond;
-    lowest = std::min(lowest, place.slot / 64);
+    first_word = std::min(first_word, lowest / 64);
+    done += run;
   }
-  slab.first_word = static_cast<std::uint16_t>(lowest);
+  slab.first_word = static_cast<std::uint16_t>(first_word);
   slab.free = static_cast<std::uint16_t>(slab.free + done);
   return done;
 }
@@ -249,13 +270,10 @@ unsigned put_back(UnitIndex unit, SizeClass c, void* const* slots, unsigned coun
   const std::size_t bytes = units_per_slab(c) * kUnitSize;
   const std::uint64_t reciprocal = kSizeClasses.reciprocal[index_of(c)];
   verdict = Returned::kBack;
-  unsigned in_runs = 0;
-  if (count >= kRunLeast && is_run<kRunLeast>(slots, slot_size(c))) {
-    in_runs = put_back_runs(slab, start, bytes, slot_size(c), reciprocal, slots, count);
-    if (in_runs == count || reinterpret_cast<Address>(slots[in_runs]) - start >= bytes) return in_runs;
-    slots += in_runs;
-    count -= in_runs;
-  }
+  const unsigned in_runs = put_back_runs(slab, start, slot_size(c), reciprocal, slots, count);
+  if (in_runs == count || reinterpret_cast<Address>(slots[in_runs]) - start >= bytes) return in_runs;
+  slots += in_runs;
+  count -= in_runs;
   void* const* next = slots;
   void* const* const end = slots + count;
   std::uint64_t word = slot_place(reciprocal, reinterpret_cast<Address>(*slots) - start).slot / 64;

@@ -343,19 +343,22 @@ bool fill(ThreadHeap& heap, unsigned c, NodeHeap::Source where) {
   const unsigned room = limit_of(heap, c);
   unsigned wanted = (room + 1) / 2;
   if (wanted > kRefillMost) wanted = std::min(wanted, std::max(kRefillMost, kRefillBytes / kSizeClasses.slot_size[c]));
+  // Slabs give as many as are wanted, but for what ends a cache line: then nothing is to be moved. A depot gives whole batches.
+  const bool is_from_slabs = where == NodeHeap::Source::kSlabsOnly && kSizeClasses.slot_size[c] >= kCacheLine;
+  const unsigned most = is_from_slabs ? std::clamp<unsigned>(kSizeClasses.batch[c], wanted, room) : room;
   void** const first = heap.slots() + heap.bottom[c] + 1;
-  void** const end = first + room;
+  void** const end = first + most;
   NodeHeap& from = NodeHeap::at(heap.home);
   const NodeHeap::Shard shard = NodeHeap::shard_for(heap.index);
   if (heap.refills % kRefillsBetweenLooks == 0) look_for_idle_pools(heap);
   unsigned got = 0;
   if (has_idle_pools(heap)) {
-    got = from.refill_from_shard(size_class(c), end, wanted, room, where, shard);
+    got = from.refill_from_shard(size_class(c), end, wanted, most, where, shard);
     if (got == 0) flush_idle_pools(heap);
   }
-  if (got == 0) got = from.refill(size_class(c), end, wanted, room, where, shard);
+  if (got == 0) got = from.refill(size_class(c), end, wanted, most, where, shard);
   if (got == 0) return false;
-  if (got != room) std::memmove(first, end - got, got * sizeof *first);
+  if (got != most) std::memmove(first, end - got, got * sizeof *first);
   heap.refilled[c] += got;
   ++heap.refills;
   mark_active(heap, c);
