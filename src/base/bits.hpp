@@ -18,6 +18,15 @@ template <std::unsigned_integral T>
   return value != 0 && (value & (value - 1)) == 0;  // std::has_single_bit calls a function where there is no popcnt
 }
 
+// In line: std::popcount calls a function where there is no popcnt.
+[[nodiscard]] constexpr unsigned count_ones(std::uint64_t bits) {
+  constexpr std::uint64_t kEach = ~std::uint64_t{0};
+  bits -= bits >> 1 & kEach / 3;
+  bits = (bits & kEach / 5) + (bits >> 2 & kEach / 5);
+  bits = (bits + (bits >> 4)) & kEach / 17;
+  return static_cast<unsigned>(bits * (kEach / 255) >> 56);
+}
+
 // `count` ones from bit `first`; count 0 to 32, first + count at most 32.
 [[nodiscard]] constexpr std::uint32_t mask_of(unsigned first, unsigned count) {
   return count == 0 ? 0 : (~std::uint32_t{0} >> (32 - count)) << first;

@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstring>
 
+#include "base/bits.hpp"
 #include "base/start_data.hpp"
 #include "budget/heap_accounts.hpp"
 #include "os/memory.hpp"
@@ -41,8 +42,6 @@ void for_each_word(Range range, Visitor visit) {
 // Whose the pages of a range are: it lies within a span.
 HeapId heap_of(Range range) { return region_at(static_cast<RegionIndex>(range.first / kPagesPerRegion)).heap; }
 
-std::size_t count_ones(std::uint64_t bits) { return static_cast<std::size_t>(std::popcount(bits)); }
-
 bool move_unlocked(Address from, Address to, std::size_t bytes) {
   locking::open_for_move(from, bytes);
   locking::open_for_move(to, bytes);
@@ -70,9 +69,11 @@ Range part_to_tell(Range range, Extent extent) {
 }  // namespace
 
 Pages committed_in(Range range) {
-  std::size_t count = 0;
-  for_each_word(range, [&](auto& word, std::uint64_t mask, PageIndex) { count += count_ones(word.load(kRelaxed) & mask); });
-  return {count};
+  std::size_t missing = 0;  // mostly none are
+  for_each_word(range, [&](auto& word, std::uint64_t mask, PageIndex) {
+    if (const std::uint64_t clean = ~word.load(kRelaxed) & mask; clean != 0) missing += count_ones(clean);
+  });
+  return range.count - Pages{missing};
 }
 
 bool commit(Range range, Account::Reserve reserve) {

@@ -60,7 +60,7 @@ RegionIndex SpanPart::find_whole(const SpanWish& wish, Kind kind) const {
 void SpanPart::hand_over(RegionIndex index, SpanPart& to) {
   Region& region = region_at(index);
   const std::uint32_t settled = region.settled_units;
-  const std::size_t settled_pages = dirty_pages_in(index, settled);
+  const std::size_t settled_pages = dirty_in(index, settled).pages;
   const bool is_aging = region.is_dirty_listed;
   dirty_unlink(index);
   put_in_list(index, 0, End::kFront);
@@ -79,8 +79,7 @@ void SpanPart::hand_over(RegionIndex index, SpanPart& to) {
   to.settled_pages_ += settled_pages;
   to.huge_regions_ += region.wants_huge_pages ? 1 : 0;
   if (is_aging) to.dirty_append(index);
-  to.note_whole(index, true);
-  to.set_free_units(index, kAllUnits, End::kFront);
+  to.begin_free_units(index, kAllUnits, End::kFront);
   to.arrivals_.fetch_add(1, std::memory_order_relaxed);
 }
 

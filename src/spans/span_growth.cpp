@@ -200,7 +200,7 @@ void SpanPart::publish(const Growth& growth) {
       note_dirty(index, units);
       settle(index, units);
     }
-    set_free_units(index, units, End::kBack);
+    begin_free_units(index, units, End::kBack);
   }
   regions_ = static_cast<RegionIndex>(growth.first + growth.wanted);
   mapped_regions_ += growth.wanted;

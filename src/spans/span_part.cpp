@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "base/bits.hpp"
 #include "base/start_data.hpp"
@@ -271,11 +272,12 @@ UnitIndex SpanPart::find_dirty(const SpanWish& wish) const {
   int looks = 0;
   for (RegionIndex i = dirty_.last; i != kNoRegion && looks < kLooks; i = region_at(i).by_age.previous, ++looks) {
     const Region& region = region_at(i);
-    if (region.list >= best_length) continue;
+    if (region.list < wish.count.count || region.list >= best_length) continue;
     const unsigned start = dirty_run(i, wish);
     if (start == kNoRun) continue;
     best = first_unit_of(i) + start;
     best_length = region.list;
+    if (best_length == wish.count.count) break;
   }
   return best;
 }
@@ -392,12 +394,13 @@ void SpanPart::rebuild() NEBULA_UNCHECKED {
     region.seam = 0;
     region.is_listed = false;
     region.is_dirty_listed = false;
-    region.dirty_units = dirty_units_in(index, free_units);
-    region.dirty_pages = static_cast<std::uint32_t>(dirty_pages_in(index, free_units));
+    const Dirty dirty = dirty_in(index, free_units);
+    region.dirty_units = dirty.units;
+    region.dirty_pages = dirty.pages;
     region.settled_units = 0;  // at worst the kernel is told once more
     join_neighbours(index);
     dirty_pages_ += region.dirty_pages;
-    set_free_units(index, free_units, End::kBack);
+    begin_free_units(index, free_units, End::kBack);
     if (region.dirty_pages != 0) note_idle(index, free_units);
     huge_regions_ += region.wants_huge_pages ? 1 : 0;
   }
@@ -413,11 +416,11 @@ void SpanPart::mark_used(UnitIndex first, Units count) {
     const std::uint32_t mask = mask_of(static_cast<unsigned>(unit % kUnitsPerRegion), taken);
     Region& region = region_at(index);
     if (region.dirty_pages != 0) {
-      const Pages dirty = pages::committed_in(pages::pages_of(static_cast<UnitIndex>(unit), {taken}));
+      const std::uint32_t dirty = dirty_in(index, mask).pages;
       if ((region.settled_units & mask) != 0) [[unlikely]] unsettle(index, mask);
-      region.dirty_pages -= static_cast<std::uint32_t>(dirty.count);
+      region.dirty_pages -= dirty;
       region.dirty_units &= ~mask;
-      dirty_pages_ -= dirty.count;
+      dirty_pages_ -= dirty;
       if (region.dirty_pages == 0) dirty_unlink(index);
     }
     set_free_units(index, region.free_units & ~mask, End::kFront);
@@ -436,10 +439,7 @@ void SpanPart::mark_free(UnitIndex first, Units count) {
     const std::uint32_t mask = mask_of(static_cast<unsigned>(unit % kUnitsPerRegion), freed);
     Region& region = region_at(index);
     if ((region.free_units & mask) != 0) fatal::broken("a span given back twice");
-    const Pages dirty = pages::committed_in(pages::pages_of(static_cast<UnitIndex>(unit), {freed}));
-    region.dirty_pages += static_cast<std::uint32_t>(dirty.count);
-    region.dirty_units |= dirty_units_in(index, mask);
-    dirty_pages_ += dirty.count;
+    note_dirty(index, mask);
     region.freed_at = now;
     dirty_unlink(index);
     if (region.dirty_pages != 0) note_idle(index, mask);
@@ -449,14 +449,23 @@ void SpanPart::mark_free(UnitIndex first, Units count) {
   }
 }
 
+// Most changes reach neither end of the region: then its seams are as they were.
 void SpanPart::set_free_units(RegionIndex index, std::uint32_t units, End end) {
   Region& region = region_at(index);
-  const bool was_whole = region.free_units == kAllUnits;
+  const std::uint32_t before = std::exchange(region.free_units, units);
+  if ((before == kAllUnits) != (units == kAllUnits)) note_whole(index, units == kAllUnits);
+  if (region.follows_own && std::countr_one(before) != std::countr_one(units)) look_at_seam(index - 1);
+  if (std::countl_one(before) != std::countl_one(units)) look_at_seam(index);
+  put_in_list(index, longest_run(units), end);
+}
+
+// Of a region that is in no list.
+void SpanPart::begin_free_units(RegionIndex index, std::uint32_t units, End end) {
+  Region& region = region_at(index);
   region.free_units = units;
-  if (was_whole != (units == kAllUnits)) note_whole(index, !was_whole);
+  if (units == kAllUnits) note_whole(index, true);
   if (region.follows_own) look_at_seam(index - 1);
   look_at_seam(index);
-
   put_in_list(index, longest_run(units), end);
 }
 
@@ -527,54 +536,58 @@ void SpanPart::dirty_append(RegionIndex index) {
 
 void SpanPart::note_dirty(RegionIndex index, std::uint32_t units) {
   Region& region = region_at(index);
-  const std::size_t dirty = dirty_pages_in(index, units);
-  region.dirty_pages += static_cast<std::uint32_t>(dirty);
-  region.dirty_units |= dirty_units_in(index, units);
-  dirty_pages_ += dirty;
+  const Dirty dirty = dirty_in(index, units);
+  region.dirty_pages += dirty.pages;
+  region.dirty_units |= dirty.units;
+  dirty_pages_ += dirty.pages;
 }
 
 void SpanPart::settle(RegionIndex index, std::uint32_t units) {
   Region& region = region_at(index);
   const std::uint32_t dirty = units & region.dirty_units;
   region.settled_units |= dirty;
-  settled_pages_ += dirty_pages_in(index, dirty);
+  settled_pages_ += dirty_in(index, dirty).pages;
 }
 
 void SpanPart::forget_dirty(RegionIndex index, std::uint32_t units) {
   Region& region = region_at(index);
-  const std::size_t dirty = dirty_pages_in(index, units);
+  const std::uint32_t dirty = dirty_in(index, units).pages;
   unsettle(index, units);
-  region.dirty_pages -= static_cast<std::uint32_t>(dirty);
+  region.dirty_pages -= dirty;
   region.dirty_units &= ~units;
   dirty_pages_ -= dirty;
 }
 
 void SpanPart::unsettle(RegionIndex index, std::uint32_t units) {
   Region& region = region_at(index);
-  settled_pages_ -= dirty_pages_in(index, region.settled_units & units);
+  settled_pages_ -= dirty_in(index, region.settled_units & units).pages;
   region.settled_units &= ~units;
 }
 
-std::size_t SpanPart::dirty_pages_in(RegionIndex index, std::uint32_t units) const {
-  std::size_t count = 0;
-  while (units != 0) {
-    const auto start = static_cast<unsigned>(std::countr_zero(units));
-    const auto length = static_cast<unsigned>(std::countr_one(units >> start));
-    count += pages::committed_in(pages::pages_of(first_unit_of(index) + start, {length})).count;
-    units &= ~mask_of(start, length);
+// By words of the committed bits, each of four units: mostly all of it is committed.
+SpanPart::Dirty SpanPart::dirty_in(RegionIndex index, std::uint32_t units) {
+  constexpr unsigned kUnitsPerWord = 64 / kPagesPerUnit;
+  constexpr std::uint64_t kFirstPages = ~std::uint64_t{0} / ((1u << kPagesPerUnit) - 1);  // of each unit
+  static_assert(kUnitsPerWord == 4);
+  constexpr std::uint64_t kOnesOf = 0x4332'3221'3221'2110;  // four bits for each number of four bits
+  Dirty result;
+  for (std::uint32_t rest = units; rest != 0;) {
+    const auto word = static_cast<unsigned>(std::countr_zero(rest)) / kUnitsPerWord;
+    const std::uint64_t four = units >> (word * kUnitsPerWord) & 0xf;
+    rest &= ~(std::uint32_t{0xf} << (word * kUnitsPerWord));
+    const std::uint64_t committed = region_at(index).committed[word].load(std::memory_order_relaxed);
+    if (committed == ~std::uint64_t{0}) {
+      result.units |= static_cast<std::uint32_t>(four) << (word * kUnitsPerWord);
+      result.pages += kPagesPerUnit * static_cast<std::uint32_t>(kOnesOf >> (four * 4) & 0xf);
+      continue;
+    }
+    // Bit i of the four at bit 16 i, and then at all pages of the unit.
+    const std::uint64_t dirty = committed & (four * 0x0000'2000'4000'8001 & kFirstPages) * ((1u << kPagesPerUnit) - 1);
+    for (unsigned i = 0; i < kUnitsPerWord; ++i)
+      if ((dirty >> (i * kPagesPerUnit) & ((1u << kPagesPerUnit) - 1)) != 0) result.units |= mask_of(word * kUnitsPerWord + i, 1);
+    result.pages += count_ones(dirty);
   }
-  return count;
-}
-
-std::uint32_t SpanPart::dirty_units_in(RegionIndex index, std::uint32_t units) const {
-  std::uint32_t dirty = 0;
-  for (std::uint32_t rest = units; rest != 0; rest &= rest - 1) {
-    const auto unit = static_cast<unsigned>(std::countr_zero(rest));
-    constexpr unsigned kUnitsPerWord = 64 / kPagesPerUnit;
-    const std::uint64_t word = region_at(index).committed[unit / kUnitsPerWord].load(std::memory_order_relaxed);
-    if ((word >> (unit % kUnitsPerWord * kPagesPerUnit) & ((1u << kPagesPerUnit) - 1)) != 0) dirty |= mask_of(unit, 1);
-  }
-  return dirty;
+  return result;
 }
 
 SpanPart::Facts SpanPart::facts() const NEBULA_UNCHECKED {

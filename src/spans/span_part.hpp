@@ -192,6 +192,7 @@ class alignas(2 * kCacheLine) SpanPart {
   void mark_used(UnitIndex first, Units count) NEBULA_REQUIRES(lock_);
   void mark_free(UnitIndex first, Units count) NEBULA_REQUIRES(lock_);
   void set_free_units(RegionIndex index, std::uint32_t units, End end) NEBULA_REQUIRES(lock_);
+  void begin_free_units(RegionIndex index, std::uint32_t units, End end) NEBULA_REQUIRES(lock_);
   void note_whole(RegionIndex index, bool is_whole) NEBULA_REQUIRES(lock_);
   void put_in_list(RegionIndex index, unsigned length, End end) NEBULA_REQUIRES(lock_);
   void look_at_seam(RegionIndex index) NEBULA_REQUIRES(lock_);
@@ -212,8 +213,12 @@ class alignas(2 * kCacheLine) SpanPart {
   std::size_t purge_units(RegionIndex index, std::uint32_t chosen, os::Advice advice) NEBULA_REQUIRES(lock_);
   void heal(PurgeJob& job) const;
   void purge_runs(PurgeJob& job) const;
-  [[nodiscard]] std::size_t dirty_pages_in(RegionIndex index, std::uint32_t units) const NEBULA_REQUIRES(lock_);
-  [[nodiscard]] std::uint32_t dirty_units_in(RegionIndex index, std::uint32_t units) const NEBULA_REQUIRES(lock_);
+  // Of these units: how many pages are committed, and which units have some.
+  struct Dirty {
+    std::uint32_t pages = 0;
+    std::uint32_t units = 0;
+  };
+  [[nodiscard]] static Dirty dirty_in(RegionIndex index, std::uint32_t units);
   [[nodiscard]] std::uint32_t units_to_purge(RegionIndex index, Purge how) const NEBULA_REQUIRES(lock_);
 
   Lock lock_{LockRank::kSpans};

@@ -51,7 +51,7 @@ std::size_t SpanPart::purge_idle(Idle& idle) {
     const RegionIndex index = next_idle(now, idle);
     if (index == kNoRegion) break;
     if (kept_.count != 0) {
-      const std::size_t going = dirty_pages_in(index, region_at(index).dirty_units & ~region_at(index).settled_units);
+      const std::size_t going = dirty_in(index, region_at(index).dirty_units & ~region_at(index).settled_units).pages;
       if (going > spare) break;
       spare -= going;
     }
@@ -73,7 +73,7 @@ std::size_t SpanPart::spare_pages() const {
   for (RegionIndex index = 0; index < regions_; ++index) {
     if (!is_own(index)) continue;
     held += pages::committed_in(pages::pages_of(index)).count;
-    if (!region_at(index).is_huge_tlb) held -= dirty_pages_in(index, region_at(index).settled_units);
+    if (!region_at(index).is_huge_tlb) held -= dirty_in(index, region_at(index).settled_units).pages;
   }
   return at_least_zero(held, kept_.count);
 }
@@ -152,7 +152,7 @@ std::size_t SpanPart::purge_units(RegionIndex index, std::uint32_t chosen, os::A
     region.wants_huge_pages = false;
     --huge_regions_;
   }
-  PurgeJob job = {index, chosen, extent, advice, region.wants_huge_pages, dirty_pages_in(index, chosen) * kPageSize};
+  PurgeJob job = {index, chosen, extent, advice, region.wants_huge_pages, dirty_in(index, chosen).pages * kPageSize};
   forget_dirty(index, chosen);
   // Out of circulation: nobody else can take these units while the lock is released.
   set_free_units(index, region.free_units & ~chosen, End::kFront);

@@ -1,11 +1,13 @@
 #include "support/heap_checks.hpp"
 
+#include <bit>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 #include <sstream>
 #include <thread>
 
+#include "base/bits.hpp"
 #include "budget/account.hpp"
 #include "budget/heap_accounts.hpp"
 #include "bump/bump.hpp"
@@ -97,7 +99,15 @@ void check_slab(UnitIndex unit, std::ostream& out) {
   if (slab.is_busy) out << "unit " << unit << ": a slab is busy at rest\n";
 }
 
-// Whether a region and the one before are of the same part, each record says of the other.
+// How many free units lie on both sides of where a region begins; 0 where no span may go across.
+unsigned free_across(const Region& before, const Region& region) {
+  const auto below = static_cast<unsigned>(std::countl_one(before.free_units));
+  const auto above = static_cast<unsigned>(std::countr_one(region.free_units));
+  const bool may = below != 0 && above != 0 && below + above < 2 * kUnitsPerRegion && before.is_huge_tlb == region.is_huge_tlb;
+  return may ? below + above : 0;
+}
+
+// Whether a region and the one before are of the same part, each record says of the other, and the first what a span across may take.
 void check_seam(RegionIndex index, std::ostream& out) {
   const Region& before = region_at(index - 1);
   const Region& region = region_at(index);
@@ -105,11 +115,14 @@ void check_seam(RegionIndex index, std::ostream& out) {
   if (before.precedes_own != is_same || region.follows_own != is_same)
     out << "regions " << index - 1 << " and " << index << " are " << (is_same ? "" : "not ") << "of one part, and their records say "
         << before.precedes_own << " and " << region.follows_own << '\n';
+  const unsigned seam = is_same ? free_across(before, region) : 0;
+  if (before.seam != seam) out << "region " << index - 1 << " ends with " << seam << " free units and says " << unsigned{before.seam} << '\n';
 }
 
 void check_units(RegionIndex region, Walk& walk, std::ostream& out) {
   const Region& record = region_at(region);
   std::uint64_t dirty = 0;
+  std::uint32_t dirty_units = 0;
   for (unsigned i = 0; i < kUnitsPerRegion; ++i) {
     const UnitIndex unit = first_unit_of(region) + i;
     const unsigned use = use_of(unit);
@@ -120,6 +133,7 @@ void check_units(RegionIndex region, Walk& walk, std::ostream& out) {
     for (const Account* const account : {accounts.node, accounts.thread, accounts.module})
       if (account != nullptr) walk.charged[account] += committed;
     if (is_free) dirty += committed;
+    if (is_free && committed != 0) dirty_units |= std::uint32_t{1} << i;
     if (is_free && !is(use, UnitUse::kNothing)) out << "unit " << unit << " is free and used for " << use << "\n";
     if (!is_free && is(use, UnitUse::kNothing) && unit != 0) out << "unit " << unit << " is neither free nor used\n";
     for (unsigned heap = 0; heap < pages::views.load(); ++heap) {
@@ -159,6 +173,11 @@ void check_units(RegionIndex region, Walk& walk, std::ostream& out) {
   }
   if (dirty != std::uint64_t{record.dirty_pages} * kPageSize)
     out << "region " << region << " has " << dirty << " dirty bytes and counts " << record.dirty_pages << " pages\n";
+  if (dirty_units != record.dirty_units)
+    out << "region " << region << " has the dirty units " << std::hex << dirty_units << " and says " << record.dirty_units << std::dec << '\n';
+  const unsigned run = longest_run(record.free_units);
+  if (record.is_listed != (run != 0) || (run != 0 && record.list != run))
+    out << "region " << region << " has " << run << " free units side by side and is listed with " << unsigned{record.list} << '\n';
   walk.dirty_bytes += dirty;
 }
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
+
 #include "base/units.hpp"
 #include "support/heap_checks.hpp"
 
@@ -74,6 +76,18 @@ TEST(Bits, RunsAreFoundAsTheDefinitionSays) {
       EXPECT_EQ(best_run(mask, count, alignment), best_run_by_hand(mask, count, alignment))
           << std::hex << mask << " " << std::dec << count << " " << alignment;
     }
+  }
+}
+
+TEST(Bits, OnesAreCounted) {
+  testing::Random random(2);
+  EXPECT_EQ(count_ones(0), 0u);
+  EXPECT_EQ(count_ones(~std::uint64_t{0}), 64u);
+  for (int i = 0; i < 20000; ++i) {
+    std::uint64_t bits = random.next();
+    if (i % 3 == 1) bits |= random.next() | random.next();
+    if (i % 3 == 2) bits &= random.next() & random.next();
+    EXPECT_EQ(count_ones(bits), static_cast<unsigned>(std::popcount(bits))) << std::hex << bits;
   }
 }
 
