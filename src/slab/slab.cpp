@@ -18,7 +18,7 @@ constexpr std::uint64_t ones(unsigned count) { return count < 64 ? (std::uint64_
 [[gnu::always_inline]] inline void write_run(void** end, Address first, std::size_t size, unsigned count) {
   __m128i pair = _mm_set_epi64x(static_cast<long long>(first), static_cast<long long>(first + size));
   const __m128i step = _mm_set1_epi64x(static_cast<long long>(2 * size));
-#pragma GCC unroll 4
+#pragma GCC unroll 4  // else the loop's own three instructions are as many as a pair's
   for (; count >= 2; count -= 2, pair = _mm_add_epi64(pair, step)) _mm_storeu_si128(reinterpret_cast<__m128i*>(end -= 2), pair);
   if (count != 0) _mm_storeh_pi(reinterpret_cast<__m64*>(end - 1), _mm_castsi128_ps(pair));
 }
@@ -153,12 +153,13 @@ struct Pair {
   Pair pair(first, step);
   unsigned run = 0;
   while (most - run >= kRunPiece && pair.are_at<kRunPiece>(slots + run)) run += kRunPiece;
-  return run != 0 || most < kRunLeast || !Pair(first, step).are_at<kRunLeast>(slots) ? run : kRunLeast;
+  if (run != 0 || most < kRunLeast) return run;
+  return Pair(first, step).are_at<kRunLeast>(slots) ? kRunLeast : 0;
 }
 
-// Puts back slots from the front, as long as runs of them are neighbours, lowest first or last: what a program allocates one after the
-// other and frees in that order, or the other way round. One comparison tells of most that they are none. Only what lies in this slab and
-// was outside it; how many.
+// Puts back runs from the front of the slots, of neighbours, lowest first or last: what a program allocates one after the other and frees in
+// that order, or the other way round. One comparison tells of most that they are none. Only what lies in this slab and was outside it; how
+// many slots.
 [[gnu::always_inline]] inline unsigned put_back_runs(Slab& slab, Address start, std::size_t size, std::uint64_t reciprocal,
                                                      void* const* slots, unsigned count) {
   unsigned done = 0;
@@ -169,7 +170,7 @@ struct Pair {
     const bool falls = eighth < first;
     const Address step = falls ? -size : size;
     if (eighth - first != (kRunLeast - 1) * step) break;
-    const SlotPlace place = slot_place(reciprocal, first - start);
+    const SlotPlace place = slot_place(reciprocal, first - start);  // what lies below wraps: all that is no slot here is above the capacity
     if (place.slot >= slab.capacity || !place.is_start(reciprocal)) break;
     const auto in_slab = static_cast<unsigned>(falls ? place.slot + 1 : slab.capacity - place.slot);
     const unsigned run = run_at(slots + done, std::min({count - done, in_slab, kRunMost}), step);
@@ -178,10 +179,13 @@ struct Pair {
     std::uint64_t* const word = slab.bitmap + lowest / 64;
     const unsigned shift = lowest % 64;
     const std::uint64_t bits = ones(run) << shift;
-    const std::uint64_t beyond = shift > 64 - run ? ones(run) >> (64 - shift) : 0;
-    if ((word[0] & bits) != 0 || (beyond != 0 && (word[1] & beyond) != 0)) break;  // misuse, to be told of exactly
+    if ((word[0] & bits) != 0) break;  // misuse, to be told of exactly
+    if (shift + run > 64) {
+      const std::uint64_t beyond = ones(run) >> (64 - shift);
+      if ((word[1] & beyond) != 0) break;
+      word[1] |= beyond;
+    }
     word[0] |= bits;
-    if (beyond != 0) word[1] |= beyond;
     first_word = std::min(first_word, lowest / 64);
     done += run;
   }

@@ -188,7 +188,6 @@ void SpanPart::publish(const Growth& growth) {
     const auto index = static_cast<RegionIndex>(growth.first + i);
     Region& region = region_at(index);
     region.is_listed = false;  // a thread that a fork left behind may have come as far as listing it
-    region.free_units = 0;
     region.seam = 0;
     region.heap = id_;
     join_neighbours(index);

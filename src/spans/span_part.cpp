@@ -390,7 +390,6 @@ void SpanPart::rebuild() NEBULA_UNCHECKED {
     std::uint32_t free_units = region.free_units;
     for (unsigned i = 0; i < kUnitsPerRegion; ++i)
       if (unit_use(first_unit_of(index) + i).load(std::memory_order_relaxed) != 0) free_units &= ~mask_of(i, 1);
-    region.free_units = 0;
     region.seam = 0;
     region.is_listed = false;
     region.is_dirty_listed = false;
@@ -459,7 +458,7 @@ void SpanPart::set_free_units(RegionIndex index, std::uint32_t units, End end) {
   put_in_list(index, longest_run(units), end);
 }
 
-// Of a region that is in no list.
+// Of a region that is in no list by run or seam, and not counted as whole.
 void SpanPart::begin_free_units(RegionIndex index, std::uint32_t units, End end) {
   Region& region = region_at(index);
   region.free_units = units;
@@ -568,8 +567,8 @@ void SpanPart::unsettle(RegionIndex index, std::uint32_t units) {
 SpanPart::Dirty SpanPart::dirty_in(RegionIndex index, std::uint32_t units) {
   constexpr unsigned kUnitsPerWord = 64 / kPagesPerUnit;
   constexpr std::uint64_t kFirstPages = ~std::uint64_t{0} / ((1u << kPagesPerUnit) - 1);  // of each unit
-  static_assert(kUnitsPerWord == 4);
-  constexpr std::uint64_t kOnesOf = 0x4332'3221'3221'2110;  // four bits for each number of four bits
+  static_assert(kUnitsPerWord == 4 && kPagesPerUnit == 16);
+  constexpr std::uint64_t kOnesOf = 0x4332'3221'3221'2110;  // four bits each: of how many ones 15, 14, ... 0 are the sum
   Dirty result;
   for (std::uint32_t rest = units; rest != 0;) {
     const auto word = static_cast<unsigned>(std::countr_zero(rest)) / kUnitsPerWord;

@@ -343,9 +343,10 @@ bool fill(ThreadHeap& heap, unsigned c, NodeHeap::Source where) {
   const unsigned room = limit_of(heap, c);
   unsigned wanted = (room + 1) / 2;
   if (wanted > kRefillMost) wanted = std::min(wanted, std::max(kRefillMost, kRefillBytes / kSizeClasses.slot_size[c]));
-  // Slabs give as many as are wanted, but for what ends a cache line: then nothing is to be moved. A depot gives whole batches.
-  const bool is_from_slabs = where == NodeHeap::Source::kSlabsOnly && kSizeClasses.slot_size[c] >= kCacheLine;
-  const unsigned most = is_from_slabs ? std::clamp<unsigned>(kSizeClasses.batch[c], wanted, room) : room;
+  // Of slots that no line has parts of two of, slabs give exactly as many as are wanted: written where they stay, so that nothing is to be
+  // moved. With room for a batch, for the depots, which are asked last.
+  const bool is_exact = where == NodeHeap::Source::kSlabsOnly && kSizeClasses.slot_size[c] % kCacheLine == 0;
+  const unsigned most = is_exact ? std::clamp<unsigned>(kSizeClasses.batch[c], wanted, room) : room;
   void** const first = heap.slots() + heap.bottom[c] + 1;
   void** const end = first + most;
   NodeHeap& from = NodeHeap::at(heap.home);

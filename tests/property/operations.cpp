@@ -72,6 +72,7 @@ class Model {
 
   void finish() {
     check_counts();
+    if (const std::string wrong = testing::inconsistency(); !wrong.empty()) RC_FAIL(wrong);  // while some of each region is free
     while (!objects_.empty()) remove_at(objects_.size() - 1);
     check_counts();
     const std::string wrong = testing::inconsistency();

@@ -175,6 +175,8 @@ void check_units(RegionIndex region, Walk& walk, std::ostream& out) {
     out << "region " << region << " has " << dirty << " dirty bytes and counts " << record.dirty_pages << " pages\n";
   if (dirty_units != record.dirty_units)
     out << "region " << region << " has the dirty units " << std::hex << dirty_units << " and says " << record.dirty_units << std::dec << '\n';
+  if ((record.settled_units & ~record.dirty_units) != 0) out << "region " << region << " has settled units that are not dirty\n";
+  if (record.is_dirty_listed && dirty == 0) out << "region " << region << " waits for the purge and has nothing for it\n";
   const unsigned run = longest_run(record.free_units);
   if (record.is_listed != (run != 0) || (run != 0 && record.list != run))
     out << "region " << region << " has " << run << " free units side by side and is listed with " << unsigned{record.list} << '\n';

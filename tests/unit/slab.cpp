@@ -164,6 +164,7 @@ TEST(Slab, RunsComeBackAsOneByOne) {
     std::vector<void*> taken = one.take(slots_per_slab(c) - 3, slots_per_slab(c));
     outside.insert(taken.begin(), taken.end());
     testing::Random random(100 + i);
+    int across[2] = {};
     for (int round = 0; round < 2000; ++round) {
       std::vector<void*> back;
       std::set<void*> left = outside;
@@ -188,7 +189,10 @@ TEST(Slab, RunsComeBackAsOneByOne) {
       }
       if (error == kWholeRun) {  // of which some may be in the slab already
         const std::size_t from = random.below(one.slab().bump);
-        for (std::size_t index = from; index < from + 64 && index < one.slab().capacity; ++index) {
+        const bool rises = random.below(2) == 0;
+        for (std::size_t k = 0; k < 64; ++k) {
+          if (rises ? from + k >= one.slab().capacity : k > from) break;
+          const std::size_t index = rises ? from + k : from - k;
           back.push_back(slot_at_index(index));
           if (in_run != slab::Returned::kBack) continue;
           if (left.erase(back.back()) != 0) good = back.size();
@@ -210,15 +214,25 @@ TEST(Slab, RunsComeBackAsOneByOne) {
                                          : slot_at_index(one.slab().bump);
         if (error == kNever && one.slab().bump == one.slab().capacity) continue;
       }
-      // Of what lies in the next slab nothing is said.
-      if (error == kAcrossStart || error == kAcrossEnd) {
-        const std::size_t end = units_per_slab(c) * kUnitSize / size;
-        const std::size_t from = error == kAcrossStart ? 4 : one.slab().bump - std::size_t{5};
-        bool all = error == kAcrossStart || (end == one.slab().bump && end * size == units_per_slab(c) * kUnitSize);
-        for (std::size_t k = 0; k <= 4; ++k) all = all && left.count(slot_at_index(error == kAcrossStart ? from - k : from + k)) != 0;
+      // The run goes on beyond the slab: into the one before, or where the memory that is no slot begins, else into the next one. Of other
+      // slabs' nothing is said. In pieces or not, so that each of them ends there.
+      if ((error == kAcrossStart || error == kAcrossEnd) && one.slab().bump == one.slab().capacity) {
+        const bool falls = error == kAcrossStart;
+        const std::size_t here = random.below(2) == 0 ? 8 + 8 * random.below(3) : 1 + random.below(24);
+        if (here > one.slab().capacity) continue;
+        const std::size_t from = falls ? here - 1 : one.slab().capacity - here;
+        bool all = true;
+        for (std::size_t k = 0; k < here; ++k) all = all && left.count(slot_at_index(falls ? from - k : from + k)) != 0;
         if (!all) continue;
-        for (std::size_t k = 0; k < 24; ++k) back.push_back(start + (error == kAcrossStart ? from - k : from + k) * size);
-        good = back.size() - 19;
+        const std::size_t gap = random.below(3);  // before what lies beyond
+        for (std::size_t k = 0; k < here + 24; ++k) {
+          const std::size_t step = k < here ? k : k + gap;
+          back.push_back(start + (falls ? from - step : from + step) * size);
+        }
+        good = back.size() - 24;
+        const bool has_tail = one.slab().capacity * size != units_per_slab(c) * kUnitSize;
+        if (!falls && has_tail && gap == 0) in_run = slab::Returned::kNeverAllocated;
+        ++across[falls ? 0 : 1];
       }
       if (back.empty()) continue;
       slab::Returned verdict = slab::Returned::kBack;
@@ -245,6 +259,7 @@ TEST(Slab, RunsComeBackAsOneByOne) {
       }
       for (void* const slot : again) ASSERT_TRUE(outside.insert(slot).second);
     }
+    for (const int times : across) EXPECT_GT(times, 10) << "class " << i;
   }
 }
 
