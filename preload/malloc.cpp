@@ -44,7 +44,7 @@ constexpr std::size_t kPage = nebula::kPageSize;
 [[gnu::noinline]] void free_in_realloc_slow(void* pointer) { free_keeping_errno(pointer, "realloc"); }
 
 [[gnu::always_inline]] inline void free_in_realloc(void* pointer) {
-  if (!nebula::try_push(nebula::current_heap, pointer)) [[unlikely]] free_in_realloc_slow(pointer);
+  if (!nebula::try_push(pointer)) [[unlikely]] free_in_realloc_slow(pointer);
 }
 
 [[gnu::noinline]] void* calloc_slow(std::size_t size) {
@@ -94,7 +94,7 @@ NEBULA_EXPORT void* malloc(std::size_t size) noexcept {
 }
 
 NEBULA_EXPORT void free(void* pointer) noexcept {
-  if (!nebula::try_push(nebula::current_heap, pointer)) [[unlikely]] free_slow(pointer);
+  if (!nebula::try_push(pointer)) [[unlikely]] free_slow(pointer);
 }
 
 NEBULA_EXPORT void* calloc(std::size_t count, std::size_t size) noexcept {

@@ -94,7 +94,7 @@ std::size_t plain(std::align_val_t alignment) { return static_cast<std::size_t>(
 }
 
 [[gnu::always_inline]] inline void deallocate(void* pointer) {
-  if (!nebula::try_push(nebula::current_heap, pointer)) [[unlikely]] delete_slow(pointer);
+  if (!nebula::try_push(pointer)) [[unlikely]] delete_slow(pointer);
 }
 
 }  // namespace

@@ -305,7 +305,7 @@ Route route_for(SizeClass c) {
   const Route route = routes::of(c);
   if (route == Route::kPool || !are_on.load(kRelaxed)) return route;
   const SlowPath slow;
-  ThreadHeap* const heap = current_heap;
+  ThreadHeap* const heap = current.heap;
   if (!slow.entered() || thread_heap::is_none(heap)) return Route::kPool;
   {
     const HoldGate hold;

@@ -61,12 +61,12 @@ bool is_started() {
 
 // Outside the slow path, because pthread_setspecific may allocate.
 void attend_thread() {
-  if (current_heap != no_heap_yet || in_slow_path || !is_started()) return;
+  if (current.heap != no_heap_yet || in_slow_path || !is_started()) return;
   {
     const SlowPath slow;
     thread_heap::ensure();
   }
-  if (!thread_heap::is_none(current_heap) && exits_watched.load(kRelaxed)) pthread_setspecific(exit_key, current_heap);
+  if (!thread_heap::is_none(current.heap) && exits_watched.load(kRelaxed)) pthread_setspecific(exit_key, current.heap);
 }
 
 // glibc frees a thread's last things after these destructors, and other libraries' destructors run in any order: so this
@@ -74,7 +74,7 @@ void attend_thread() {
 void at_thread_exit(void* heap) {
   constexpr std::uint8_t kRounds = 3;  // of the four that POSIX grants
   auto* const mine = static_cast<ThreadHeap*>(heap);
-  if (mine != current_heap) return;
+  if (mine != current.heap) return;
   if (++mine->exit_rounds < kRounds) {
     pthread_setspecific(exit_key, heap);
     return;
@@ -154,7 +154,7 @@ void refuse_in_block(const void* pointer, const bump::Found& found, const char* 
 
 // Inside SlowPath.
 void deallocate_in_block(void* pointer, const char* call) {
-  ThreadHeap* const heap = current_heap;
+  ThreadHeap* const heap = current.heap;
   bump::Mine* const mine = thread_heap::is_none(heap) ? nullptr : &heap->bump;
   bump::Found found;
   if (mine != nullptr && !mine->has_holes) {
@@ -180,9 +180,9 @@ void after_slow_path() {
   }
   attend_soft_limit();
   if (holes::are_due()) [[unlikely]] holes::look();
-  ThreadHeap* const heap = current_heap;
+  ThreadHeap* const heap = current.heap;
   if (thread_heap::is_none(heap)) return;
-  thread_heap::refresh(*heap);
+  thread_heap::refresh();
   if ((++heap->slow_calls & slow_calls_between_ticks.load(kRelaxed)) == 0) tick(*heap);
 }
 
@@ -193,7 +193,7 @@ void after_slow_path() {
 }
 
 void* allocate_from_class(SizeClass c) {
-  ThreadHeap* const heap = current_heap;
+  ThreadHeap* const heap = current.heap;
   if (thread_heap::is_none(heap)) return thread_heap::allocate_direct(c);
   if (module_limits::are_set()) [[unlikely]] {
     if (const tenants::Tenant tenant = tenant_here(); tenant.module != module_limits::kNone) {
@@ -229,7 +229,7 @@ enum class OnRefusal { kNote, kIgnore };
 [[gnu::noinline]] bool is_sample(SizeClass c) {
   attend_thread();
   if (in_slow_path || !is_started()) return false;
-  return thread_heap::is_none(current_heap) ? profiling::draw(slot_size(c)) : thread_heap::sample_is_due(*current_heap, c);
+  return thread_heap::is_none(current.heap) ? profiling::draw(slot_size(c)) : thread_heap::sample_is_due(*current.heap, c);
 }
 
 // In memory of its own; null when there is none: then it is allocated as any other.
@@ -245,7 +245,7 @@ enum class OnRefusal { kNote, kIgnore };
     if (object != nullptr) sampled::begin(object, profiling::sites::note_allocation(stack, index_of(c), slot_size(c), size));
     else profiling::sites::count_lost();
   }
-  if (!thread_heap::is_none(current_heap) && current_heap->is_watched) thread_heap::draw_next_sample(*current_heap, c);
+  if (!thread_heap::is_none(current.heap) && current.heap->is_watched) thread_heap::draw_next_sample(*current.heap, c);
   after_slow_path();
   return object;
 }
@@ -268,7 +268,7 @@ void* allocate_in_block(std::size_t size, std::size_t alignment) {
   attend_thread();
   {
     const SlowPath slow;
-    ThreadHeap* const heap = current_heap;
+    ThreadHeap* const heap = current.heap;
     if (!slow.entered() || thread_heap::is_none(heap) || thread_heap::is_tenant(*heap)) return nullptr;
     if (alignment <= kGranule) object = bump::try_allocate(heap->bump, size);
     if (object == nullptr) [[unlikely]] {
@@ -296,9 +296,9 @@ void* take_detour(SizeClass c, routes::Route route, std::size_t size, std::size_
 }
 
 void* allocate_class(SizeClass c, std::size_t size, std::size_t alignment = 1, OnRefusal on_refusal = OnRefusal::kNote) {
-  if (void* const slot = try_pop(current_heap, index_of(c))) return slot;
+  if (void* const slot = try_pop(current.heap, index_of(c))) return slot;
   if (has_detours.load(kRelaxed)) [[unlikely]] {
-    if (void* const slot = thread_heap::try_pop_own(*current_heap, c)) return slot;
+    if (void* const slot = thread_heap::try_pop_own(*current.heap, c)) return slot;
     const routes::Route route = auto_routes::route_for(c);
     if (route == routes::Route::kNode && on_refusal == OnRefusal::kNote)
       return allocate_large(size, alignment, large::Contents::kAny);
@@ -386,11 +386,11 @@ void* resize_in_block(void* pointer, std::size_t size) {
     return nullptr;
   }
   if (found.size == kGranule ? size <= found.size : found.size - size < (found.size + 1) / 2) return pointer;
-  if (size <= kSmallMax && !thread_heap::is_none(current_heap)) {
+  if (size <= kSmallMax && !thread_heap::is_none(current.heap)) {
     const SlowPath slow;
     if (slow.entered()) {
       const HoldGate hold;
-      if (bump::resize_last(current_heap->bump, pointer, size)) return pointer;
+      if (bump::resize_last(current.heap->bump, pointer, size)) return pointer;
     }
   }
   return size < found.size ? shrink_to_small(pointer, size) : move_to_new(pointer, found.size, size);
@@ -508,7 +508,7 @@ void reset_in_child() {
 void watch_thread_exits() {
   if (exits_watched.load(kRelaxed) || pthread_key_create(&exit_key, at_thread_exit) != 0) return;
   exits_watched.store(true, kRelaxed);
-  if (!thread_heap::is_none(current_heap)) pthread_setspecific(exit_key, current_heap);
+  if (!thread_heap::is_none(current.heap)) pthread_setspecific(exit_key, current.heap);
 }
 
 void set_observer(Observer wanted) {
@@ -546,7 +546,7 @@ void deallocate_slow(void* pointer, const char* call) {
   const unsigned use = use_of(pointer);
   if (is_size_class(use)) {
     const SizeClass c = size_class(use);
-    ThreadHeap* const heap = current_heap;
+    ThreadHeap* const heap = current.heap;
     if (thread_heap::is_none(heap)) {
       thread_heap::free_direct(c, pointer, call);
     } else if (thread_heap::was_freed_last(*heap, c, pointer)) {
@@ -558,7 +558,7 @@ void deallocate_slow(void* pointer, const char* call) {
     }
   } else if (is(use, UnitUse::kBump)) {
     deallocate_in_block(pointer, call);
-    if (!thread_heap::is_none(current_heap)) return after_short_path(*current_heap);
+    if (!thread_heap::is_none(current.heap)) return after_short_path(*current.heap);
   } else if (!deallocate_span(pointer)) {
     refuse_span(pointer, use, call);
   }
@@ -608,7 +608,7 @@ std::size_t usable_size_slow(const void* pointer) {
 
 void flush_this_thread() {
   const SlowPath slow;
-  if (slow.entered() && !thread_heap::is_none(current_heap)) thread_heap::flush_all(*current_heap);
+  if (slow.entered() && !thread_heap::is_none(current.heap)) thread_heap::flush_all(*current.heap);
 }
 
 void flush_at_exit() {

@@ -44,22 +44,22 @@ class CalledFrom {
 
 // A slot of a pool, or null when the slow path has to find one.
 [[nodiscard]] [[gnu::always_inline]] inline void* try_allocate(std::size_t size) {
-  return size <= kFineMax ? try_pop(current_heap, (size + kGranule - 1) / kGranule) : nullptr;
+  return size <= kFineMax ? try_pop(current.heap, (size + kGranule - 1) / kGranule) : nullptr;
 }
 
 // The same for the classes above, whose index needs a table.
 [[nodiscard]] [[gnu::always_inline]] inline void* try_allocate_coarse(std::size_t size) {
-  return size - kFineMax - 1 < kSmallMax - kFineMax ? try_pop(current_heap, class_index_for(size)) : nullptr;
+  return size - kFineMax - 1 < kSmallMax - kFineMax ? try_pop(current.heap, class_index_for(size)) : nullptr;
 }
 
 // alignment: a power of two.
 [[nodiscard]] [[gnu::always_inline]] inline void* try_allocate_aligned(std::size_t size, std::size_t alignment) {
-  return try_pop(current_heap, class_index_for_aligned(size, alignment));  // class 0 has no slots
+  return try_pop(current.heap, class_index_for_aligned(size, alignment));  // class 0 has no slots
 }
 
 // Behind those, while a profile is taken where there are several node heaps.
 [[nodiscard]] [[gnu::always_inline]] inline void* try_allocate_watched(std::size_t size) {
-  ThreadHeap* const heap = current_heap;
+  ThreadHeap* const heap = current.heap;
   if (!heap->is_watched || heap->is_counted || size > kSmallMax) [[likely]] return nullptr;
   return thread_heap::try_pop_own(*heap, static_cast<SizeClass>(class_index_for(size)));
 }
@@ -83,7 +83,7 @@ class CalledFrom {
 [[nodiscard]] [[gnu::always_inline]] inline void* try_copy(const void* pointer, std::size_t size) {
   const std::size_t before = slot_size_at(pointer);
   if (before == 0 || size - 1 >= kSmallMax) return nullptr;
-  void* const slot = try_pop(current_heap, class_index_for(size));
+  void* const slot = try_pop(current.heap, class_index_for(size));
   return slot != nullptr ? __builtin_memcpy(slot, pointer, before < size ? before : size) : nullptr;
 }
 
@@ -109,7 +109,7 @@ class CalledFrom {
 }
 
 [[gnu::always_inline]] inline void deallocate(void* pointer, const char* call) {
-  if (!try_push(current_heap, pointer)) [[unlikely]] deallocate_slow(pointer, call);
+  if (!try_push(pointer)) [[unlikely]] deallocate_slow(pointer, call);
 }
 
 [[nodiscard]] [[gnu::always_inline]] inline void* allocate_zeroed(std::size_t size) {

@@ -66,10 +66,10 @@ void for_each_node_heap(const Account* account, Visitor visit) {
 
 std::size_t run(Step step, std::size_t enough, const Account* account) {
   if (step == Step::kOwnPools) {
-    if (thread_heap::is_none(current_heap)) return 0;
-    thread_heap::flush_all(*current_heap);
+    if (thread_heap::is_none(current.heap)) return 0;
+    thread_heap::flush_all(*current.heap);
     const HoldGate hold;
-    return bump::trim(current_heap->bump);
+    return bump::trim(current.heap->bump);
   }
   if (step == Step::kOtherThreads) {
     thread_heap::ask_others_to_flush();

@@ -36,7 +36,7 @@ void give_up_account(ThreadHeap& heap) {
 
 void see_slab(const ThreadHeap& heap, SizeClass c, UnitIndex unit) {
   constexpr auto kNothing = static_cast<std::uint8_t>(UnitUse::kNothing);
-  if (heap.is_watched || heap.view[unit].load(kRelaxed) != kNothing) return;
+  if (heap.is_watched || current.view[unit].load(kRelaxed) != kNothing) return;
   if (const NodeHeap& home = NodeHeap::at(heap.home); home.is_tenants()) home.show_slab(unit, c);
 }
 
@@ -56,9 +56,9 @@ bool is_tenant(ThreadHeap& heap) {
 }
 
 thread_limits::Id account_here() {
-  if (is_none(current_heap)) return 0;
-  if (attend_account(*current_heap)) current_heap->settled_at = 0;
-  return current_heap->account;
+  if (is_none(current.heap)) return 0;
+  if (attend_account(*current.heap)) current.heap->settled_at = 0;
+  return current.heap->account;
 }
 
 }  // namespace thread_heap

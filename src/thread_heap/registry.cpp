@@ -166,12 +166,12 @@ void recount_in_child() NEBULA_UNCHECKED {
   for (std::uint32_t& threads : threads_of_shard) threads = 0;
   for_each_heap([](ThreadHeap& heap) NEBULA_UNCHECKED {
     if (!heap.in_use.load(kRelaxed)) kept_bytes_of_all += heap.kept_bytes;
-    if (&heap == current_heap) ++threads_beside(heap);
+    if (&heap == current.heap) ++threads_beside(heap);
   });
 }
 
 ThreadHeap* heap_left_here() {
-  const auto here = reinterpret_cast<Address>(&current_heap);
+  const auto here = reinterpret_cast<Address>(&current);
   for (std::uint32_t i = 0, end = heaps_end(); i < end; ++i) {
     // acquire: the thread that ended had its place given back by the C library before this one could get it.
     if (owner_of(i).load(std::memory_order_acquire) == here) return &heap_at(i);
@@ -204,7 +204,7 @@ void flush_kept_pools(std::uint64_t idle_milliseconds) {
 
 void ask_others_to_flush() {
   for_each_heap([](ThreadHeap& heap) {
-    if (&heap == current_heap) return;
+    if (&heap == current.heap) return;
     if (heap.in_use.load(kRelaxed)) {
       for (unsigned c = kClassFirst; c < kClassEnd; ++c) {
         heap.capacity[c].store(0, kRelaxed);

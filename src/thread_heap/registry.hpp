@@ -17,7 +17,7 @@ extern constinit std::atomic<std::uint32_t> heaps_reserved;  // indices below we
 extern constinit std::atomic<std::uint64_t> threads_started;
 extern constinit std::atomic<std::uint32_t> threads_now;
 extern constinit Lock registry_lock;
-// Of each heap in use, where its thread keeps current_heap. Two threads that live have two such places: a new thread that
+// Of each heap in use, where its thread keeps `current`. Two threads that live have two such places: a new thread that
 // finds its own in here is the successor, at the same place, of one that ended without telling.
 [[nodiscard]] std::atomic<Address>& owner_of(std::uint32_t heap);
 // How often memory was asked back; each heap knows what it has answered.

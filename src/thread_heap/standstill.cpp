@@ -10,13 +10,13 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 }  // namespace
 
 void note_fork() {
-  if (!is_none(current_heap)) current_heap->thread_id.store(os::thread_id(), kRelaxed);
+  if (!is_none(current.heap)) current.heap->thread_id.store(os::thread_id(), kRelaxed);
 }
 
 void adopt_after_fork() {
-  threads_now.store(is_none(current_heap) ? 0 : 1, kRelaxed);
+  threads_now.store(is_none(current.heap) ? 0 : 1, kRelaxed);
   for_each_heap([](ThreadHeap& heap) {
-    if (&heap == current_heap || !heap.in_use.load(kRelaxed)) return;
+    if (&heap == current.heap || !heap.in_use.load(kRelaxed)) return;
     owner_of(heap.index).store(0, kRelaxed);
     {
       LockGuard guard(heap.gate);
@@ -64,7 +64,7 @@ void reset_in_child() {
     if (!heap.gate.is_mine()) heap.gate.reset_in_child();
   });
   // The heaps of threads that are not here may be in the middle of something: nobody inherits them.
-  const auto here = reinterpret_cast<Address>(&current_heap);
+  const auto here = reinterpret_cast<Address>(&current);
   for (std::uint32_t i = 0, end = heaps_end(); i < end; ++i)
     if (owner_of(i).load(kRelaxed) != here) owner_of(i).store(0, kRelaxed);
   if (!heapless_gate.is_mine()) heapless_gate.reset_in_child();

@@ -121,7 +121,6 @@ ThreadHeap* create() {
   heap.index = mine;
   for (std::size_t page = 0; page < pages_for(kPackedBytes).count; ++page)
     heap.committed_pages[page / 64] |= std::uint64_t{1} << (page % 64);
-  heap.base = heap_map.base;
   pack_pools(heap, Slots::kZero, false);  // fresh memory: its pages are touched as pools are used
   heap.in_use.store(true, kRelaxed);
   LockGuard guard(registry_lock);  // whoever holds all gates holds this: no gate appears under them
@@ -225,12 +224,13 @@ void flush_class(ThreadHeap& heap, unsigned c, NodeHeap::Source where) {
   flush_returns(heap, c);
 }
 
-// From now on this heap takes from there and tells its slots from others'.
+// From now on this thread's heap takes from there and tells its slots from others'.
 void live_at(ThreadHeap& heap, HeapId home) {
   heap.home = home;
-  heap.view = heap.is_watched                      ? view_of(kHeapOfNone)
-              : pages::views.load(kRelaxed) == 0 ? class_map()
-                                                  : view_of(home);
+  current.base = heap_map.base;
+  current.view = heap.is_watched                      ? view_of(kHeapOfNone)
+                 : pages::views.load(kRelaxed) == 0 ? class_map()
+                                                     : view_of(home);
 }
 
 // Under the gate, of a heap whose pools are empty.
@@ -431,24 +431,24 @@ void* refill_and_pop_at(ThreadHeap& heap, SizeClass c, HeapId home) {
 ThreadHeap* const no_heap_yet = const_cast<ThreadHeap*>(&no_heaps[0].heap);
 ThreadHeap* const no_heap_any_more = const_cast<ThreadHeap*>(&no_heaps[1].heap);
 
-constinit thread_local ThreadHeap* current_heap = const_cast<ThreadHeap*>(&no_heaps[0].heap);
+constinit thread_local Current current = {const_cast<ThreadHeap*>(&no_heaps[0].heap), 0, 0, nullptr};
 
 namespace thread_heap {
 
-Lock& my_gate() { return is_none(current_heap) ? heapless_gate : current_heap->gate; }
+Lock& my_gate() { return is_none(current.heap) ? heapless_gate : current.heap->gate; }
 
 bool is_none(const ThreadHeap* heap) { return heap == no_heap_yet || heap == no_heap_any_more; }
 
-unsigned part_here() { return is_none(current_heap) ? 0 : static_cast<unsigned>(NodeHeap::shard_for(current_heap->index)); }
+unsigned part_here() { return is_none(current.heap) ? 0 : static_cast<unsigned>(NodeHeap::shard_for(current.heap->index)); }
 
 ThreadHeap* ensure() {
-  if (current_heap != no_heap_yet) return current_heap;
+  if (current.heap != no_heap_yet) return current.heap;
   const IdleHeap idle = take_idle();
   ThreadHeap* heap = idle.heap;
   const bool has_pools = idle.kept_bytes != 0;
   ThreadHeap* const inherited = heap == nullptr ? heap_left_here() : nullptr;
   if (heap == nullptr) heap = inherited != nullptr ? inherited : create();
-  if (heap == nullptr) return current_heap;
+  if (heap == nullptr) return current.heap;
   heap->exit_rounds = 0;
   heap->thread_id.store(os::thread_id(), kRelaxed);
   const std::uint32_t epoch = reclaim_epoch.load(std::memory_order_acquire);  // as in answer_reclaim
@@ -465,25 +465,27 @@ ThreadHeap* ensure() {
     heap->names_seen = thread_limits::names_set.load(kRelaxed) - 1;
     const HeapId home = home_for(*heap);
     live_at(*heap, home != kNoHeap ? home : placement::small_here());
+  } else {
+    live_at(*heap, heap->home);
   }
   if (is_watching() && !heap->is_watched) {
     flush_all(*heap);
     LockGuard guard(heap->gate);
     watch(*heap);
   }
-  refresh(*heap);
+  refresh();
   threads_started.fetch_add(1, kRelaxed);
   if (inherited == nullptr) threads_now.fetch_add(1, kRelaxed);
-  owner_of(heap->index).store(reinterpret_cast<Address>(&current_heap), std::memory_order_release);
-  current_heap = heap;
+  owner_of(heap->index).store(reinterpret_cast<Address>(&current), std::memory_order_release);
+  current.heap = heap;
   return heap;
 }
 
 void begin_watch() {
   ask_others_to_flush();
-  if (is_none(current_heap)) return;
-  LockGuard guard(current_heap->gate);
-  answer_reclaim(*current_heap);
+  if (is_none(current.heap)) return;
+  LockGuard guard(current.heap->gate);
+  answer_reclaim(*current.heap);
 }
 
 void* refill_and_pop(ThreadHeap& heap, SizeClass c) {
@@ -601,12 +603,12 @@ void pack(ThreadHeap& heap, Room room) {
 }
 
 void release_current() {
-  ThreadHeap* const heap = current_heap;
+  ThreadHeap* const heap = current.heap;
   if (is_none(heap)) return;
   const bool keeps_pools = try_keep_pools(*heap);
   if (!keeps_pools) flush_all(*heap);
   give_up_account(*heap);
-  current_heap = no_heap_any_more;
+  current.heap = no_heap_any_more;
   {
     LockGuard guard(heap->gate);
     bump::leave(heap->bump);

@@ -38,7 +38,7 @@ void start_bumping(std::uint64_t limit = 256 * kMiB) {
 
 bool is_in_block(const void* object) { return unit_use(unit_of(object)).load() == static_cast<unsigned>(UnitUse::kBump); }
 char* at(void* object) { return static_cast<char*>(object); }
-bump::Mine& mine() { return current_heap->bump; }
+bump::Mine& mine() { return current.heap->bump; }
 
 TEST(Bump, ObjectsLieOneBehindTheOtherInStepsOf16) {
   start_bumping();

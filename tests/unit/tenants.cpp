@@ -285,7 +285,7 @@ TEST_F(Tenants, ASlabIsShownToWhoeverFreesInItAndTakenFromAllWhenItEnds) {
   for (unsigned i = 0; i < kWorkers; ++i) {
     run_as("worker-1", [&] {
       kept.push_back(heap::allocate(kTooMuchToInherit));
-      const HeapId home = current_heap->home;
+      const HeapId home = current.heap->home;
       homes.push_back(home);
       void* const first = shared[4 * i];
       if (view_of(home)[unit_index(first)] == 0) {
@@ -293,14 +293,14 @@ TEST_F(Tenants, ASlabIsShownToWhoeverFreesInItAndTakenFromAllWhenItEnds) {
         shared[4 * i] = nullptr;
       }
       EXPECT_EQ(view_of(home)[unit_index(first)], kAway + index_of(kClass));
-      EXPECT_EQ(current_heap->view, view_of(home));
+      EXPECT_EQ(current.view, view_of(home));
       for (unsigned k = 0; k < 4; ++k) {
         void* const object = shared[4 * i + k];
         if (object == nullptr) continue;
         if (view_of(home)[unit_index(object)] == 0) {
           heap::deallocate_slow(object, "free");
         } else {
-          EXPECT_TRUE(try_push(current_heap, object)) << "no slow path for a slab that was shown";
+          EXPECT_TRUE(try_push(object)) << "no slow path for a slab that was shown";
         }
       }
     });

@@ -25,7 +25,7 @@ namespace nebula {
 namespace {
 
 // How many slots of the class this thread's pool holds.
-unsigned pooled(SizeClass c) { return nebula::pooled(*current_heap, index_of(c)); }
+unsigned pooled(SizeClass c) { return nebula::pooled(*current.heap, index_of(c)); }
 
 TEST(ThreadHeap, CountsEveryCall) {
   testing::start_heap();
@@ -71,9 +71,9 @@ TEST(ThreadHeap, PoolsGrowAndNeverBeyondTheirMost) {
       EXPECT_GT(pooled(c), 0u);
     }
     const SlowPath slow;
-    thread_heap::flush_all(*current_heap);
+    thread_heap::flush_all(*current.heap);
     for (unsigned i = kClassFirst; i < kClassEnd; ++i)
-      EXPECT_EQ(fast_load_low(current_heap->word[i]), current_heap->bottom[i]);
+      EXPECT_EQ(fast_load_low(current.heap->word[i]), current.heap->bottom[i]);
   }).join();
 }
 
@@ -113,9 +113,9 @@ void swing(SizeClass c, unsigned count) {
 }
 
 void tick_once() {
-  current_heap->ticked_at = 0;
+  current.heap->ticked_at = 0;
   const SlowPath slow;
-  thread_heap::tick(*current_heap);
+  thread_heap::tick(*current.heap);
 }
 
 TEST(ThreadHeap, PoolsThatSwingHavePiecesOfTheirOwn) {
@@ -128,19 +128,19 @@ TEST(ThreadHeap, PoolsThatSwingHavePiecesOfTheirOwn) {
     for (int step = 0; step < 400; ++step) {
       const unsigned i = 1 + static_cast<unsigned>(random.below(step % 100 < 70 ? 12 : kClassLast));
       swing(size_class(i), kSizeClasses.slots_per_pool_swing[i] * (1 + static_cast<unsigned>(random.below(4))) / 2);
-      most = std::max(most, pieces_taken(*current_heap));
-      const unsigned bottom = current_heap->bottom[i];
-      if (is_in_pieces(*current_heap, i)) has_moved |= bottoms[i] != 0 && bottoms[i] != bottom;
-      bottoms[i] = is_in_pieces(*current_heap, i) ? bottom : 0;
+      most = std::max(most, pieces_taken(*current.heap));
+      const unsigned bottom = current.heap->bottom[i];
+      if (is_in_pieces(*current.heap, i)) has_moved |= bottoms[i] != 0 && bottoms[i] != bottom;
+      bottoms[i] = is_in_pieces(*current.heap, i) ? bottom : 0;
       if (random.below(8) == 0) tick_once();
-      ASSERT_EQ(wrong_pieces(*current_heap), "") << step;
+      ASSERT_EQ(wrong_pieces(*current.heap), "") << step;
     }
     EXPECT_GT(most, kPieces / 4);  // a slow machine ticks in between
     EXPECT_TRUE(has_moved);
     for (int look = 0; look < 12; ++look) tick_once();
-    EXPECT_EQ(pieces_taken(*current_heap), 0u) << "nothing swings any more";
-    EXPECT_EQ(wrong_pieces(*current_heap), "");
-    EXPECT_EQ(current_heap->swing_bytes, 0u);
+    EXPECT_EQ(pieces_taken(*current.heap), 0u) << "nothing swings any more";
+    EXPECT_EQ(wrong_pieces(*current.heap), "");
+    EXPECT_EQ(current.heap->swing_bytes, 0u);
   }).join();
   EXPECT_EQ(testing::inconsistency(), "");
   EXPECT_EQ(testing::live(), testing::Live{});
@@ -151,11 +151,11 @@ TEST(ThreadHeap, APoolGrowsIntoThePiecesBehindIt) {
   testing::start_heap();
   std::thread([] {
     swing(size_class(2), kSizeClasses.slots_per_pool[2] + 100u);
-    ASSERT_TRUE(is_in_pieces(*current_heap, 2));
-    const unsigned place = current_heap->bottom[2];
+    ASSERT_TRUE(is_in_pieces(*current.heap, 2));
+    const unsigned place = current.heap->bottom[2];
     for (int time = 0; time < 4; ++time) swing(size_class(2), 2 * kSizeClasses.slots_per_pool_swing[2]);
-    EXPECT_EQ(limit_of(*current_heap, 2), kSizeClasses.slots_per_pool_swing[2]);
-    EXPECT_EQ(current_heap->bottom[2], place);
+    EXPECT_EQ(limit_of(*current.heap, 2), kSizeClasses.slots_per_pool_swing[2]);
+    EXPECT_EQ(current.heap->bottom[2], place);
   }).join();
 }
 
@@ -163,7 +163,7 @@ TEST(ThreadHeap, APoolThatFindsNoPiecesStaysAsItIs) {
   testing::start_heap();
   std::thread([] {
     swing(size_class(1), 1);  // so that this thread has a heap
-    ThreadHeap* const heap = current_heap;
+    ThreadHeap* const heap = current.heap;
     std::array<std::uint64_t, kPieces / 64> before;
     std::copy(std::begin(heap->pieces), std::end(heap->pieces), before.begin());
     std::fill(std::begin(heap->pieces), std::end(heap->pieces), ~std::uint64_t{0});
@@ -182,13 +182,13 @@ TEST(ThreadHeap, AClassThatMayNotSwingHasItsOrdinaryRoom) {
   testing::start_heap();
   std::thread([] {
     swing(size_class(1), 1);  // so that this thread has a heap
-    const std::uint32_t before = std::exchange(current_heap->swing_bytes, 0xf0000000);
+    const std::uint32_t before = std::exchange(current.heap->swing_bytes, 0xf0000000);
     for (unsigned i = kClassFirst; i < kClassEnd; ++i) {
       swing(size_class(i), 2 * kSizeClasses.slots_per_pool_swing[i]);
-      EXPECT_FALSE(is_in_pieces(*current_heap, i));
-      EXPECT_EQ(limit_of(*current_heap, i), kSizeClasses.slots_per_pool[i]) << i;
+      EXPECT_FALSE(is_in_pieces(*current.heap, i));
+      EXPECT_EQ(limit_of(*current.heap, i), kSizeClasses.slots_per_pool[i]) << i;
     }
-    current_heap->swing_bytes = before;
+    current.heap->swing_bytes = before;
   }).join();
 }
 
@@ -246,14 +246,14 @@ TEST(ThreadHeap, AThreadsShardIsTheOneWithFewestThreads) {
       });
     for (std::thread& thread : many) thread.join();
     std::vector<unsigned> threads(shards);
-    ++threads[static_cast<unsigned>(NodeHeap::shard_for(current_heap->index))];
+    ++threads[static_cast<unsigned>(NodeHeap::shard_for(current.heap->index))];
     std::binary_semaphore goes_on{0};
     std::latch done{1};
     std::vector<std::thread> living;
     for (unsigned i = 1; i < shards; ++i) {
       living.emplace_back([&] {
         heap::deallocate(heap::allocate(16), "free");
-        ++threads[static_cast<unsigned>(NodeHeap::shard_for(current_heap->index))];
+        ++threads[static_cast<unsigned>(NodeHeap::shard_for(current.heap->index))];
         goes_on.release();
         done.wait();
       });
@@ -365,7 +365,7 @@ TEST(ThreadHeap, WhatThreadsThatAreGoneLeaveGoesWithTimeAndForReclaim) {
   // Pools that were emptied so are as of a new thread.
   in_a_thread([] {
     heap::deallocate(heap::allocate(16), "free");
-    for (unsigned i = kClassFirst + 1; i < kClassEnd; ++i) EXPECT_EQ(current_heap->capacity[i], 0) << "no pool that is open: " << i;
+    for (unsigned i = kClassFirst + 1; i < kClassEnd; ++i) EXPECT_EQ(current.heap->capacity[i], 0) << "no pool that is open: " << i;
   });
   EXPECT_EQ(testing::inconsistency(), "");
   EXPECT_EQ(testing::live(), testing::Live{});
@@ -379,10 +379,10 @@ TEST(ThreadHeap, WhatWasLeftLongAgoGoesAlone) {
   std::uint32_t young = 0;
   in_a_thread([&] {
     use_sizes(16, 256, 10);
-    young = current_heap->index;
+    young = current.heap->index;
     in_a_thread([&] {
       use_sizes(16, 256, 10);
-      old = current_heap->index;
+      old = current.heap->index;
     });
   });
   ASSERT_NE(heap_at(old).kept_bytes, 0u);
@@ -403,7 +403,7 @@ TEST(ThreadHeap, AReclaimBetweenKeepingAndLeavingIsNotMissed) {
   in_a_thread([] {
     use_sizes(16, 256, 10);
     const SlowPath slow;
-    ThreadHeap& heap = *current_heap;
+    ThreadHeap& heap = *current.heap;
     ASSERT_TRUE(try_keep_pools(heap));
     std::thread([] {
       const SlowPath in_other;
@@ -438,7 +438,7 @@ TEST(ThreadHeap, WithoutAHeapSlotsPassDirectly) {
       testing::fill(slot, slot_size(size_class(i)));
       thread_heap::free_direct(size_class(i), slot, "free");
     }
-    EXPECT_TRUE(thread_heap::is_none(current_heap));
+    EXPECT_TRUE(thread_heap::is_none(current.heap));
   }).join();
   EXPECT_EQ(testing::inconsistency(), "");
   EXPECT_EQ(testing::live(), testing::Live{});
@@ -449,7 +449,7 @@ template <class Work>
 void in_another_shard(NodeHeap::Shard shard, Work work, unsigned tries = 8) {
   std::thread([&] {
     heap::deallocate(heap::allocate(16), "free");
-    if (NodeHeap::shard_for(current_heap->index) != shard) work();
+    if (NodeHeap::shard_for(current.heap->index) != shard) work();
     else if (tries != 0) in_another_shard(shard, work, tries - 1);
     else ADD_FAILURE() << "nine heaps of one shard";
   }).join();
@@ -462,7 +462,7 @@ TEST(ThreadHeap, WhatWasNeverAllocatedHereGoesHome) {
   std::vector<void*> given;
   for (int n = 0; n < 100; ++n) given.push_back(heap::allocate(24));
   const auto line = [](const void* slot) { return reinterpret_cast<Address>(slot) / kCacheLine; };
-  const NodeHeap::Shard shard = NodeHeap::shard_for(current_heap->index);
+  const NodeHeap::Shard shard = NodeHeap::shard_for(current.heap->index);
   in_another_shard(shard, [&] {
     heap::deallocate(given[10], "free");
     void* const mine = heap::allocate(24);
@@ -532,7 +532,7 @@ TEST(ThreadHeap, WhatIsAtHomeInAnotherShardStaysInThePool) {
   NodeHeap::Shard shard{};
   std::thread([&] {
     for (unsigned n = 0; n < kGiven; ++n) given.push_back(heap::allocate(slot_size(c)));
-    shard = NodeHeap::shard_for(current_heap->index);
+    shard = NodeHeap::shard_for(current.heap->index);
   }).join();
   in_another_shard(shard, [&] {
     heap::deallocate(heap::allocate(slot_size(c)), "free");
@@ -621,7 +621,7 @@ TEST(ThreadHeap, ReclaimReachesOtherThreads) {
   EXPECT_GT(thread_heap::pool_facts(c).pooled, 1u);
   {
     const SlowPath slow;
-    thread_heap::flush_all(*current_heap);  // what earlier tests left in this thread's pools
+    thread_heap::flush_all(*current.heap);  // what earlier tests left in this thread's pools
     thread_heap::ask_others_to_flush();
   }
   stage = 2;
