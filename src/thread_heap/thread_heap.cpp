@@ -431,7 +431,9 @@ void* refill_and_pop_at(ThreadHeap& heap, SizeClass c, HeapId home) {
 ThreadHeap* const no_heap_yet = const_cast<ThreadHeap*>(&no_heaps[0].heap);
 ThreadHeap* const no_heap_any_more = const_cast<ThreadHeap*>(&no_heaps[1].heap);
 
-constinit thread_local Current current = {const_cast<ThreadHeap*>(&no_heaps[0].heap), 0, 0, nullptr};
+// A base above all addresses: where a handler that makes the thread's first allocation interrupts its first free after the load of the base,
+// nothing passes for mapped.
+constinit thread_local Current current = {const_cast<ThreadHeap*>(&no_heaps[0].heap), Address{1} << 63, 0, nullptr};
 
 namespace thread_heap {
 

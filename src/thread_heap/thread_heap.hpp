@@ -115,7 +115,7 @@ struct alignas(kCacheLine) ThreadHeap {
 // pointer to the heap and not in the heap: a load less that the next one waits for.
 struct Current {
   ThreadHeap* heap;  // this thread's; never null
-  // As of its last slow path; 0 before the first.
+  // As of its last slow path; nothing is mapped before the first.
   Address base;
   std::uint64_t mapped_units;
   const std::atomic<std::uint8_t>* view;  // the class map, or the view of this thread's node heap
