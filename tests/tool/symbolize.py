@@ -348,7 +348,9 @@ def speedscope_in_a_browser(test):
         # As speedscope's own command line hands a file over.
         script = test.scratch / "load.js"
         contents = base64.b64encode(file.read_bytes()).decode()
-        script.write_text(f"speedscope.loadFileFromBase64({json.dumps(file.name)}, {json.dumps(contents)})")
+        # The table gets its rows by a frame of the screen or when the window's size changes; a page may be dumped before its first frame.
+        script.write_text(f"speedscope.loadFileFromBase64({json.dumps(file.name)}, {json.dumps(contents)});"
+                          "setInterval(() => window.dispatchEvent(new Event('resize')), 100)")
         address = f"{page.as_uri()}#localProfilePath={script}&view=sandwich"
         drawn = subprocess.run(["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1200,2000",
                                 f"--user-data-dir={test.scratch}/browser", "--virtual-time-budget=20000", "--dump-dom", address],
