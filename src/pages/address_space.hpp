@@ -27,7 +27,7 @@
 
 namespace nebula {
 
-// What the fast path of free reads: one cache line, written when the heap grows.
+// What the fast paths of realloc and malloc_usable_size read, and that of free copies of: one cache line, written when the heap grows.
 struct alignas(kCacheLine) HeapMap {
   Address base = 0;                            // of unit 0; 0 before the range is claimed
   std::atomic<std::uint64_t> mapped_units{0};  // the class map answers for units below

@@ -458,7 +458,8 @@ void SpanPart::set_free_units(RegionIndex index, std::uint32_t units, End end) {
   put_in_list(index, longest_run(units), end);
 }
 
-// Of a region that is in no list by run or seam, and not counted as whole.
+// Of a region that is in no list by run or seam, and not counted as whole. Its record may have these units already: in one that goes from part
+// to part they stay there, where the child of a fork in between finds them.
 void SpanPart::begin_free_units(RegionIndex index, std::uint32_t units, End end) {
   Region& region = region_at(index);
   region.free_units = units;

@@ -611,6 +611,7 @@ void release_current() {
   if (!keeps_pools) flush_all(*heap);
   give_up_account(*heap);
   current.heap = no_heap_any_more;
+  current.mapped_units = 0;
   {
     LockGuard guard(heap->gate);
     bump::leave(heap->bump);

@@ -110,12 +110,13 @@ struct alignas(kCacheLine) ThreadHeap {
 
   [[nodiscard]] void** slots() { return reinterpret_cast<void**>(this + 1); }
 };
+static_assert(offsetof(ThreadHeap, word) == 24);
 
 // What malloc and free begin with. Initial-exec, so one load from the thread pointer. What a free needs to know of an address lies beside the
 // pointer to the heap and not in the heap: a load less that the next one waits for.
-struct Current {
+struct alignas(32) Current {
   ThreadHeap* heap;  // this thread's; never null
-  // As of its last slow path; nothing is mapped before the first.
+  // As of its last slow path; nothing is mapped before the first, and after the thread's end.
   Address base;
   std::uint64_t mapped_units;
   const std::atomic<std::uint8_t>* view;  // the class map, or the view of this thread's node heap
@@ -151,6 +152,7 @@ inline constexpr std::uint32_t kPop = (std::uint32_t{1} << kCountOne) - 1;
   ThreadHeap* const heap = current.heap;
   const std::uint64_t unit = (reinterpret_cast<Address>(pointer) - current.base) >> kUnitShift;
   if (unit >= current.mapped_units) [[unlikely]] return false;
+  std::atomic_signal_fence(std::memory_order_acquire);  // as in refresh: the view is looked at after the bound, or a handler may set it between
   const std::size_t c = fast_load(current.view[unit]);
   const std::uint16_t top = fast_load_low(heap->word[c]);
   if (top >= fast_load(heap->capacity[c])) [[unlikely]] return false;
