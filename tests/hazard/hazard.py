@@ -722,6 +722,31 @@ def handler_allocates(test):
     test.run([test.program("handler_allocates")], {"NEBULA_ON_MISUSE": "warn"}).ended(0)
 
 
+def handler_at_each_instruction(caller, variables, calls):
+    """A handler that gives everything back, at each instruction of a call: nothing goes out twice, and the report adds up."""
+
+    def run(test):
+        for call in calls:
+            outcome = test.run([test.program("handler_at_each_instruction"), caller, call],
+                               {"NEBULA_STATS": "1", "NEBULA_PROFILE_FILE": str(test.scratch / "profile"), **variables}).ended(0)
+            checked(outcome, outcome.errors)
+            print(f"{call}: {outcome.output.strip()} instructions")
+
+    return run
+
+
+SOME_CALLS = ("malloc", "realloc", "free")
+ALL_CALLS = (*SOME_CALLS, "calloc", "malloc_large", "free_large")
+for caller, more, variables in (
+    ("here", "", {}),
+    ("thread", "", {}),
+    ("child", "", {}),
+    ("thread", "_profiled", {"NEBULA_PROFILE": "64K"}),
+    ("thread", "_limited", {"NEBULA_BUDGET_THREAD": "*:64M", "NEBULA_BUDGET_MODULE": "libc.so:64M"}),
+):
+    TESTS[f"handler_at_each_instruction_{caller}{more}"] = handler_at_each_instruction(caller, variables, SOME_CALLS if more else ALL_CALLS)
+
+
 @test
 def many_threads(test):
     test.run([test.program("many_threads")]).ended(0).quiet()
