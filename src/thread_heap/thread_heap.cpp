@@ -31,6 +31,7 @@ static_assert(kClassEnd <= 128, "idle has 128 bits");
 constexpr unsigned kRefillMost = 256;
 constexpr std::uint32_t kRefillBytes = 16 * kKiB;  // of smaller ones more, up to so much
 constexpr unsigned kFlushMost = 1024;
+constexpr unsigned kFlushScattered = 2 * kBatchMost;
 constexpr unsigned kRefillsBetweenLooks = 32;
 constexpr std::uint64_t kTickMilliseconds = 100;
 
@@ -190,11 +191,14 @@ void flush_oldest(ThreadHeap& heap, unsigned c, unsigned count, NodeHeap::Source
 }
 
 // Under the gate, of a pool that is full: its older half. Of a large one the newest: half would be more than one free should pay for,
-// and of the oldest what stays would have to move down.
+// and of the oldest what stays would have to move down. Of many slots from everywhere less, in whole batches: each may wait for memory.
 void flush_some(ThreadHeap& heap, unsigned c, const char* call) {
   const unsigned count = pooled(heap, c);
-  if (count <= 2 * kFlushMost) return flush_oldest(heap, c, count - count / 2, source(), call);
-  flush_from(heap, c, count - kFlushMost, kFlushMost, source(), call);
+  const bool is_large = count > 2 * kFlushMost;
+  unsigned some = is_large ? kFlushMost : count - count / 2;
+  if (some > 2 * kFlushScattered && !are_neighbours(heap.slots() + heap.bottom[c] + 1 + (is_large ? count - some : 0), some))
+    some = kFlushScattered - kFlushScattered % kSizeClasses.batch[c];
+  flush_from(heap, c, is_large ? count - some : 0, some, source(), call);
 }
 
 // Under the gate. Whether the last event of the class was of the other kind; notes this one.

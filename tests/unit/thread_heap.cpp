@@ -192,24 +192,30 @@ TEST(ThreadHeap, AClassThatMayNotSwingHasItsOrdinaryRoom) {
   }).join();
 }
 
-// A free that finds a large pool full takes so many slots to the slabs, not half of them all.
+// A free that finds a large pool full takes so many slots to the slabs, not half of them all; and far fewer where they lie scattered.
 TEST(ThreadHeap, OneFreeFlushesNoMoreThanAThousandSlots) {
   testing::start_heap();
   std::thread([] {
     const SizeClass c = size_class(2);
     for (int time = 0; time < 4; ++time) swing(c, 2 * kSizeClasses.slots_per_pool_swing[2]);
     std::vector<void*> held(3 * kSizeClasses.slots_per_pool_swing[2]);
-    for (void*& slot : held) slot = heap::allocate(slot_size(c));
-    std::uint64_t before = pooled(c);
-    std::uint64_t most = 0;
-    for (void* const slot : held) {
-      heap::deallocate(slot, "free");
-      const std::uint64_t now = pooled(c);
-      if (now < before) most = std::max(most, before + 1 - now);
-      before = now;
+    testing::Random random(5);
+    for (const bool is_scattered : {false, true}) {
+      for (void*& slot : held) slot = heap::allocate(slot_size(c));
+      if (is_scattered)
+        for (std::size_t i = held.size(); i > 1; --i) std::swap(held[i - 1], held[random.below(i)]);
+      std::uint64_t before = pooled(c);
+      std::uint64_t most = 0;
+      for (void* const slot : held) {
+        heap::deallocate(slot, "free");
+        const std::uint64_t now = pooled(c);
+        if (now < before) most = std::max(most, before + 1 - now);
+        before = now;
+      }
+      EXPECT_EQ(most, is_scattered ? 2 * kBatchMost : 1024u);
     }
-    EXPECT_EQ(most, 1024u);
   }).join();
+  EXPECT_EQ(testing::inconsistency(), "");
 }
 
 TEST(ThreadHeap, AThreadsHeapIsUsedAgain) {
