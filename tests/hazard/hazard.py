@@ -728,8 +728,10 @@ def handler_at_each_instruction(caller, variables, calls):
     def run(test):
         for call in calls:
             outcome = test.run([test.program("handler_at_each_instruction"), caller, call],
-                               {"NEBULA_STATS": "1", "NEBULA_PROFILE_FILE": str(test.scratch / "profile"), **variables}).ended(0)
-            checked(outcome, outcome.errors)
+                               {"NEBULA_STATS": "1", "NEBULA_PROFILE_FILE": str(test.scratch / "profile"), **variables})
+            if outcome.status == 77:
+                raise Skip("the processor does not stop after each instruction")
+            checked(outcome.ended(0), outcome.errors)
             print(f"{call}: {outcome.output.strip()} instructions")
 
     return run
@@ -742,7 +744,7 @@ for caller, more, variables in (
     ("thread", "", {}),
     ("child", "", {}),
     ("thread", "_profiled", {"NEBULA_PROFILE": "64K"}),
-    ("thread", "_limited", {"NEBULA_BUDGET_THREAD": "*:64M", "NEBULA_BUDGET_MODULE": "libc.so:64M"}),
+    ("thread", "_limited", {"NEBULA_BUDGET_THREAD": "*:64M", "NEBULA_BUDGET_MODULE": "handler_at_each_instruction:64M"}),
 ):
     TESTS[f"handler_at_each_instruction_{caller}{more}"] = handler_at_each_instruction(caller, variables, SOME_CALLS if more else ALL_CALLS)
 
