@@ -19,6 +19,7 @@ enum { kFirst = 64, kMany = 20000, kNext = 300, kHeld = 40, kSmall = 64, kMiddle
 static unsigned char *held[kHeld]; /* objects that are alive all the time, each full of its place in here */
 static unsigned char *given;       /* the object that the call frees or resizes */
 static unsigned char *beside;      /* alive, too: given out after it, so that its place in the pool is the one that a free fills */
+
 /* Who makes the call: this thread; one that begins with it, and takes over the pools of the one before; one in a child of fork, for
    which no pools are kept. */
 enum Where { kHere, kInThread, kInChild };
